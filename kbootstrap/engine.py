@@ -1,0 +1,363 @@
+"""The only loop: runs (phase, host) pairs as soon as what they need is done, and streams what happens.
+
+`plan` and `up` both come through here and differ only in the mode handed to the session. Worker threads talk to hosts;
+everything else (scheduling, values, views) happens in the thread that called ``run_tasks``, so nothing needs a lock.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from kbootstrap import script
+from kbootstrap.model import (
+    Context,
+    Event,
+    Failure,
+    KbootstrapError,
+    Mode,
+    Notice,
+    Phase,
+    PhaseEnded,
+    PhaseStarted,
+    Secret,
+    State,
+    Step,
+    StepEnded,
+    StepError,
+    StepOutput,
+    StepStarted,
+)
+from kbootstrap.session import Item, Session
+
+CHECK_TIMEOUT_S = 120
+"""Longest a check may take; a plan waits no longer than this for any step."""
+MAX_KEPT_LINES = 400
+"""Lines of a step's output kept for its failure report; the journal has them all."""
+
+Key = tuple[str, str]
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One (phase, host) pair.
+
+    ``start`` runs in the scheduling thread when the task's turn has come and returns the work for a thread of its own,
+    which says whether it succeeded; ``skip`` reports it as skipped.
+    """
+
+    key: Key
+    start: Callable[[], Callable[[Emit], bool]]
+    skip: Callable[[], None]
+    needs: tuple[Key, ...] = ()
+    after: tuple[Key, ...] = ()
+
+
+@dataclass
+class Scheduler:
+    """Runs tasks in the order of their needs, at most ``parallelism`` at once, until all have ended.
+
+    ``stop`` ends the run early: running tasks are told by ``on_stop``, the others are skipped.
+    """
+
+    emit: Emit
+    parallelism: int
+    stop: threading.Event = field(default_factory=threading.Event)
+    on_stop: Callable[[], None] = lambda: None
+
+    def run(self, tasks: Iterable[Task]) -> dict[Key, bool]:
+        waiting = {task.key: task for task in tasks}
+        ended: dict[Key, bool] = {}
+        running: set[Key] = set()
+        inbox: queue.SimpleQueue[Event | tuple[Key, bool]] = queue.SimpleQueue()
+        told = False
+        while waiting or running:
+            if self.stop.is_set() and not told:
+                told = True
+                self.on_stop()
+            self._start_ready(waiting, running, ended, inbox)
+            if running:
+                self._take(inbox, running, ended)
+        return ended
+
+    def _start_ready(
+        self,
+        waiting: dict[Key, Task],
+        running: set[Key],
+        ended: dict[Key, bool],
+        inbox: queue.SimpleQueue[Event | tuple[Key, bool]],
+    ) -> None:
+        for key, task in list(waiting.items()):
+            if any(k in waiting or k in running for k in task.needs + task.after):
+                continue
+            if self.stop.is_set() or not all(ended.get(k, True) for k in task.needs):
+                del waiting[key]
+                ended[key] = False
+                task.skip()
+            elif len(running) < self.parallelism:
+                del waiting[key]
+                running.add(key)
+                threading.Thread(target=_work, args=(key, task.start(), inbox), name="/".join(key), daemon=True).start()
+
+    def _take(
+        self,
+        inbox: queue.SimpleQueue[Event | tuple[Key, bool]],
+        running: set[Key],
+        ended: dict[Key, bool],
+    ) -> None:
+        try:
+            item = inbox.get(timeout=0.2)
+        except queue.Empty:
+            return
+        while True:
+            if isinstance(item, tuple):
+                key, ended[item[0]] = item
+                running.discard(key)
+            else:
+                self.emit(item)
+            if inbox.empty():
+                return
+            item = inbox.get()
+
+
+def _work(key: Key, work: Callable[[Emit], bool], inbox: queue.SimpleQueue[Event | tuple[Key, bool]]) -> None:
+    ok = False
+    try:
+        ok = work(inbox.put)
+    except KbootstrapError as error:
+        inbox.put(Notice(time.time(), "error", f"{error.message}\n{error.hint}".strip(), key[1]))
+    finally:
+        inbox.put((key, ok))
+
+
+# --- phases ----------------------------------------------------------------------------------------------------------
+
+
+class PhaseRun:
+    """One phase on one host: the script is sent, and its reports become events."""
+
+    def __init__(
+        self,
+        phase: Phase,
+        host: str,
+        steps: list[Step],
+        on_value: Callable[[str, Secret], None],
+        clean: Callable[[str], str],
+    ) -> None:
+        self._phase = phase.name
+        self._host = host
+        self._steps = {step.id: step for step in steps}
+        self._keep = on_value
+        self._clean = clean
+        self._left = list(steps)
+        self._step: Step | None = None
+        self._stage = ""
+        self._began = 0.0
+        self._deadline = float("inf")
+        self._lines: dict[str, list[str]] = {}
+        self._command = ""
+        self._hint = ""
+        self._failed = False
+
+    def work(self, session: Session, mode: Mode, text: str, emit: Emit) -> bool:
+        """Run the script to its end; every step gets its StepEnded. Returns whether all of them hold."""
+        began = time.time()
+        titles = tuple((step.id, step.title) for step in self._steps.values())
+        emit(PhaseStarted(began, self._host, self._phase, titles))
+        try:
+            if mode == "plan":
+                timeout = CHECK_TIMEOUT_S * max(1, len(self._steps))
+                status = session.look(text, lambda item: self._handle(item, emit), timeout)
+            else:
+                status = session.run(self._phase, text, lambda item: self._handle(item, emit), self._overdue)
+            self._close(status, emit)
+        except KbootstrapError as error:
+            failure = error.failure if isinstance(error, StepError) else Failure(error.message, hint=error.hint)
+            self._fail_current(failure, emit)
+        self._skip_rest(emit)
+        ok = not self._failed
+        emit(PhaseEnded(time.time(), self._host, self._phase, ok, time.time() - began))
+        return ok
+
+    def _overdue(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    def _handle(self, item: Item, emit: Emit) -> None:
+        if isinstance(item, script.Output):
+            self._output(item.line, emit)
+            return
+        handler = getattr(self, f"_on_{item.word}", None)
+        if handler is None:
+            raise StepError(Failure(f"{self._host} sent a report that makes no sense: {self._clean(item.word)!r}"))
+        handler(item.args, emit)
+
+    def _output(self, line: str, emit: Emit) -> None:
+        if self._step is None:
+            return
+        line = self._clean(line)
+        kept = self._lines.setdefault(self._stage, [])
+        kept.append(line)
+        del kept[:-MAX_KEPT_LINES]
+        emit(StepOutput(time.time(), self._host, self._phase, self._step.id, line))
+
+    def _on_begin(self, args: tuple[str, ...], emit: Emit) -> None:
+        step = self._steps.get(args[0]) if args else None
+        if step is None or step not in self._left:
+            raise StepError(Failure(f"{self._host} reports a step that was not asked for"))
+        self._left.remove(step)
+        self._step, self._stage, self._began = step, "check", time.time()
+        self._deadline = time.monotonic() + CHECK_TIMEOUT_S
+        self._lines, self._command, self._hint = {}, "", ""
+        emit(StepStarted(self._began, self._host, self._phase, step.id, step.title))
+
+    def _on_apply(self, args: tuple[str, ...], emit: Emit) -> None:
+        self._stage = "apply"
+        if self._step is not None:
+            self._deadline = time.monotonic() + self._step.timeout
+
+    def _on_verify(self, args: tuple[str, ...], emit: Emit) -> None:
+        self._stage = "verify"
+        self._deadline = time.monotonic() + CHECK_TIMEOUT_S
+
+    def _on_retry(self, args: tuple[str, ...], emit: Emit) -> None:
+        if self._step is not None:
+            self._deadline = time.monotonic() + self._step.timeout
+            text = f"{self._phase}.{self._step.id} failed, trying again in {' '.join(args[1:])} s"
+            emit(Notice(time.time(), "warning", self._clean(text), self._host))
+
+    def _on_command(self, args: tuple[str, ...], emit: Emit) -> None:
+        self._command = self._clean(" ".join(args))
+
+    def _on_hint(self, args: tuple[str, ...], emit: Emit) -> None:
+        self._hint = self._clean(" ".join(args))
+
+    def _on_value(self, args: tuple[str, ...], emit: Emit) -> None:
+        if len(args) != 2:
+            raise StepError(Failure(f"{self._host} sent a value without a name"))
+        try:
+            self._keep(args[0], Secret(script.decode_value(args[1])))
+        except ValueError as error:
+            raise StepError(Failure(f"{self._host} sent a bad value {self._clean(args[0])!r}: {error}")) from None
+
+    def _on_end(self, args: tuple[str, ...], emit: Emit) -> None:
+        if self._step is None or len(args) < 2 or args[0] != self._step.id:
+            raise StepError(Failure(f"{self._host} ends a step that does not run"))
+        word = args[1]
+        states: dict[str, State] = {"ok": "ok", "change": "change", "unknown": "unknown", "changed": "changed"}
+        if word in states:
+            self._end(states[word], None, emit)
+        else:
+            status = int(args[2]) if len(args) > 2 and args[2].isdigit() else None
+            self._end("failed", self._failure(word, status), emit)
+
+    def _failure(self, word: str, status: int | None) -> Failure:
+        output = self._lines.get("apply", [])
+        message = output[-1] if output and status == 64 else f"exit status {status}"
+        if word == "unverified":
+            output = output + self._lines.get("verify", [])
+            message = "applied, but it still does not hold: " + "; ".join(self._lines.get("verify", [])[-3:])
+        return Failure(message, self._command, status, tuple(output), self._hint)
+
+    def _end(self, state: State, failure: Failure | None, emit: Emit) -> None:
+        step = self._step
+        if step is None:
+            return
+        diff = tuple(self._lines.get("check", []))
+        now = time.time()
+        emit(StepEnded(now, self._host, self._phase, step.id, step.title, state, now - self._began, diff, failure))
+        self._failed = self._failed or state == "failed"
+        self._step = None
+        self._deadline = float("inf")
+
+    def _fail_current(self, failure: Failure, emit: Emit) -> None:
+        """The script or the connection broke: blame the running step, or the next one."""
+        if self._step is None and self._left:
+            self._step, self._began, self._lines = self._left.pop(0), time.time(), {}
+        self._failed = True
+        self._end("failed", failure, emit)
+
+    def _close(self, status: int, emit: Emit) -> None:
+        """The script ended. Anything but 0, a failed step (1) or a stop (75) is its own failure."""
+        if status == 124 and self._step is not None:
+            seconds = self._step.timeout if self._stage == "apply" else CHECK_TIMEOUT_S
+            output = tuple(self._lines.get(self._stage, []))
+            self._fail_current(Failure(f"not done after {seconds} s", self._command, 124, output, self._hint), emit)
+        elif self._step is not None or status not in (0, 1, 75):
+            self._fail_current(Failure(f"the script broke off with exit status {status}", exit_status=status), emit)
+        if status != 0:
+            self._failed = True
+
+    def _skip_rest(self, emit: Emit) -> None:
+        for step in self._left:
+            emit(StepEnded(time.time(), self._host, self._phase, step.id, step.title, "skipped", 0.0))
+
+
+@dataclass
+class Engine:
+    """Turns phases into tasks over open sessions."""
+
+    context: Context
+    sessions: Mapping[str, Session]
+    mode: Mode
+    emit: Emit
+    clean: Callable[[str], str]
+    scheduler: Scheduler
+
+    def run(self, phases: Iterable[Phase], only: Callable[[Phase, str], bool]) -> dict[Key, bool]:
+        """Run the phases on the hosts for which ``only`` says so. Hosts without a session are skipped."""
+        tasks: list[Task] = []
+        previous: dict[str, Key] = {}
+        for phase in phases:
+            for host in phase.hosts(self.context.inventory):
+                if only(phase, host.name):
+                    tasks.append(self._task(phase, host.name, previous))
+        self.scheduler.on_stop = self._stop
+        return self.scheduler.run(tasks)
+
+    def _task(self, phase: Phase, name: str, previous: dict[str, Key]) -> Task:
+        inventory = self.context.inventory
+        host = inventory.host(name)
+        key = (phase.name, name)
+        needs = phase.needs(inventory, host)
+        after = phase.after(inventory, host)
+        if name in previous:
+            needs = [*needs, previous[name]]
+        previous[name] = key
+        return Task(key, lambda: self._start(phase, name), lambda: self._skip(phase, name), tuple(needs), tuple(after))
+
+    def _start(self, phase: Phase, name: str) -> Callable[[Emit], bool]:
+        session = self.sessions.get(name)
+        facts = self.context.facts.get(name)
+        if session is None or facts is None:
+            return lambda _emit: False
+        steps = phase.steps(self.context, self.context.inventory.host(name))
+        if not steps:
+            return lambda _emit: True
+        text = script.build(steps, facts.family)
+        run = PhaseRun(phase, name, steps, self._value, self.clean)
+
+        def work(emit: Emit) -> bool:
+            ok = run.work(session, self.mode, text, emit)
+            if not ok:
+                self.context.lost.add(name)
+            return ok
+
+        return work
+
+    def _value(self, name: str, value: Secret) -> None:
+        self.context.values[name] = value
+
+    def _skip(self, phase: Phase, name: str) -> None:
+        if name not in self.context.facts:
+            return
+        for step in phase.steps(self.context, self.context.inventory.host(name)):
+            self.emit(StepEnded(time.time(), name, phase.name, step.id, step.title, "skipped", 0.0))
+
+    def _stop(self) -> None:
+        if self.mode == "apply":
+            for session in self.sessions.values():
+                session.stop()

@@ -1,0 +1,169 @@
+"""kubeadm's documents as plain dicts, per config API version, and the join command as a typed value.
+
+The documents follow https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/ and its v1beta3 and v1beta2
+siblings; what differs between them is in this module only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kbootstrap.model import KbootstrapError, Secret
+from kbootstrap.versions import config_api
+
+if TYPE_CHECKING:
+    from kbootstrap.inventory import Host, Inventory
+
+CRI_SOCKET = "unix:///run/containerd/containerd.sock"
+JOIN_TTL = "30m0s"
+"""How long tokens live that kbootstrap makes; they are deleted at the end of the run anyway."""
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class JoinCommand:
+    """What a host needs to join: the endpoint, a bootstrap token, and the hashes that pin the cluster's CA."""
+
+    endpoint: str
+    token: Secret
+    ca_hashes: tuple[str, ...]
+
+    @property
+    def token_id(self) -> str:
+        """The public half of the token, fit for logs and arguments."""
+        return self.token.reveal().partition(".")[0]
+
+
+_ENDPOINT = re.compile(r"[A-Za-z0-9.:\[\]-]{1,260}:\d{1,5}\Z")
+_TOKEN = re.compile(r"[a-z0-9]{6}\.[a-z0-9]{16}\Z")
+_HASH = re.compile(r"sha256:[0-9a-f]{64}\Z")
+
+
+def parse_join_command(text: str) -> JoinCommand:
+    """Parse what ``kubeadm token create --print-join-command`` prints.
+
+    The host is not trusted: every part must have exactly its form. Raises KbootstrapError when one has not.
+    """
+    words = next((line.split() for line in text.splitlines() if line.strip().startswith("kubeadm join ")), [])
+    options = dict(zip(words[3::2], words[4::2], strict=False))
+    hashes = tuple(v for k, v in zip(words[3::2], words[4::2], strict=False) if k == "--discovery-token-ca-cert-hash")
+    endpoint, token = (words[2] if len(words) > 2 else ""), options.get("--token", "")
+    if not _ENDPOINT.match(endpoint) or not _TOKEN.match(token) or not hashes or not all(map(_HASH.match, hashes)):
+        raise KbootstrapError(
+            "the control plane printed no join command kbootstrap understands",
+            "Run `kubeadm token create --print-join-command` on the first control plane host and look at it.",
+        )
+    return JoinCommand(endpoint, Secret(token), hashes)
+
+
+def init_documents(inventory: Inventory, host: Host, version: str) -> list[Document]:
+    """The documents for ``kubeadm init --config``, with the inventory's extra documents merged in."""
+    cluster = inventory.cluster
+    api = config_api(cluster.minor)
+    extra = cluster.kubeadm.extra_args
+    init = {
+        "apiVersion": f"kubeadm.k8s.io/{api}",
+        "kind": "InitConfiguration",
+        "bootstrapTokens": [{"ttl": JOIN_TTL, "description": "made by kubeadm init"}],
+        "localAPIEndpoint": {"advertiseAddress": host.node_ip, "bindPort": 6443},
+        "nodeRegistration": _registration(inventory, host, api),
+    }
+    configuration = {
+        "apiVersion": f"kubeadm.k8s.io/{api}",
+        "kind": "ClusterConfiguration",
+        "clusterName": cluster.name,
+        "kubernetesVersion": f"v{version}",
+        "controlPlaneEndpoint": inventory.endpoint,
+        "imageRepository": cluster.image_repository,
+        "networking": {
+            "podSubnet": str(cluster.pod_cidr),
+            "serviceSubnet": str(cluster.service_cidr),
+            "dnsDomain": cluster.dns_domain,
+        },
+        "apiServer": {"extraArgs": _arguments(extra.api_server, api)},
+        "controllerManager": {"extraArgs": _arguments(extra.controller_manager, api)},
+        "scheduler": {"extraArgs": _arguments(extra.scheduler, api)},
+        "etcd": {"local": {"dataDir": "/var/lib/etcd", "extraArgs": _arguments(extra.etcd, api)}},
+    }
+    kubelet = {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "cgroupDriver": "systemd"}
+    return _merged([init, _pruned(configuration), kubelet], cluster.kubeadm.documents)
+
+
+def join_documents(
+    inventory: Inventory, host: Host, join: JoinCommand, certificate_key: Secret | None
+) -> list[Document]:
+    """The document for ``kubeadm join --config``; it holds the token, so it is a secret as a whole."""
+    api = config_api(inventory.cluster.minor)
+    document: Document = {
+        "apiVersion": f"kubeadm.k8s.io/{api}",
+        "kind": "JoinConfiguration",
+        "discovery": {
+            "bootstrapToken": {
+                "apiServerEndpoint": join.endpoint,
+                "token": join.token.reveal(),
+                "caCertHashes": list(join.ca_hashes),
+            }
+        },
+        "nodeRegistration": _registration(inventory, host, api),
+    }
+    if host.is_master:
+        document["controlPlane"] = {
+            "localAPIEndpoint": {"advertiseAddress": host.node_ip, "bindPort": 6443},
+            "certificateKey": certificate_key.reveal() if certificate_key else "",
+        }
+    return [document]
+
+
+def to_yaml(documents: list[Document]) -> str:
+    """The documents as one YAML stream."""
+    import yaml
+
+    return yaml.safe_dump_all(documents, sort_keys=False, default_flow_style=False, width=1000)
+
+
+def _registration(inventory: Inventory, host: Host, api: str) -> Document:
+    kubelet = {"node-ip": host.node_ip, **inventory.cluster.kubeadm.extra_args.kubelet}
+    return _pruned(
+        {
+            "name": host.name,
+            "criSocket": CRI_SOCKET,
+            "kubeletExtraArgs": _arguments(kubelet, api),
+            "ignorePreflightErrors": list(inventory.cluster.kubeadm.ignore_preflight_errors),
+        }
+    )
+
+
+def _arguments(arguments: Mapping[str, str], api: str) -> Any:
+    """Extra arguments: a map up to v1beta3, a list of name and value from v1beta4 on."""
+    if api in ("v1beta2", "v1beta3"):
+        return dict(arguments)
+    return [{"name": name, "value": value} for name, value in arguments.items()]
+
+
+def _pruned(document: Document) -> Document:
+    """Without empty maps and lists, so that a document says only what was meant."""
+    pruned = {key: _pruned(value) if isinstance(value, dict) else value for key, value in document.items()}
+    return {key: value for key, value in pruned.items() if value not in ({}, [])}
+
+
+def _merged(documents: list[Document], extras: tuple[Mapping[str, Any], ...]) -> list[Document]:
+    """Extra documents of a kind we write are merged into ours, others follow."""
+    merged = list(documents)
+    for extra in extras:
+        kinds = [document["kind"] for document in merged]
+        if extra.get("kind") in kinds:
+            place = kinds.index(extra["kind"])
+            merged[place] = _deep(merged[place], extra)
+        else:
+            merged.append(dict(extra))
+    return merged
+
+
+def _deep(base: Any, extra: Any) -> Any:
+    if isinstance(base, dict) and isinstance(extra, Mapping):
+        return {**base, **{key: _deep(base.get(key), value) for key, value in extra.items()}}
+    return extra

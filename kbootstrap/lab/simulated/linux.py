@@ -1,0 +1,107 @@
+"""The few system calls of Linux that Python's ``os`` module lacks, and the mounts a private root is made of."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+MNT_DETACH = 0x2
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+
+
+def unshare(flags: int) -> None:
+    """Leave the given namespaces for new ones."""
+    _check(_libc.unshare(flags), "unshare")
+
+
+def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
+    """mount(2)."""
+
+    def text(value: str | None) -> bytes | None:
+        return None if value is None else os.fsencode(value)
+
+    result = _libc.mount(text(source), text(target), text(kind), ctypes.c_ulong(flags), text(data))
+    _check(result, f"mount {target}")
+
+
+def detach(target: str) -> None:
+    """Take a mount and everything below it out of sight; it goes away when nobody uses it any more."""
+    _check(_libc.umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
+
+
+def pivot_root(new: str, old: str) -> None:
+    """Make ``new`` the root of this mount namespace and hang the old one below it at ``old``."""
+    _check(_libc.pivot_root(os.fsencode(new), os.fsencode(old)), "pivot_root")
+    os.chdir("/")
+
+
+def set_hostname(name: str) -> None:
+    encoded = name.encode()
+    _check(_libc.sethostname(encoded, len(encoded)), "sethostname")
+
+
+def die_with_parent(signal_number: int) -> None:
+    """Have the kernel send this signal to this process when the thread that started it ends."""
+    _check(_libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl")
+
+
+def become_root(uid: int, gid: int, proc: str = "/proc") -> None:
+    """After ``unshare(CLONE_NEWUSER)``: be user 0 in the new namespace.
+
+    ``uid`` and ``gid`` are ours in the namespace above. Only this one user is mapped, with root's rights above as well
+    as without: that is all the kernel grants an ordinary user, and one way that serves both is better than two.
+    """
+    Path(proc, "self/setgroups").write_text("deny")
+    Path(proc, "self/uid_map").write_text(f"0 {uid} 1")
+    Path(proc, "self/gid_map").write_text(f"0 {gid} 1")
+
+
+def bind_read_only(source: str, target: str) -> None:
+    """Show ``source``, with all that is mounted below it, at ``target``; nothing can be written through it.
+
+    A read-only remount reaches one mount only, so every mount below is remounted too, with the restrictions it has:
+    the kernel refuses to drop those in a user namespace.
+    """
+    mount(source, target, flags=MS_BIND | MS_REC)
+    for point in _mounts_below(target):
+        flags = _restrictions(point)
+        mount(None, point, flags=MS_REMOUNT | MS_BIND | MS_RDONLY | flags)
+
+
+def _mounts_below(target: str) -> list[str]:
+    points = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        point = line.split()[4].encode().decode("unicode_escape")
+        if point == target or point.startswith(target + "/"):
+            points.append(point)
+    return points
+
+
+def _restrictions(point: str) -> int:
+    have = os.statvfs(point).f_flag
+    pairs = ((os.ST_NOSUID, MS_NOSUID), (os.ST_NODEV, MS_NODEV), (os.ST_NOEXEC, MS_NOEXEC))
+    return sum(flag for bit, flag in pairs if have & bit)

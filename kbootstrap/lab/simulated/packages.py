@@ -1,0 +1,104 @@
+"""A host's package database and the files packages put there; shared by the stand-ins of dnf, yum, apt and friends.
+
+The database is one small text file per package (``/var/lib/rpm/NAME`` or ``/var/lib/dpkg/status.d/NAME``), so that the
+shell stand-ins of ``rpm`` and ``dpkg-query`` can answer from it without Python.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kbootstrap.lab.simulated import catalogue
+from kbootstrap.lab.simulated.spec import MACHINE
+
+DATABASE = {"el": Path("/var/lib/rpm"), "debian": Path("/var/lib/dpkg/status.d")}
+PYTHON_COMMANDS = frozenset(
+    "apt-cache apt-get apt-mark crictl ctr curl dnf gpg gpg2 kubeadm kubectl yum".split()
+)
+"""Stand-ins written in Python; all others are shell files of their own."""
+
+
+def stand_in(command: str) -> str:
+    """The path of the program that plays a command."""
+    name = os.path.basename(command)
+    return f"{MACHINE}/sim/bin/" + ("python-stand-in" if name in PYTHON_COMMANDS else name)
+
+
+def read(family: str) -> dict[str, dict[str, list[str]]]:
+    """Every installed package with its fields."""
+    directory = DATABASE[family]
+    return {path.name: _fields(path.read_text()) for path in directory.iterdir()} if directory.is_dir() else {}
+
+
+def _fields(text: str) -> dict[str, list[str]]:
+    fields: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(": ")
+        fields.setdefault(key, []).append(value)
+    return fields
+
+
+def version_of(family: str, name: str) -> str | None:
+    """The installed version of a package, or None."""
+    path = DATABASE[family] / name
+    return _fields(path.read_text())["Version"][0] if path.exists() else None
+
+
+def install(family: str, name: str, version: str, arch: str, now: int) -> list[str]:
+    """Put a package in place. Returns its units. A configuration file that is there already is kept as it is."""
+    what = catalogue.content(name, family)
+    files = []
+    for command in what.commands:
+        _link(stand_in(command), command)
+        files.append(command)
+    for unit, text in what.units.items():
+        path = f"/usr/lib/systemd/system/{unit}"
+        _write(path, text)
+        files.append(path)
+    for path, text in what.files.items():
+        if not (path.startswith("/etc/") and os.path.exists(path)):
+            _write(path, text)
+            if not path.startswith("/etc/") and "/system-generators/" in path or path.startswith("/opt/cni/bin/"):
+                os.chmod(path, 0o755)  # noqa: S103 - programs
+        files.append(path)
+    lines = [f"Package: {name}", "Status: install ok installed", f"Version: {version}", f"Architecture: {arch}"]
+    lines += [f"Installed: {now}", *(f"File: {path}" for path in files)]
+    _write(str(DATABASE[family] / name), "\n".join(lines) + "\n")
+    return list(what.units)
+
+
+def remove(family: str, name: str) -> None:
+    """Take a package away, with its files; a configuration file that was changed stays (EL calls it ``.rpmsave``)."""
+    record = DATABASE[family] / name
+    what = catalogue.content(name, family)
+    for path in _fields(record.read_text()).get("File", []):
+        if not os.path.lexists(path):
+            continue
+        changed = path.startswith("/etc/") and Path(path).read_text() != what.files.get(path)
+        if changed and family == "debian":
+            continue
+        if changed:
+            os.replace(path, path + ".rpmsave")
+        else:
+            os.unlink(path)
+        _remove_empty(os.path.dirname(path))
+    record.unlink()
+
+
+def _remove_empty(directory: str) -> None:
+    if directory.count("/") > 2 and not directory.startswith("/usr/lib/systemd/system") and not os.listdir(directory):
+        os.rmdir(directory)
+
+
+def _link(target: str, path: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if os.path.lexists(path):
+        os.unlink(path)
+    os.symlink(target, path)
+
+
+def _write(path: str, text: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,43 @@
+"""kubeadm init on the first control plane host."""
+
+from __future__ import annotations
+
+from kbootstrap import kubeadm
+from kbootstrap.inventory import Host, Inventory
+from kbootstrap.model import Context, Phase, Step
+from kbootstrap.versions import config_api
+
+
+def hosts(inventory: Inventory) -> list[Host]:
+    return [inventory.first_master]
+
+
+def steps(context: Context, host: Host) -> list[Step]:
+    cluster = context.inventory.cluster
+    version = str(context.values.get("kubernetes_version") or cluster.exact or "")
+    shown = version or f"the newest {cluster.kubernetes}"
+    return [
+        Step(
+            "init",
+            f"Initialise the control plane (kubeadm init, {config_api(cluster.minor)}, {shown})",
+            "init/init.sh",
+            why="kubeadm makes the certificates, starts etcd and the control plane, and registers this node.",
+            params={
+                "NODE_NAME": host.name,
+                "CONFIG": kubeadm.to_yaml(kubeadm.init_documents(context.inventory, host, version or "0.0.0")),
+                "SHOWN": shown,
+                "SKIP_PHASES": ",".join(cluster.kubeadm.skip_phases),
+                "CRI_SOCKET": kubeadm.CRI_SOCKET,
+            },
+            timeout=900,
+        )
+    ]
+
+
+PHASE = Phase(
+    "init",
+    "Start the control plane",
+    "The first control plane host becomes the cluster; everything else joins it.",
+    hosts=hosts,
+    steps=steps,
+)

@@ -1,0 +1,67 @@
+# shellcheck shell=sh
+# kubeadm init, exactly once. It is not idempotent (kubernetes/kubeadm#2353), so this step first finds out where the host
+# is: fresh, initialised (this node is known to its own API server), half (an init of ours began and never ended), or
+# down (there is a control plane that does not answer, which nobody may touch without knowing why).
+# Params: NODE_NAME, CONFIG (YAML), SHOWN, SKIP_PHASES, CRI_SOCKET
+
+place() {
+    if [ ! -e /etc/kubernetes/admin.conf ] && [ ! -e /etc/kubernetes/kubelet.conf ] &&
+        [ ! -e /etc/kubernetes/manifests/kube-apiserver.yaml ] && [ ! -d /var/lib/etcd/member ]; then
+        echo fresh
+    elif [ -e "$KB_STATE/init.begun" ] && [ ! -e "$KB_STATE/init.done" ]; then
+        echo half
+    elif api_answers && admin get node "$NODE_NAME" -o name >/dev/null 2>&1; then
+        echo initialised
+    else
+        echo down
+    fi
+}
+
+check() {
+    case $(place) in
+        initialised) return 0 ;;
+        fresh) echo "+ kubeadm init, Kubernetes $SHOWN" ;;
+        half)
+            echo "! reset this host: an earlier kubeadm init did not finish"
+            echo "+ kubeadm init, Kubernetes $SHOWN"
+            ;;
+        down)
+            echo "there is a control plane on this host, but its API server does not answer (or does not know $NODE_NAME)"
+            return 2
+            ;;
+    esac
+    return 1
+}
+
+apply() {
+    where=$(place)
+    if [ "$where" = down ]; then
+        wait_for_api
+        return 0
+    fi
+    if [ "$where" = half ]; then
+        run kubeadm reset --force --cri-socket "$CRI_SOCKET"
+        rm -rf /etc/cni/net.d/10-flannel.conflist
+    fi
+    mkdir -p "$KB_STATE"
+    chmod 700 "$KB_STATE"
+    rm -f "$KB_STATE/init.done"
+    : >"$KB_STATE/init.begun"
+    put_file "$KB_STATE/kubeadm-init.yaml" 600 "$CONFIG"
+    run kubeadm init --config "$KB_STATE/kubeadm-init.yaml" --skip-token-print \
+        ${SKIP_PHASES:+--skip-phases="$SKIP_PHASES"}
+    : >"$KB_STATE/init.done"
+}
+
+# After a reboot the control plane needs a while; only then is silence a failure.
+wait_for_api() {
+    left=60
+    while ! api_answers; do
+        if [ "$left" -le 0 ]; then
+            fail "the API server on this host does not answer" \
+                "See journalctl -u kubelet and crictl ps -a there. If the cluster is really gone: kubeadm reset, then up."
+        fi
+        left=$((left - 1))
+        sleep 2
+    done
+}

@@ -1,0 +1,43 @@
+"""Labels and taints from the inventory, set through the API server."""
+
+from __future__ import annotations
+
+from kbootstrap.inventory import Host, Inventory
+from kbootstrap.model import Context, Phase, Step
+
+
+def hosts(inventory: Inventory) -> list[Host]:
+    return [inventory.first_master]
+
+
+def steps(context: Context, host: Host) -> list[Step]:
+    return [
+        Step(
+            f"labels-{node.name}",
+            f"Label and taint {node.name}",
+            "labels/labels.sh",
+            why="Workloads find their nodes by these; kubelets may not set most of them themselves.",
+            params={
+                "NODE_NAME": node.name,
+                "LABELS": " ".join(f"{key}={value}" for key, value in sorted(node.labels.items())),
+                "TAINTS": " ".join(node.taints),
+            },
+        )
+        for node in context.inventory.hosts
+        if (node.labels or node.taints) and node.name not in context.lost
+    ]
+
+
+def after(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
+    return [("join", other.name) for other in inventory.hosts if other.name != host.name]
+
+
+PHASE = Phase(
+    "labels",
+    "Label the nodes",
+    "Labels and taints of the inventory, on the node objects.",
+    hosts=hosts,
+    steps=steps,
+    after=after,
+    for_cluster=True,
+)

@@ -1,0 +1,35 @@
+"""The pod network."""
+
+from __future__ import annotations
+
+from kbootstrap.inventory import Host, Inventory
+from kbootstrap.kubeadm import to_yaml
+from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.network import flannel
+
+
+def hosts(inventory: Inventory) -> list[Host]:
+    return [inventory.first_master]
+
+
+def steps(context: Context, host: Host) -> list[Step]:
+    documents = flannel.manifest(context.inventory)
+    return [
+        Step(
+            "flannel",
+            f"Install Flannel {flannel.FLANNEL_VERSION} ({context.inventory.cluster.network.backend})",
+            "network/flannel.sh",
+            why="Until a pod network is there the kubelets report NetworkPluginNotReady, and no node becomes Ready.",
+            params={"MANIFEST": to_yaml(documents), "FINGERPRINT": flannel.fingerprint(documents)},
+            retries=2,
+        )
+    ]
+
+
+PHASE = Phase(
+    "network",
+    "Install the pod network",
+    "Flannel, from a manifest of our own with a pinned version, never from a moving branch.",
+    hosts=hosts,
+    steps=steps,
+)

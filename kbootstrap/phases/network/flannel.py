@@ -1,0 +1,173 @@
+"""Flannel's objects as dicts.
+
+What flanneld needs (paths, capabilities, environment, RBAC) is documented at
+https://github.com/flannel-io/flannel/blob/master/Documentation/kubernetes.md and configuration.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from kbootstrap.versions import FLANNEL_CNI_PLUGIN, FLANNEL_VERSION
+
+if TYPE_CHECKING:
+    from kbootstrap.inventory import Inventory
+
+NAMESPACE = "kube-flannel"
+DEFAULT_REPOSITORY = "docker.io/flannel"
+ANNOTATION = "kbootstrap/manifest"
+
+Object = dict[str, Any]
+
+
+def images(inventory: Inventory) -> tuple[str, str]:
+    """The images of the daemon and of the CNI plugin, from the inventory's repository."""
+    repository = inventory.cluster.network.image_repository or DEFAULT_REPOSITORY
+    return f"{repository}/flannel:{FLANNEL_VERSION}", f"{repository}/flannel-cni-plugin:{FLANNEL_CNI_PLUGIN}"
+
+
+def fingerprint(documents: list[Object]) -> str:
+    """A short hash of the manifest; the DaemonSet carries it, so that a change is seen without comparing objects."""
+    return hashlib.sha256(json.dumps(documents, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def manifest(inventory: Inventory) -> list[Object]:
+    """Everything Flannel needs, in the order of creation."""
+    account = {"name": "flannel", "namespace": NAMESPACE}
+    return [
+        _namespace(),
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account},
+        _cluster_role(),
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "flannel"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "flannel"},
+            "subjects": [{"kind": "ServiceAccount", **account}],
+        },
+        _config(inventory),
+        _daemon_set(inventory),
+    ]
+
+
+def _namespace() -> Object:
+    # flanneld changes the host's network, which only the privileged pod security level allows.
+    labels = {"k8s-app": "flannel", "pod-security.kubernetes.io/enforce": "privileged"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
+
+
+def _cluster_role() -> Object:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "flannel"},
+        "rules": [
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
+            {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"]},
+        ],
+    }
+
+
+def _config(inventory: Inventory) -> Object:
+    network = inventory.cluster.network
+    backend: Object = {"Type": network.backend}
+    if network.backend == "vxlan":
+        backend["Port"] = network.port
+    cni = {
+        "name": "cbr0",
+        "cniVersion": "0.3.1",
+        "plugins": [
+            {"type": "flannel", "delegate": {"hairpinMode": True, "isDefaultGateway": True}},
+            {"type": "portmap", "capabilities": {"portMappings": True}},
+        ],
+    }
+    net = {"Network": str(inventory.cluster.pod_cidr), "EnableNFTables": False, "Backend": backend}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "kube-flannel-cfg", "namespace": NAMESPACE, "labels": _labels()},
+        "data": {"cni-conf.json": json.dumps(cni, indent=2), "net-conf.json": json.dumps(net, indent=2)},
+    }
+
+
+def _labels() -> dict[str, str]:
+    return {"app": "flannel", "k8s-app": "flannel", "tier": "node"}
+
+
+def _daemon_set(inventory: Inventory) -> Object:
+    daemon, plugin = images(inventory)
+    selector = {"app": "flannel"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "kube-flannel-ds", "namespace": NAMESPACE, "labels": _labels()},
+        "spec": {
+            "selector": {"matchLabels": selector},
+            "template": {
+                "metadata": {"labels": _labels()},
+                "spec": {
+                    "hostNetwork": True,
+                    "priorityClassName": "system-node-critical",
+                    "serviceAccountName": "flannel",
+                    # Flannel must run on nodes that are not Ready yet: it is what makes them so.
+                    "tolerations": [{"operator": "Exists", "effect": "NoSchedule"}],
+                    "initContainers": [
+                        {
+                            "name": "install-cni-plugin",
+                            "image": plugin,
+                            "command": ["cp", "-f", "/flannel", "/opt/cni/bin/flannel"],
+                            "volumeMounts": [{"name": "cni-plugin", "mountPath": "/opt/cni/bin"}],
+                        },
+                        {
+                            "name": "install-cni",
+                            "image": daemon,
+                            "command": [
+                                "cp",
+                                "-f",
+                                "/etc/kube-flannel/cni-conf.json",
+                                "/etc/cni/net.d/10-flannel.conflist",
+                            ],
+                            "volumeMounts": [
+                                {"name": "cni", "mountPath": "/etc/cni/net.d"},
+                                {"name": "flannel-cfg", "mountPath": "/etc/kube-flannel/"},
+                            ],
+                        },
+                    ],
+                    "containers": [_flanneld(daemon)],
+                    "volumes": [
+                        {"name": "run", "hostPath": {"path": "/run/flannel", "type": "DirectoryOrCreate"}},
+                        {"name": "cni-plugin", "hostPath": {"path": "/opt/cni/bin", "type": "DirectoryOrCreate"}},
+                        {"name": "cni", "hostPath": {"path": "/etc/cni/net.d", "type": "DirectoryOrCreate"}},
+                        {"name": "flannel-cfg", "configMap": {"name": "kube-flannel-cfg"}},
+                        {"name": "xtables-lock", "hostPath": {"path": "/run/xtables.lock", "type": "FileOrCreate"}},
+                    ],
+                },
+            },
+        },
+    }
+
+
+def _flanneld(image: str) -> Object:
+    return {
+        "name": "kube-flannel",
+        "image": image,
+        "command": ["/opt/bin/flanneld"],
+        # status.hostIP is the kubelet's --node-ip, which is the inventory's address: the interface never comes from the
+        # default route (on Vagrant every host has 10.0.2.15 there).
+        "args": ["--ip-masq", "--kube-subnet-mgr", "--iface=$(HOST_IP)"],
+        "env": [
+            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+            {"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
+        ],
+        "resources": {"requests": {"cpu": "100m", "memory": "50Mi"}},
+        "securityContext": {"privileged": False, "capabilities": {"add": ["NET_ADMIN", "NET_RAW"]}},
+        "volumeMounts": [
+            {"name": "run", "mountPath": "/run/flannel"},
+            {"name": "flannel-cfg", "mountPath": "/etc/kube-flannel/"},
+            {"name": "xtables-lock", "mountPath": "/run/xtables.lock"},
+        ],
+    }

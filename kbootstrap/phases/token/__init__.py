@@ -1,0 +1,54 @@
+"""A short-lived join token (and certificate key) for the hosts that are not members yet."""
+
+from __future__ import annotations
+
+from kbootstrap.inventory import Host, Inventory
+from kbootstrap.kubeadm import JOIN_TTL
+from kbootstrap.model import Context, Phase, Step
+
+
+def hosts(inventory: Inventory) -> list[Host]:
+    return [inventory.first_master]
+
+
+def joining(context: Context) -> list[Host]:
+    """The hosts that will join in this run: known by their facts, and no members yet."""
+    others = [host for host in context.inventory.hosts if host.name != context.inventory.first_master.name]
+    return [
+        host for host in others if host.name in context.facts and context.facts[host.name].cluster_state != "member"
+    ]
+
+
+def steps(context: Context, host: Host) -> list[Step]:
+    newcomers = joining(context)
+    made = []
+    if newcomers:
+        made.append(
+            Step(
+                "token",
+                f"Make a join token, valid {JOIN_TTL.removesuffix('0s')}",
+                "token/token.sh",
+                why="Tokens are made for one run, live half an hour and are deleted at its end.",
+                params={"TTL": JOIN_TTL},
+            )
+        )
+    if any(newcomer.is_master for newcomer in newcomers):
+        made.append(
+            Step(
+                "certificate-key",
+                "Upload the control plane certificates for the joining control plane hosts",
+                "token/certificates.sh",
+                why="They fetch the shared certificates, encrypted with a key that lives 2 hours.",
+            )
+        )
+    return made
+
+
+PHASE = Phase(
+    "token",
+    "Prepare the joins",
+    "A host joins with a token and a pinned CA; both are born in this run.",
+    hosts=hosts,
+    steps=steps,
+    for_cluster=True,
+)

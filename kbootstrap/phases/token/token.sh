@@ -1,0 +1,18 @@
+# shellcheck shell=sh
+# A bootstrap token and the join command that goes with it. The token never appears in arguments: kubeadm makes it up.
+# Params: TTL
+
+check() {
+    if [ ! -s "$KB_DIR/join" ]; then
+        echo "+ a bootstrap token, valid $TTL"
+        return 1
+    fi
+    value join "$(cat "$KB_DIR/join")"
+}
+
+apply() {
+    umask 077
+    run kubeadm token create --ttl "$TTL" --description 'kbootstrap join' --print-join-command \
+        --kubeconfig /etc/kubernetes/admin.conf >"$KB_DIR/join.new"
+    mv "$KB_DIR/join.new" "$KB_DIR/join"
+}

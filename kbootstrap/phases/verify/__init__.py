@@ -1,0 +1,57 @@
+"""Looks at the cluster as its users will: every node Ready, every system pod running, or the reason why not."""
+
+from __future__ import annotations
+
+from kbootstrap.inventory import Host, Inventory
+from kbootstrap.model import Context, Phase, Step
+
+TIMEOUT_S = 300
+"""Longest wait for nodes and pods, in seconds: a slow disk and a first image pull fit in."""
+
+
+def hosts(inventory: Inventory) -> list[Host]:
+    return [inventory.first_master]
+
+
+def steps(context: Context, host: Host) -> list[Step]:
+    expected = [node for node in context.inventory.hosts if node.name not in context.lost]
+    version = context.values.get("kubernetes_version") or context.inventory.cluster.kubernetes
+    return [
+        Step(
+            "nodes",
+            "Wait until every node is Ready",
+            "verify/nodes.sh",
+            why="A node is only done when the API server says Ready, with the right version and address.",
+            params={
+                "EXPECTED": "\n".join(f"{node.name} {node.node_ip}" for node in expected),
+                "VERSION": version if isinstance(version, str) else version.reveal(),
+                "TIMEOUT": str(TIMEOUT_S),
+            },
+            timeout=TIMEOUT_S + 60,
+            waits=True,
+        ),
+        Step(
+            "pods",
+            "Wait until every system pod runs",
+            "verify/pods.sh",
+            why="Nodes can be Ready while DNS or the pod network is not.",
+            params={"TIMEOUT": str(TIMEOUT_S)},
+            timeout=TIMEOUT_S + 60,
+            waits=True,
+        ),
+    ]
+
+
+def after(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
+    return [("join", other.name) for other in inventory.hosts if other.name != host.name]
+
+
+PHASE = Phase(
+    "verify",
+    "Verify the cluster",
+    "Nothing is called done before the API server agrees.",
+    hosts=hosts,
+    steps=steps,
+    after=after,
+    for_cluster=True,
+)

@@ -1,0 +1,45 @@
+# shellcheck shell=sh
+# Every pod of the system namespaces runs and is ready; the reason for one that does not is its own, not a timeout.
+# Params: TIMEOUT (seconds)
+
+report() {
+    for namespace in kube-system kube-flannel; do
+        if ! listed=$(pods -n "$namespace" 2>&1); then
+            printf 'the API server does not answer: %s\n' "$listed"
+            continue
+        fi
+        if [ -z "$listed" ]; then
+            printf 'no pods in %s\n' "$namespace"
+            continue
+        fi
+        printf '%s\n' "$listed" | awk -F '\t' '
+            $3 == "Succeeded" { next }
+            $3 == "Running" && $4 !~ /false/ { next }
+            { print $1 "/" $2 ": " $3 (($5 != "") ? ", " $5 : ", not ready") (($6 != "") ? ": " $6 : "") }'
+    done
+}
+
+check() {
+    if ! have kubectl || [ ! -s /etc/kubernetes/admin.conf ]; then
+        echo "known once the cluster exists"
+        return 2
+    fi
+    found=$(report)
+    if [ -n "$found" ]; then
+        printf '%s\n' "$found"
+        return 1
+    fi
+}
+
+apply() {
+    left=$TIMEOUT
+    while [ -n "$(report)" ]; do
+        if [ "$left" -le 0 ]; then
+            report
+            kb_report hint "See kubectl -n kube-system describe pod NAME."
+            return 1
+        fi
+        sleep 1
+        left=$((left - 1))
+    done
+}

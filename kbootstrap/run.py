@@ -1,0 +1,447 @@
+"""The verbs: each opens the hosts, gathers facts, runs a list of phases, and says how it ended.
+
+``plan`` and ``up`` are the same code with another mode; ``check``, ``verify`` and ``status`` run a part of it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from kbootstrap import phases, script
+from kbootstrap.engine import Emit, Engine, Key, Scheduler, Task
+from kbootstrap.facts import Facts
+from kbootstrap.facts import parse as parse_facts
+from kbootstrap.inventory import Host, Inventory
+from kbootstrap.model import (
+    Context,
+    Event,
+    Failure,
+    HostSummary,
+    InventoryError,
+    KbootstrapError,
+    Mode,
+    Notice,
+    Phase,
+    RunEnded,
+    RunStarted,
+    Secret,
+    State,
+    Step,
+    StepEnded,
+    StepError,
+    StepStarted,
+)
+from kbootstrap.preflight import Finding, findings
+from kbootstrap.redact import Redactor, printable
+from kbootstrap.session import Item, Session
+from kbootstrap.transport import SshShared, SshTransport, Transport
+
+View = Callable[[Event], None]
+CONNECT = Step("ssh", "Connect and become root", "", "Every step runs as root over one SSH connection.")
+FACTS = Step("facts", "Gather facts", "", "The plan is made from what the host is, not from what it should be.")
+REQUIREMENTS = Step(
+    "requirements",
+    "Check the host against the inventory",
+    "",
+    "Nothing is changed before every requirement was looked at.",
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says beyond the inventory.
+
+    ``start`` and ``only`` are phase names (``--from``, ``--only``); ``limit`` are host names; ``stop`` is set to end
+    the run after the running steps; ``journal`` is the path of this run's journal, for the failure report.
+    """
+
+    limit: tuple[str, ...] = ()
+    start: str | None = None
+    only: str | None = None
+    parallelism: int | None = None
+    sudo_password: Secret | None = None
+    ssh_password: Secret | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    run_id: str = ""
+    journal: str = ""
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """A node as the API server sees it; ``reason`` says why it is not Ready."""
+
+    name: str
+    address: str
+    role: str
+    ready: bool
+    version: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ClusterStatus:
+    """What ``kbootstrap status`` shows. ``missing`` are inventory hosts that are no nodes."""
+
+    nodes: tuple[NodeStatus, ...]
+    missing: tuple[str, ...]
+    pods_not_running: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.missing and not self.pods_not_running and all(node.ready for node in self.nodes)
+
+
+def new_run_id() -> str:
+    """A sortable id: UTC time and six random hex digits."""
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + secrets.token_hex(3)
+
+
+def plan(inventory: Inventory, *, options: Options, view: View) -> RunEnded:
+    """What ``up`` would do. Changes nothing on any host."""
+    return Run("plan", "plan", inventory, options, view).execute(phases.UP)
+
+
+def up(inventory: Inventory, *, options: Options, view: View) -> RunEnded:
+    """Bring the cluster to what the inventory says."""
+    return Run("up", "apply", inventory, options, view).execute(phases.UP)
+
+
+def check(inventory: Inventory, *, options: Options, view: View) -> RunEnded:
+    """Preflight only: every finding about every host, nothing changed."""
+    return Run("check", "plan", inventory, options, view).execute(phases.CHECK)
+
+
+def verify(inventory: Inventory, *, options: Options, view: View) -> RunEnded:
+    """Wait until every node is Ready and every system pod runs, or say why not."""
+    return Run("verify", "apply", inventory, options, view).execute(phases.VERIFY)
+
+
+def status(inventory: Inventory, *, options: Options) -> ClusterStatus:
+    """Ask the API server through the first control plane host. Raises KbootstrapError when it cannot be asked."""
+    run = _on_first_master("status", inventory, options, phases.STATUS)
+    nodes = tuple(_node_status(line) for line in _value(run, "nodes").splitlines())
+    names = {node.name for node in nodes}
+    return ClusterStatus(
+        nodes=nodes,
+        missing=tuple(host.name for host in inventory.hosts if host.name not in names),
+        pods_not_running=tuple(text for line in _value(run, "pods").splitlines() if (text := _pod_trouble(line))),
+    )
+
+
+def kubeconfig(inventory: Inventory, *, options: Options) -> str:
+    """The cluster's admin kubeconfig, read from the first control plane host."""
+    return _value(_on_first_master("kubeconfig", inventory, options, phases.STATUS), "kubeconfig")
+
+
+def write_scripts(inventory: Inventory, directory: Path, *, options: Options, view: View) -> RunEnded:
+    """Write the scripts ``up`` would send, one per host and phase; a plan is made for the facts they need."""
+    run = Run("plan", "plan", inventory, options, view)
+    ended = run.execute(phases.UP)
+    for host in inventory.hosts:
+        if host.name not in run.context.facts:
+            continue
+        folder = directory / host.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, phase in enumerate(phases.UP, start=1):
+            if host in phase.hosts(inventory) and (steps := phase.steps(run.context, host)):
+                path = folder / f"{number:02d}-{phase.name}.sh"
+                path.write_text(script.build(steps, run.context.facts[host.name].family), encoding="utf-8")
+                path.chmod(0o700)
+    return ended
+
+
+class Tally:
+    """Counts step states per host while events pass by."""
+
+    def __init__(self, hosts: Iterable[str]) -> None:
+        self.hosts = {host: HostSummary(counts={}) for host in hosts}
+
+    def handle(self, event: Event) -> None:
+        if not isinstance(event, StepEnded):
+            return
+        old = self.hosts[event.host]
+        counts = {**old.counts, event.state: old.counts.get(event.state, 0) + 1}
+        new = replace(old, counts=counts)
+        if event.failure is not None and old.failure is None:
+            new = replace(new, failed_phase=event.phase, failed_step=event.step, failure=event.failure)
+        self.hosts[event.host] = new
+
+    @property
+    def counts(self) -> dict[State, int]:
+        total: dict[State, int] = {}
+        for summary in self.hosts.values():
+            for state, number in summary.counts.items():
+                total[state] = total.get(state, 0) + number
+        return total
+
+
+class Run:
+    """One run of one verb over an inventory."""
+
+    def __init__(self, command: str, mode: Mode, inventory: Inventory, options: Options, view: View) -> None:
+        self.command = command
+        self.mode = mode
+        self.inventory = inventory
+        self.options = options
+        self._facts: dict[str, Facts] = {}
+        self.context = Context(inventory, self._facts)
+        self._run_id = options.run_id or new_run_id()
+        self._view = view
+        self._sessions: dict[str, Session] = {}
+        self._shared = SshShared()
+        self._redactor = Redactor(inventory.secrets())
+        self._selected = _selected_hosts(inventory, options.limit)
+        self._tally = Tally(host.name for host in self._selected)
+        self._exit_codes: set[int] = set()
+        self._scheduler = Scheduler(self._emit, options.parallelism or inventory.parallelism, options.stop)
+
+    def execute(self, wanted: tuple[Phase, ...]) -> RunEnded:
+        """Connect, gather facts, look at the requirements, run the phases; always disconnects."""
+        began = time.time()
+        chosen = _selected_phases(wanted, self.options)
+        names = tuple(host.name for host in self._selected)
+        self._emit(
+            RunStarted(
+                began, self._run_id, self.command, self.mode, self.inventory.cluster.name, names, self.options.journal
+            )
+        )
+        try:
+            self._open()
+            self._require(wanted)
+            engine = Engine(self.context, self._sessions, self.mode, self._emit, self._redactor.clean, self._scheduler)
+            engine.run(chosen, self._runs_on)
+        finally:
+            self._close()
+        ended = self._summary(began)
+        self._emit(ended)
+        return ended
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def _emit(self, event: Event) -> None:
+        self._tally.handle(event)
+        if isinstance(event, StepEnded) and event.state == "failed":
+            self._exit_codes.add(1)
+        self._view(event)
+
+    def _notice(self, host: str) -> Callable[[str], None]:
+        return lambda text: self._view(Notice(time.time(), "warning", self._redactor.clean(text), host))
+
+    def _step(self, emit: Emit, host: str, phase: str, step: Step, work: Callable[[], tuple[str, ...]]) -> bool:
+        """Run a step that lives in Python; its result is the lines to show."""
+        began = time.time()
+        emit(StepStarted(began, host, phase, step.id, step.title))
+        failure: Failure | None = None
+        lines: tuple[str, ...] = ()
+        try:
+            lines = work()
+        except KbootstrapError as error:
+            self._exit_codes.add(error.exit_code)
+            failure = error.failure if isinstance(error, StepError) else Failure(error.message, hint=error.hint)
+        now = time.time()
+        state: State = "failed" if failure else "ok"
+        emit(StepEnded(now, host, phase, step.id, step.title, state, now - began, lines, failure))
+        return failure is None
+
+    # --- hosts -------------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        tasks = [self._open_task(host) for host in self._selected]
+        self._scheduler.run(tasks)
+
+    def _open_task(self, host: Host) -> Task:
+        def work(emit: Emit) -> bool:
+            return self._step(emit, host.name, "connect", CONNECT, lambda: self._connect(host)) and self._step(
+                emit, host.name, "facts", FACTS, lambda: self._probe(host)
+            )
+
+        return Task(("connect", host.name), lambda: work, lambda: None)
+
+    def _connect(self, host: Host) -> tuple[str, ...]:
+        session = Session(
+            host.name,
+            self._transport(host),
+            mode=self.mode,
+            run_id=self._run_id,
+            owner=f"{getpass.getuser()}@{socket.gethostname()} since {time.strftime('%H:%M:%S %Z')} ({self.command})",
+            sudo=host.ssh.sudo,
+            sudo_password=self.options.sudo_password or host.ssh.sudo_password,
+            notice=self._notice(host.name),
+        )
+        session.open()
+        self._sessions[host.name] = session
+        return ()
+
+    def _transport(self, host: Host) -> Transport:
+        if self.options.ssh_password is not None:
+            ssh = host.ssh.model_copy(update={"password": self.options.ssh_password})
+            host = host.model_copy(update={"ssh": ssh})
+        return SshTransport(host, self._shared)
+
+    def _probe(self, host: Host) -> tuple[str, ...]:
+        lines: list[str] = []
+
+        def keep(item: Item) -> None:
+            if isinstance(item, script.Output):
+                lines.append(item.line)
+
+        status = self._sessions[host.name].look(script.bare("shell/probe.sh"), keep, timeout=60)
+        if status != 0:
+            failure = Failure("the facts probe failed", "probe.sh", status, tuple(lines[-20:]))
+            raise StepError(failure)
+        self._facts[host.name] = parse_facts(lines, received_at=time.time())
+        return ()
+
+    def _close(self) -> None:
+        threads = [threading.Thread(target=session.close, daemon=True) for session in self._sessions.values()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=10)
+
+    # --- requirements ------------------------------------------------------------------------------------------------
+
+    def _require(self, wanted: tuple[Phase, ...]) -> None:
+        """Everything that can be known to be wrong before the first change, for all hosts at once."""
+        self._learn_version()
+        if wanted not in (phases.UP, phases.CHECK):
+            return
+        found = findings(self.inventory, self._facts)
+        for host in self._selected:
+            if host.name not in self._facts:
+                continue
+            mine = [finding for finding in found if finding.host == host.name]
+            for finding in mine:
+                if finding.level == "warning":
+                    self._notice(host.name)(finding.text + (f" ({finding.hint})" if finding.hint else ""))
+            errors = [finding for finding in mine if finding.level == "error"]
+            if not self._step(self._emit, host.name, "preflight", REQUIREMENTS, lambda e=errors: _raise_all(e)):  # type: ignore[misc]
+                self._lose(host.name)
+
+    def _lose(self, host: str) -> None:
+        self.context.lost.add(host)
+        session = self._sessions.pop(host, None)
+        if session is not None:
+            session.close()
+
+    def _learn_version(self) -> None:
+        facts = self._facts.get(self.inventory.first_master.name)
+        version = facts.apiserver_version if facts else ""
+        if version:
+            self.context.values["kubernetes_version"] = version
+        elif self.inventory.cluster.exact:
+            self.context.values["kubernetes_version"] = self.inventory.cluster.exact
+
+    def _runs_on(self, phase: Phase, host: str) -> bool:
+        if host not in {h.name for h in self._selected}:
+            return False
+        return phase.for_cluster or not self.options.limit or host in self.options.limit
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def _summary(self, began: float) -> RunEnded:
+        counts = self._tally.counts
+        ended = time.time()
+        exit_code = 4 if 4 in self._exit_codes else max(self._exit_codes, default=0)
+        if self.options.stop.is_set():
+            return RunEnded(ended, "interrupted", 130, ended - began, counts, self._tally.hosts)
+        if exit_code:
+            return RunEnded(ended, "failed", exit_code, ended - began, counts, self._tally.hosts)
+        return RunEnded(ended, "ok", 0, ended - began, counts, self._tally.hosts)
+
+
+def _raise_all(errors: list[Finding]) -> tuple[str, ...]:
+    if errors:
+        texts = [f"{finding.text}{' - ' + finding.hint if finding.hint else ''}" for finding in errors]
+        raise StepError(
+            Failure("; ".join(finding.text for finding in errors), output=tuple(texts), hint=errors[0].hint)
+        )
+    return ()
+
+
+def _selected_hosts(inventory: Inventory, limit: tuple[str, ...]) -> list[Host]:
+    """The hosts of a run: those of ``--limit`` and the first control plane host, which acts for the cluster."""
+    names = {host.name for host in inventory.hosts}
+    unknown = [name for name in limit if name not in names]
+    if unknown:
+        raise InventoryError(
+            f"--limit names hosts that are not in the inventory: {', '.join(unknown)}",
+            f"The inventory has: {', '.join(sorted(names))}",
+        )
+    return [h for h in inventory.hosts if not limit or h.name in limit or h.name == inventory.first_master.name]
+
+
+def _selected_phases(wanted: tuple[Phase, ...], options: Options) -> tuple[Phase, ...]:
+    """The phases of a run after ``--from`` and ``--only``. A join always brings its token with it."""
+    names = [phase.name for phase in wanted]
+    for name in (options.start, options.only):
+        if name is not None and name not in names:
+            raise InventoryError(f"there is no phase {name!r}", f"The phases are: {', '.join(names)}")
+    if options.only is not None:
+        keep = {options.only}
+    elif options.start is not None:
+        keep = set(names[names.index(options.start) :])
+    else:
+        keep = set(names)
+    if "join" in keep:
+        keep |= {"token", "untoken"}
+    return tuple(phase for phase in wanted if phase.name in keep)
+
+
+def _on_first_master(command: str, inventory: Inventory, options: Options, wanted: tuple[Phase, ...]) -> Run:
+    run = Run(command, "plan", inventory, replace(options, limit=(inventory.first_master.name,)), lambda _event: None)
+    ended = run.execute(wanted)
+    summary = ended.hosts[inventory.first_master.name]
+    if summary.failure is not None:
+        error = KbootstrapError(summary.failure.message, summary.failure.hint)
+        error.exit_code = ended.exit_code
+        raise error
+    return run
+
+
+def _value(run: Run, name: str) -> str:
+    value = run.context.values.get(name)
+    if not isinstance(value, Secret):
+        master = run.inventory.first_master.name
+        raise KbootstrapError(
+            f"{master}: there is no working control plane to ask (no {name})", "Run `kbootstrap up` first."
+        )
+    return value.reveal()
+
+
+def _fields(line: str, count: int) -> list[str]:
+    """The tab-separated fields of a line from the host, exactly ``count`` of them."""
+    fields = [printable(field) for field in line.split("\t", count - 1)]
+    return fields + [""] * (count - len(fields))
+
+
+def _node_status(line: str) -> NodeStatus:
+    """A line of ``nodes`` in shell/prelude.sh."""
+    name, ready, version, address, labels, reason = _fields(line, 6)
+    master = any(f"node-role.kubernetes.io/{role}" in labels for role in ("control-plane", "master"))
+    return NodeStatus(
+        name=name,
+        address=address,
+        role="control plane" if master else "worker",
+        ready=ready == "True",
+        version=version,
+        reason="" if ready == "True" else reason or "the node reports nothing",
+    )
+
+
+def _pod_trouble(line: str) -> str:
+    """Why a pod (a line of ``pods`` in shell/prelude.sh) does not run, or nothing."""
+    namespace, name, phase, ready, reason, message = _fields(line, 6)
+    if phase == "Succeeded" or (phase == "Running" and "false" not in ready):
+        return ""
+    return f"{namespace}/{name}: {phase}, {reason or 'not ready'}" + (f": {message}" if message else "")
+
+
+__all__ = ["ClusterStatus", "Key", "NodeStatus", "Options", "check", "kubeconfig", "plan", "status", "up", "verify"]

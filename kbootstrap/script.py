@@ -1,0 +1,148 @@
+"""Steps in, one POSIX shell script out; lines of its output in, reports out.
+
+This is the only module that puts values into shell text, and ``quote`` is the only function that does it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kbootstrap.model import Param, Secret, Step
+
+PACKAGE = Path(__file__).parent
+MAX_LINE = 64 * 1024
+"""Longest line of a host's output that is kept, in bytes; the rest of a longer one is dropped."""
+MAX_VALUE = 1024 * 1024
+"""Largest value a host may hand over, in bytes."""
+
+_NAME = re.compile(r"[A-Z][A-Z0-9_]*\Z")
+
+
+def quote(value: str) -> str:
+    """The value as one single-quoted shell word. Raises ValueError for NUL, which no shell variable can hold."""
+    if "\0" in value:
+        raise ValueError("a value for a host contains a NUL character")
+    return "'" + value.replace("'", "'\\''") + "'"
+
+
+@functools.cache
+def shell_file(path: str) -> str:
+    """The text of a shell file below the package, without comments' cost: full lines of comment are dropped."""
+    lines = (PACKAGE / path).read_text(encoding="utf-8").splitlines()
+    return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("# ")) + "\n"
+
+
+def launcher() -> str:
+    """The text of launch.sh as it is handed to ``sh -c``."""
+    return shell_file("shell/launch.sh")
+
+
+def build(steps: Iterable[Step], family: str) -> str:
+    """One script for the steps of one phase on one host of an OS family (``el`` or ``debian``).
+
+    The same text serves plan and apply: ``KB_MODE`` is set from outside (or is the first argument when run by hand).
+    """
+    parts = [shell_file("shell/prelude.sh"), shell_file(f"shell/{family}.sh")]
+    parts += [_step(step) for step in steps]
+    return "".join(parts)
+
+
+def bare(path: str) -> str:
+    """A script without steps: the prelude and one shell file (the facts probe)."""
+    return shell_file("shell/prelude.sh") + shell_file(path)
+
+
+def _step(step: Step) -> str:
+    retries, waits = step.retries, int(step.waits)
+    return (
+        f"(\n{_assignments(step.params)}{shell_file('phases/' + step.shell)}"
+        f"kb_step {quote(step.id)} {retries} {waits}\n) 9>&-\n"
+        "kb_status=$?\n"
+        'if [ "$kb_status" -ne 0 ]; then exit "$kb_status"; fi\n'
+    )
+
+
+def _assignments(params: Mapping[str, Param]) -> str:
+    lines = []
+    for name, value in sorted(params.items()):
+        if not _NAME.match(name):
+            raise ValueError(f"parameter {name!r} is not a shell variable name in capitals")
+        text = value.reveal() if isinstance(value, Secret) else value
+        lines.append(f"{name}={quote(text)}\n")
+    return "".join(lines)
+
+
+# --- what comes back -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Report:
+    """One report line: a word and its arguments, e.g. ``end swap changed``."""
+
+    word: str
+    args: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One line of ordinary output."""
+
+    line: str
+
+
+class Parser:
+    """Splits a host's byte stream into reports and output lines.
+
+    The mark is looked for anywhere in a line, because a command may print text without a newline before the next
+    report. Lines are bounded by ``MAX_LINE``, so a host that never ends a line costs no memory. ``offset`` counts the
+    bytes of complete lines, without the reports named in ``foreign``: those come from the launcher and are not part of
+    the log that is followed.
+    """
+
+    def __init__(self, mark: str, foreign: Collection[str] = ()) -> None:
+        self._mark = mark.encode() + b" "
+        self._foreign = foreign
+        self._rest = b""
+        self.offset = 0
+
+    def feed(self, data: bytes) -> Iterator[Report | Output]:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self.offset += len(line) + 1
+            yield from self._line(line)
+        limit = MAX_VALUE * 2 if self._mark in self._rest else MAX_LINE
+        if len(self._rest) > limit:
+            self.offset += len(self._rest)
+            yield from self.end()
+
+    def end(self) -> Iterator[Report | Output]:
+        """What is left when the stream ends without a newline."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            yield from self._line(rest)
+
+    def _line(self, line: bytes) -> Iterator[Report | Output]:
+        before, mark, report = line.partition(self._mark)
+        if before or not mark:
+            yield Output(before[:MAX_LINE].decode("utf-8", "replace").rstrip("\r"))
+        if mark:
+            word, *args = report.decode("utf-8", "replace").rstrip("\r").split(" ")
+            if word in self._foreign:
+                self.offset -= len(mark) + len(report) + 1
+            yield Report(word, tuple(args))
+
+
+def decode_value(text: str) -> str:
+    """The text a host handed over with ``value``. Raises ValueError when it is too large, not base64 or not UTF-8."""
+    if len(text) > MAX_VALUE * 4 // 3 + 4:
+        raise ValueError("the value is larger than 1 MiB")
+    try:
+        return base64.b64decode(text, validate=True).decode("utf-8")
+    except binascii.Error as error:
+        raise ValueError(f"the value is not base64: {error}") from None

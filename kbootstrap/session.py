@@ -1,0 +1,296 @@
+"""One host during a run: the launcher's protocol (see shell/launch.sh) over a transport, with reconnects.
+
+A session opens one connection and one command per host; every script of the run is fed through it. In apply mode the
+scripts run detached, so a broken connection is reopened and the log followed from the last byte.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import time
+from collections.abc import Callable, Iterator
+
+from kbootstrap.model import ConnectError, Failure, KbootstrapError, Mode, Secret, StepError
+from kbootstrap.script import Output, Parser, Report, launcher
+from kbootstrap.transport import Pipe, Transport
+
+QUIET_S = 10
+"""Seconds of silence after which the host is asked whether the script is alive."""
+DEAD_S = 30
+"""Seconds of silence, pings included, after which the connection counts as dead."""
+RECONNECT_S = 300
+"""Seconds for which a lost host is tried again before the host counts as failed."""
+MAX_OUTPUT = 64 * 1024 * 1024
+"""Most bytes a single script may print; more is a host gone mad."""
+
+_GREETING = "@kbootstrap"
+_LAUNCHER_WORDS = {"ready", "busy", "waiting", "alive", "gone", "killed"}
+
+Item = Report | Output
+
+
+class LockedError(KbootstrapError):
+    """Another run is at work on this host."""
+
+
+class LostError(KbootstrapError):
+    """The host went away and did not come back in time."""
+
+    exit_code = 4
+
+
+class Session:
+    """``host`` is a name for messages; ``sudo`` is none, passwordless or password; ``notice`` gets short texts."""
+
+    def __init__(
+        self,
+        host: str,
+        transport: Transport,
+        *,
+        mode: Mode,
+        run_id: str,
+        owner: str,
+        sudo: str = "none",
+        sudo_password: Secret | None = None,
+        notice: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        self._host = host
+        self._transport = transport
+        self._mode = mode
+        self._sudo = sudo
+        self._sudo_password = sudo_password
+        self._notice = notice
+        self._mark = "@kb-" + secrets.token_hex(8)
+        self._arguments = [mode, f"r-{run_id}", owner]
+        self._pipe: Pipe | None = None
+        self._parser = Parser(self._mark, _LAUNCHER_WORDS)
+
+    # --- opening -----------------------------------------------------------------------------------------------------
+
+    def open(self, timeout: float = 60) -> None:
+        """Connect, become root, take the host's lock. Raises ConnectError, LockedError or StepError (sudo)."""
+        self._transport.connect()
+        try:
+            self._pipe = self._transport.execute(self._command())
+            self._parser = Parser(self._mark, _LAUNCHER_WORDS)
+            self._shake_hands(time.monotonic() + timeout)
+        except KbootstrapError:
+            self._drop()
+            raise
+        except OSError as error:
+            self._drop()
+            raise ConnectError(
+                f"{self._host}: the connection broke while it was set up: {error}", "Try again."
+            ) from None
+
+    def _command(self) -> str:
+        shell = ["sh", "-c", launcher(), "kbootstrap", *self._arguments]
+        sudo = {
+            "none": [],
+            "passwordless": ["sudo", "-n", "--"],
+            "password": ["sudo", "-S", "-p", self._prompt, "--"],
+        }[self._sudo]
+        return shlex.join(sudo + shell)
+
+    @property
+    def _prompt(self) -> str:
+        return f"{_GREETING} sudo {self._mark[4:12]}\n"
+
+    def _shake_hands(self, deadline: float) -> None:
+        if self._sudo == "password":
+            self._answer_sudo(deadline)
+        self._send(f"{self._mark}\n".encode())
+        said: list[str] = []
+        for item in self._items(deadline):
+            if isinstance(item, Output):
+                said += [item.line] if item.line and item.line != f"{_GREETING} hello" else []
+            elif item.word == "ready":
+                return
+            elif item.word == "busy":
+                raise LockedError(
+                    f"{self._host}: another run is at work here: {' '.join(item.args)}",
+                    "Wait until it has finished, or stop it; nothing was changed here by this run.",
+                )
+            elif item.word == "waiting":
+                self._notice(f"a script of an interrupted run still works here ({' '.join(item.args)}): waiting for it")
+        raise self._refused(said)
+
+    def _answer_sudo(self, deadline: float) -> None:
+        """Give the password when sudo asks, and only then; a second question means it was wrong."""
+        seen = b""
+        asked = False
+        prompt = self._prompt.encode()
+        while f"{_GREETING} hello\n".encode() not in seen:
+            if prompt in seen:
+                if self._sudo_password is None:
+                    raise self._refused(["sudo asks for a password and the inventory has none"])
+                _, _, seen = seen.partition(prompt)
+                self._send(self._sudo_password.reveal().encode() + b"\n")
+                asked = True
+            data = self._receive(deadline)
+            seen += data
+            if not data or (asked and prompt in seen):
+                raise self._refused(seen.decode("utf-8", "replace").replace(self._prompt, "").splitlines())
+
+    def _refused(self, said: list[str]) -> StepError:
+        hints = {
+            "none": "Log in as root, or set ssh.sudo to passwordless or password.",
+            "passwordless": "Give the user NOPASSWD in sudoers, or set ssh.sudo: password (and -K to be asked for it).",
+            "password": "Check the sudo password and that the user may use sudo.",
+        }
+        return StepError(
+            Failure(
+                message=f"{self._host}: cannot become root ({self._sudo}): " + (said[-1] if said else "no answer"),
+                command=" ".join(["sudo"] if self._sudo != "none" else ["sh"]),
+                output=tuple(said[-20:]),
+                hint=hints[self._sudo],
+            )
+        )
+
+    # --- scripts -----------------------------------------------------------------------------------------------------
+
+    def look(self, script: str, on_item: Callable[[Item], None], timeout: float) -> int:
+        """Run a read-only script from memory, nothing detached. Returns its exit status."""
+        data = script.encode()
+        deadline = time.monotonic() + timeout
+        try:
+            self._send(f"plan {len(data)}\n".encode() + data)
+            for item in self._items(deadline):
+                if isinstance(item, Report) and item.word == "done":
+                    return int(item.args[0])
+                on_item(item)
+        except OSError as error:
+            raise LostError(
+                f"{self._host}: the connection broke: {error or type(error).__name__}", "Try again."
+            ) from None
+        raise LostError(f"{self._host}: the connection was closed by the host", "Is the host going down? Try again.")
+
+    def run(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
+        """Run a script detached and follow it to its end, through reconnects. Returns its exit status.
+
+        ``overdue`` is asked once a second; when it says yes the script is ended and the status is 124.
+        """
+        data = script.encode()
+        self._parser.offset = 0
+        message = f"run {name} {len(data)}\n".encode() + data
+        while True:
+            try:
+                self._send(message)
+                return self._follow(on_item, overdue)
+            except OSError as error:
+                self._notice(f"the connection broke ({error or type(error).__name__}): reconnecting")
+                offset = self._parser.offset
+                self._reconnect()
+                self._parser.offset = offset
+                message = f"follow {name} {offset + 1}\n".encode()
+
+    def _follow(self, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
+        heard = time.monotonic()
+        pinged = heard
+        gone_at: float | None = None
+        killed = False
+        while True:
+            now = time.monotonic()
+            for item in self._next(1.0):
+                heard = now
+                if not isinstance(item, Report) or item.word not in _LAUNCHER_WORDS | {"done"}:
+                    on_item(item)
+                elif item.word == "done":
+                    return int(item.args[0])
+                elif item.word == "killed":
+                    return 124
+                elif item.word == "gone" and gone_at is None:
+                    gone_at = now
+            if gone_at is not None and now - gone_at > 2:
+                raise LostError(f"{self._host}: the script vanished", "Was the host rebooted? Run the command again.")
+            if self._parser.offset > MAX_OUTPUT:
+                self._send(b"kill KILL\n")
+                raise LostError(f"{self._host}: more than 64 MiB of output from one phase", "Look at the host.")
+            if not killed and overdue():
+                killed = True
+                self._send(b"kill TERM\n")
+            if now - heard > DEAD_S:
+                raise ConnectionError(f"no sign of life for {DEAD_S} s")
+            if now - max(heard, pinged) > QUIET_S:
+                pinged = now
+                self._send(b"ping\n")
+
+    def _reconnect(self) -> None:
+        deadline = time.monotonic() + RECONNECT_S
+        pause = 1.0
+        while True:
+            self._drop()
+            try:
+                self.open()
+                self._notice("connected again")
+                return
+            except (ConnectError, OSError) as error:
+                if time.monotonic() + pause > deadline:
+                    raise LostError(
+                        f"{self._host}: lost for {RECONNECT_S} s: {error}", "Run the command again."
+                    ) from None
+                time.sleep(pause)
+                pause = min(pause * 2, 15)
+
+    def stop(self) -> None:
+        """Ask the running script to end after its current step. Never raises; may be called from another thread."""
+        try:
+            if self._pipe is not None:
+                self._pipe.send(b"stop\n")
+        except OSError:
+            return
+
+    def close(self) -> None:
+        """Tidy up on the host and disconnect. Never raises."""
+        try:
+            if self._pipe is not None:
+                self._pipe.send(b"quit\n")
+                while self._pipe.recv(2):
+                    pass
+        except OSError:
+            self._pipe = None
+        self._drop()
+
+    def _drop(self) -> None:
+        try:
+            if self._pipe is not None:
+                self._pipe.close()
+            self._transport.close()
+        except OSError:
+            return
+        finally:
+            self._pipe = None
+
+    # --- bytes -------------------------------------------------------------------------------------------------------
+
+    def _send(self, data: bytes) -> None:
+        if self._pipe is None:
+            raise ConnectionError("not connected")
+        self._pipe.send(data)
+
+    def _receive(self, deadline: float) -> bytes:
+        if self._pipe is None:
+            raise ConnectionError("not connected")
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError("no answer in time")
+        return self._pipe.recv(remaining)
+
+    def _items(self, deadline: float) -> Iterator[Item]:
+        """Everything that arrives until the end of the stream. Raises TimeoutError at the deadline."""
+        while data := self._receive(deadline):
+            yield from self._parser.feed(data)
+        yield from self._parser.end()
+
+    def _next(self, timeout: float) -> Iterator[Item]:
+        """What arrives now, or nothing within ``timeout``. Raises ConnectionError at the end of the stream."""
+        if self._pipe is None:
+            raise ConnectionError("not connected")
+        try:
+            data = self._pipe.recv(timeout)
+        except TimeoutError:
+            return
+        if not data:
+            raise ConnectionError("closed by the host")
+        yield from self._parser.feed(data)

@@ -1,0 +1,126 @@
+# shellcheck shell=sh
+# launch.sh - the one command kbootstrap runs per connection: it takes scripts on stdin and streams their reports back.
+#
+#   sh -c "$(cat launch.sh)" kbootstrap MODE RUN OWNER        (below sudo where the inventory says so)
+#
+# Protocol, a line each on stdin; sizes in bytes:
+#   MARK                  first of all: every report of this connection begins with it (lines before it are thrown away:
+#                         a sudo that asks for no password leaves the password unread)
+#   plan SIZE + SIZE bytes        run this script from memory; no file is written
+#   run NAME SIZE + SIZE bytes    run it detached from this connection, and follow its log
+#   follow NAME OFFSET            follow the log of a script started before, from this byte (1 is the first)
+#   ping | stop | kill SIGNAL     is it alive | stop after the running step | end the whole script
+# Answers: ready, busy WHO, waiting WHO, done STATUS, alive, gone, killed.
+#
+# In apply mode two locks guard the host: `session` is held by this process, `script` by a running script as well. So a
+# second operator is turned away at once, while a script whose operator vanished is waited for; and no lock can be stale,
+# because both die with the processes that hold them.
+
+umask 077
+kb_mode=$1 kb_run=$2 kb_owner=$3
+kb_root=/run/kbootstrap
+KB_DIR=$kb_root/$kb_run
+kb_pid='' kb_tail=''
+export KB_DIR
+
+kb_say() { printf '%s %s\n' "$KB_MARK" "$*"; }
+
+kb_unfollow() {
+    if [ -n "$kb_tail" ]; then
+        kill "$kb_tail" 2>/dev/null
+        kb_tail=''
+    fi
+}
+
+kb_follow() {
+    kb_unfollow
+    tail -c "+$2" -f "$KB_DIR/$1.log" 2>/dev/null 9>&- 8>&- &
+    kb_tail=$!
+}
+
+kb_lock() {
+    mkdir -p "$kb_root" && chmod 700 "$kb_root" || exit 1
+    exec 8>>"$kb_root/session" 9>>"$kb_root/script"
+    if ! flock -n 8; then
+        read -r kb_other kb_other_pid kb_who <"$kb_root/owner"
+        if [ "$kb_other" != "$kb_run" ]; then
+            kb_say busy "$kb_who"
+            exit 0
+        fi
+        # Our own earlier connection, which broke without this host's sshd noticing.
+        kill "$kb_other_pid" 2>/dev/null
+        flock -w 10 8 || exit 1
+    fi
+    if [ -d "$KB_DIR" ]; then
+        printf '%s %s %s\n' "$kb_run" "$$" "$kb_owner" >"$kb_root/owner"
+        return
+    fi
+    if ! flock -n 9; then
+        read -r kb_other kb_other_pid kb_who <"$kb_root/owner"
+        kb_say waiting "$kb_who"
+        flock 9
+    fi
+    rm -rf "$kb_root"/r-*
+    mkdir "$KB_DIR" || exit 1
+    printf '%s %s %s\n' "$kb_run" "$$" "$kb_owner" >"$kb_root/owner"
+}
+
+echo '@kbootstrap hello'
+while IFS= read -r KB_MARK; do
+    case $KB_MARK in
+        @kb-*) break ;;
+    esac
+done
+KB_MODE=$kb_mode
+export KB_MARK KB_MODE
+if [ "$kb_mode" = apply ]; then
+    kb_lock
+fi
+kb_say ready
+
+while read -r kb_word kb_a kb_b; do
+    case $kb_word in
+        plan)
+            kb_script=$(head -c "$kb_a")
+            (eval "$kb_script") </dev/null 2>&1
+            kb_say "done" $?
+            ;;
+        run)
+            head -c "$kb_b" >"$KB_DIR/$kb_a.sh"
+            : >"$KB_DIR/$kb_a.log"
+            # shellcheck disable=SC2016 # expanded by the inner shell
+            setsid sh -c 'sh "$1.sh" >>"$1.log" 2>&1; printf "%s done %s\n" "$KB_MARK" $? >>"$1.log"' \
+                kbootstrap "$KB_DIR/$kb_a" </dev/null >/dev/null 2>&1 8>&- &
+            kb_pid=$!
+            printf '%s\n' "$kb_pid" >"$KB_DIR/$kb_a.pid"
+            kb_follow "$kb_a" 1
+            ;;
+        follow)
+            if [ -f "$KB_DIR/$kb_a.pid" ]; then
+                read -r kb_pid <"$KB_DIR/$kb_a.pid"
+                kb_follow "$kb_a" "$kb_b"
+            else
+                kb_say gone
+            fi
+            ;;
+        ping)
+            if [ -n "$kb_pid" ] && kill -0 "$kb_pid" 2>/dev/null; then
+                kb_say alive
+            else
+                kb_say gone
+            fi
+            ;;
+        stop) : >"$KB_DIR/stop" ;;
+        kill)
+            kill -s "$kb_a" -- "-$kb_pid" 2>/dev/null && sleep 2
+            kill -s KILL -- "-$kb_pid" 2>/dev/null
+            kb_say killed
+            ;;
+        quit)
+            kb_unfollow
+            rm -rf "$KB_DIR"
+            exit 0
+            ;;
+    esac
+done
+kb_unfollow

@@ -1,0 +1,248 @@
+"""The launcher's protocol over a local shell, with a private /run so that this machine's own stays untouched."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kbootstrap import session as session_module
+from kbootstrap.model import Mode, Secret, StepError
+from kbootstrap.script import Output, Report
+from kbootstrap.session import Item, LockedError, LostError, Session
+from kbootstrap.transport import LocalTransport, Pipe
+
+
+class PrivateRun(LocalTransport):
+    """A shell that sees ``run`` as /run. The last pipe can be cut as a broken connection would be."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(("unshare", "-rm", "sh", "-c", f'mount --bind {run} /run && exec sh -c "$1"', "sh"))
+        self.pipes: list[Pipe] = []
+
+    def execute(self, command: str) -> Pipe:
+        pipe = super().execute(command)
+        self.pipes.append(pipe)
+        return pipe
+
+
+def make(run: Path, mode: Mode = "apply", run_id: str = "1", notices: list[str] | None = None) -> Session:
+    notice: Callable[[str], None] = (lambda _text: None) if notices is None else notices.append
+    return Session(
+        "h1", PrivateRun(run), mode=mode, run_id=run_id, owner="ann@desk since 02:00", sudo="none", notice=notice
+    )
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    for pid in tmp_path.glob("kbootstrap/*/*.pid"):
+        subprocess.run(["kill", "-9", "--", f"-{pid.read_text().strip()}"], check=False, capture_output=True)
+
+
+def lines(items: list[Item]) -> list[str]:
+    return [item.line for item in items if isinstance(item, Output)]
+
+
+def test_plan_runs_from_memory_and_writes_nothing(run_dir: Path) -> None:
+    session, items = make(run_dir, "plan"), []
+    session.open()
+    status = session.look('echo "hello $KB_MODE"; printf "%s value x\\n" "$KB_MARK"; exit 3', items.append, 5)
+    session.close()
+    assert status == 3
+    assert lines(items) == ["hello plan"]
+    assert Report("value", ("x",)) in items
+    assert list(run_dir.iterdir()) == []
+
+
+def test_run_follows_a_detached_script(run_dir: Path) -> None:
+    session, items = make(run_dir), []
+    session.open()
+    status = session.run("prepare", "echo one; echo two; exit 7", items.append, lambda: False)
+    again = session.run("runtime", "echo three", items.append, lambda: False)
+    session.close()
+    assert (status, again) == (7, 0)
+    assert lines(items) == ["one", "two", "three"]
+    assert list((run_dir / "kbootstrap").glob("r-*")) == []
+
+
+def test_scripts_are_private(run_dir: Path) -> None:
+    session, items = make(run_dir), []
+    session.open()
+    session.run("x", 'stat -c %a /run/kbootstrap "$KB_DIR" "$KB_DIR/x.sh" "$KB_DIR/x.log"', items.append, lambda: False)
+    session.close()
+    assert lines(items) == ["700", "700", "600", "600"]
+
+
+def test_a_cut_connection_is_reopened_and_nothing_is_lost_or_run_twice(run_dir: Path) -> None:
+    notices: list[str] = []
+    transport = PrivateRun(run_dir)
+    session = Session("h1", transport, mode="apply", run_id="1", owner="ann", notice=notices.append)
+    session.open()
+    items: list[Item] = []
+    go = run_dir / "go"
+    script = "for i in 1 2 3 4 5; do echo line $i; done; until [ -e /run/go ]; do sleep 0.05; done; echo last"
+
+    def keep(item: Item) -> None:
+        items.append(item)
+        if isinstance(item, Output) and item.line == "line 3" and len(transport.pipes) == 1:
+            transport.pipes[0].close()
+            go.touch()
+
+    assert session.run("x", script, keep, lambda: False) == 0
+    session.close()
+    assert lines(items) == ["line 1", "line 2", "line 3", "line 4", "line 5", "last"]
+    assert len(transport.pipes) == 2
+    assert notices[-1] == "connected again"
+
+
+def test_a_second_run_is_told_who_holds_the_host(run_dir: Path) -> None:
+    first, second = make(run_dir, run_id="1"), make(run_dir, run_id="2")
+    first.open()
+    with pytest.raises(LockedError, match="ann@desk since 02:00"):
+        second.open()
+    second.close()
+    first.close()
+    third = make(run_dir, run_id="3")
+    third.open()
+    third.close()
+
+
+def test_the_script_of_a_vanished_operator_is_waited_for(run_dir: Path) -> None:
+    first = make(run_dir, run_id="1")
+    first.open()
+    script = b"until [ -e /run/go ]; do sleep 0.05; done; touch /run/finished"
+    first._send(f"run init {len(script)}\n".encode() + script)
+    wait_for(lambda: (run_dir / "kbootstrap/r-1/init.pid").exists())
+    first._drop()
+    notices: list[str] = []
+    second = make(run_dir, run_id="2", notices=notices)
+    opener = threading.Thread(target=second.open, daemon=True)
+    opener.start()
+    wait_for(lambda: bool(notices))
+    assert "interrupted run" in notices[0]
+    assert not (run_dir / "finished").exists()
+    (run_dir / "go").touch()
+    opener.join(timeout=10)
+    assert not opener.is_alive()
+    assert (run_dir / "finished").exists()
+    second.close()
+
+
+def test_an_overdue_script_is_ended(run_dir: Path) -> None:
+    session = make(run_dir)
+    session.open()
+    began = time.monotonic()
+    status = session.run("x", "sleep 60", lambda _item: None, lambda: time.monotonic() - began > 0.2)
+    session.close()
+    assert status == 124
+    assert time.monotonic() - began < 10
+
+
+def test_stop_is_seen_by_the_script(run_dir: Path) -> None:
+    session, items = make(run_dir), []
+    session.open()
+
+    def keep(item: Item) -> None:
+        items.append(item)
+        session.stop()
+
+    text = 'echo started; until [ -e "$KB_DIR/stop" ]; do sleep 0.05; done; echo stopped'
+    assert session.run("x", text, keep, lambda: False) == 0
+    session.close()
+    assert lines(items) == ["started", "stopped"]
+
+
+WIPE_OUT = 'until [ -s "$KB_DIR/x.pid" ]; do sleep 0.05; done; kill -s KILL -- "-$(cat "$KB_DIR/x.pid")"'
+
+
+def test_a_script_that_vanishes_is_a_clear_error(run_dir: Path) -> None:
+    session = make(run_dir)
+    session.open()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_module, "QUIET_S", 0.2)
+        with pytest.raises(LostError, match="vanished"):
+            session.run("x", WIPE_OUT, lambda _item: None, lambda: False)
+    session.close()
+
+
+TAKES_OPTIONS = """
+while [ "$1" != -- ]; do
+    [ "$1" = -p ] && prompt=$2
+    shift
+done
+shift
+"""
+
+
+class FakeSudo(LocalTransport):
+    """A sudo that asks for a password as the real one does: prompt on stderr, password on stdin, three tries."""
+
+    def __init__(self, folder: Path, body: str) -> None:
+        sudo = folder / "sudo"
+        sudo.write_text(f"#!/bin/sh\n{TAKES_OPTIONS}\n{body}\n")
+        sudo.chmod(0o755)
+        super().__init__(env={"PATH": f"{folder}:/usr/bin:/bin"})
+
+
+ASKS = """
+for try in 1 2 3; do
+    printf '%s' "$prompt" >&2
+    IFS= read -r password
+    [ "$password" = 'right horse' ] && exec "$@"
+    echo 'Sorry, try again.' >&2
+done
+exit 1
+"""
+
+
+@pytest.mark.parametrize("body", [ASKS, 'exec "$@"'], ids=["asks", "asks-not"])
+def test_sudo_gets_the_password_only_when_it_asks(tmp_path: Path, body: str) -> None:
+    session = Session(
+        "h1",
+        FakeSudo(tmp_path, body),
+        mode="plan",
+        run_id="1",
+        owner="ann",
+        sudo="password",
+        sudo_password=Secret("right horse"),
+    )
+    session.open()
+    items: list[Item] = []
+    assert session.look("echo in", items.append, 5) == 0
+    session.close()
+    assert lines(items) == ["in"]
+
+
+def test_a_wrong_sudo_password_is_refused_at_once_and_not_shown(tmp_path: Path) -> None:
+    session = Session(
+        "h1",
+        FakeSudo(tmp_path, ASKS),
+        mode="plan",
+        run_id="1",
+        owner="ann",
+        sudo="password",
+        sudo_password=Secret("wrong horse"),
+    )
+    with pytest.raises(StepError, match="cannot become root") as caught:
+        session.open()
+    session.close()
+    assert "horse" not in str(caught.value.failure)
+
+
+def test_sudo_that_wants_a_password_where_none_was_given(tmp_path: Path) -> None:
+    session = Session("h1", FakeSudo(tmp_path, ASKS), mode="plan", run_id="1", owner="ann", sudo="password")
+    with pytest.raises(StepError, match="has none"):
+        session.open()
+    session.close()
