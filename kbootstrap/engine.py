@@ -235,6 +235,9 @@ class PhaseRun:
     def _on_hint(self, args: tuple[str, ...], emit: Emit) -> None:
         self._hint = self._clean(" ".join(args))
 
+    def _on_warning(self, args: tuple[str, ...], emit: Emit) -> None:
+        emit(Notice(time.time(), "warning", self._clean(" ".join(args)), self._host))
+
     def _on_value(self, args: tuple[str, ...], emit: Emit) -> None:
         if len(args) != 2:
             raise StepError(Failure(f"{self._host} sent a value without a name"))

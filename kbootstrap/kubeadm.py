@@ -90,7 +90,11 @@ def init_documents(inventory: Inventory, host: Host, version: str) -> list[Docum
         "etcd": {"local": {"dataDir": "/var/lib/etcd", "extraArgs": _arguments(extra.etcd, api)}},
     }
     kubelet = {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "cgroupDriver": "systemd"}
-    return _merged([init, _pruned(configuration), kubelet], cluster.kubeadm.documents)
+    documents: list[Document] = [init, _pruned(configuration), kubelet]
+    if extra.kube_proxy:
+        proxy = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"}
+        documents.append({**proxy, **extra.kube_proxy})
+    return _merged(documents, cluster.kubeadm.documents)
 
 
 def join_documents(

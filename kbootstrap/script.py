@@ -21,6 +21,7 @@ MAX_LINE = 64 * 1024
 MAX_VALUE = 1024 * 1024
 """Largest value a host may hand over, in bytes."""
 
+_HERE_DOCUMENT = re.compile(r"<<'?([A-Z]+)'?")
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*\Z")
 
 
@@ -33,9 +34,18 @@ def quote(value: str) -> str:
 
 @functools.cache
 def shell_file(path: str) -> str:
-    """The text of a shell file below the package, without comments' cost: full lines of comment are dropped."""
-    lines = (PACKAGE / path).read_text(encoding="utf-8").splitlines()
-    return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("# ")) + "\n"
+    """The text of a shell file below the package, without lines that are only comments (here-documents stay whole)."""
+    kept = []
+    end = ""
+    for line in (PACKAGE / path).read_text(encoding="utf-8").splitlines():
+        if end:
+            end = "" if line == end else end
+        elif not line.strip() or line.lstrip().startswith("# "):
+            continue
+        elif here := _HERE_DOCUMENT.search(line):
+            end = here[1]
+        kept.append(line)
+    return "\n".join(kept) + "\n"
 
 
 def launcher() -> str:

@@ -192,7 +192,8 @@ def _guard_config_gateways(gateway: Any, host: Host, shared: SshShared) -> None:
 
 def explain(error: Exception, host: Host) -> ConnectError:
     """What an exception of the socket or SSH layer means to a person."""
-    where = f"{host.name} ({host.ssh.user or 'your user'}@{host.address}:{host.ssh.port})"
+    port = host.ssh.port or 22
+    where = f"{host.name} ({host.ssh.user or 'your user'}@{host.address}:{port})"
     if isinstance(error, socket.gaierror):
         return ConnectError(f"{where}: the name does not resolve: {error.strerror}", "Check the host's address.")
     if isinstance(error, paramiko.AuthenticationException):
@@ -208,7 +209,7 @@ def explain(error: Exception, host: Host) -> ConnectError:
             "Is the host up, the address right, and port open in the firewalls between?",
         )
     if isinstance(error, (paramiko.SSHException, EOFError)):
-        return ConnectError(f"{where}: SSH failed: {error}", f"Try: ssh -v -p {host.ssh.port} {host.address}")
+        return ConnectError(f"{where}: SSH failed: {error}", f"Try: ssh -v -p {port} {host.address}")
     if isinstance(error, OSError):
         return ConnectError(f"{where}: {error.strerror or error}", "Check the address and the network on the way.")
     raise error

@@ -36,9 +36,7 @@ def labs_dir() -> Path:
 def state_dir(name: str) -> Path:
     """The directory of one lab. Raises LabError for a name that is not a DNS label of at most 40 characters."""
     if not _NAME.match(name):
-        raise LabError(
-            f"{name!r} is not a lab's name", "use small letters, digits and '-', at most 40 characters"
-        )
+        raise LabError(f"{name!r} is not a lab's name", "use small letters, digits and '-', at most 40 characters")
     return labs_dir() / name
 
 
@@ -49,9 +47,7 @@ def create_state_dir(name: str, backend: str) -> Path:
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
-        raise LabError(
-            f"there is a lab named {name} already", f"kbootstrap lab down --name {name}"
-        ) from None
+        raise LabError(f"there is a lab named {name} already", f"kbootstrap lab down --name {name}") from None
     (path / "backend").write_text(backend + "\n")
     return path
 

@@ -319,7 +319,10 @@ _ALIASES = {
 _DEBIAN_CONTENT = {
     "chrony": Content(
         ("/usr/bin/chronyc", "/usr/sbin/chronyd"),
-        {"chrony.service": unit("chrony, an NTP client/server", "/usr/sbin/chronyd -F 1", more="") + "Alias=chronyd.service\n"},
+        {
+            "chrony.service": unit("chrony, an NTP client/server", "/usr/sbin/chronyd -F 1", more="")
+            + "Alias=chronyd.service\n"
+        },
         {"/etc/chrony/chrony.conf": _CHRONY_CONF_DEBIAN},
         enabled=True,
     ),

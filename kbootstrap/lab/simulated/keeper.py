@@ -59,11 +59,7 @@ def main(argv: list[str]) -> int:
 def _enter_namespaces() -> None:
     uid, gid = os.getuid(), os.getgid()
     linux.unshare(
-        linux.CLONE_NEWUSER
-        | linux.CLONE_NEWNS
-        | linux.CLONE_NEWPID
-        | linux.CLONE_NEWNET
-        | linux.CLONE_NEWIPC
+        linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWNET | linux.CLONE_NEWIPC
     )
     linux.become_root(uid, gid)
     linux.die_with_parent(signal.SIGKILL)
@@ -71,24 +67,30 @@ def _enter_namespaces() -> None:
 
 def _build_base(shared: str, binds: dict[str, str]) -> None:
     """Make the root every host copies: read-only binds below /machine, the lab's shared directory, nothing else."""
+    missing = root.find_tools()
+    if missing:
+        raise OSError("this machine lacks " + ", ".join(missing))
     linux.mount(None, "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     base = "/tmp"  # noqa: S108 - only a mount point, in our own mount namespace
     keep = os.open(shared, os.O_PATH)
     sources = {name: os.open(path, os.O_PATH) for name, path in binds.items()}
     linux.mount("tmpfs", base, "tmpfs", data="mode=0755")
-    for directory in ("machine/dev", "lab", "host", "old", "proc"):
-        os.makedirs(f"{base}/{directory}")
+    for directory in ("machine", "lab", "host", "old", "proc"):
+        os.mkdir(f"{base}/{directory}")
+    linux.mount("tmpfs", f"{base}/machine", "tmpfs", data="mode=0755")
     linux.mount(f"/proc/self/fd/{keep}", f"{base}/lab", flags=linux.MS_BIND)
     linux.mount("/proc", f"{base}/proc", flags=linux.MS_BIND | linux.MS_REC)
     linux.bind_read_only("/usr", _made(f"{base}/machine/usr"))
     linux.bind_read_only("/proc", _made(f"{base}/machine/proc"))
     for name, fd in sources.items():
         linux.bind_read_only(f"/proc/self/fd/{fd}", _made(f"{base}/machine/{name}"))
+    os.mkdir(f"{base}/machine/dev")
     for name in DEVICES:
         Path(f"{base}/machine/dev/{name}").touch()
         linux.bind_read_only(f"/dev/{name}", f"{base}/machine/dev/{name}")
     root.link_unmerged_usr(f"{base}/machine")
-    root.write_python(f"{base}/machine", binds)
+    root.write_runtime(f"{base}/machine")
+    linux.mount(None, f"{base}/machine", flags=linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY)
     linux.pivot_root(base, f"{base}/old")
     linux.detach("/old")
     for fd in (keep, *sources.values()):
@@ -117,11 +119,7 @@ def _keep(control: socket.socket) -> NoReturn:
 def _start_host(spec: Spec, control: socket.socket) -> NoReturn:
     try:
         linux.unshare(
-            linux.CLONE_NEWUSER
-            | linux.CLONE_NEWNS
-            | linux.CLONE_NEWPID
-            | linux.CLONE_NEWUTS
-            | linux.CLONE_NEWIPC
+            linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC
         )
         linux.become_root(0, 0)
         if os.fork():

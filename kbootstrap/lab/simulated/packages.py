@@ -13,9 +13,7 @@ from kbootstrap.lab.simulated import catalogue
 from kbootstrap.lab.simulated.spec import MACHINE
 
 DATABASE = {"el": Path("/var/lib/rpm"), "debian": Path("/var/lib/dpkg/status.d")}
-PYTHON_COMMANDS = frozenset(
-    "apt-cache apt-get apt-mark crictl ctr curl dnf gpg gpg2 kubeadm kubectl yum".split()
-)
+PYTHON_COMMANDS = frozenset("apt-cache apt-get apt-mark crictl ctr curl dnf gpg gpg2 kubeadm kubectl yum".split())
 """Stand-ins written in Python; all others are shell files of their own."""
 
 

@@ -6,6 +6,7 @@ from kbootstrap.inventory import Host, Inventory
 from kbootstrap.kubeadm import to_yaml
 from kbootstrap.model import Context, Phase, Step
 from kbootstrap.phases.network import flannel
+from kbootstrap.versions import FLANNEL_VERSION
 
 
 def hosts(inventory: Inventory) -> list[Host]:
@@ -17,7 +18,7 @@ def steps(context: Context, host: Host) -> list[Step]:
     return [
         Step(
             "flannel",
-            f"Install Flannel {flannel.FLANNEL_VERSION} ({context.inventory.cluster.network.backend})",
+            f"Install Flannel {FLANNEL_VERSION} ({context.inventory.cluster.network.backend})",
             "network/flannel.sh",
             why="Until a pod network is there the kubelets report NetworkPluginNotReady, and no node becomes Ready.",
             params={"MANIFEST": to_yaml(documents), "FINGERPRINT": flannel.fingerprint(documents)},

@@ -1,0 +1,175 @@
+"""What a host is: the output of shell/probe.sh as a frozen value."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from kbootstrap.model import KbootstrapError
+from kbootstrap.redact import printable
+
+MAX_LINES = 5000
+MAX_VALUE = 4096
+"""Bounds on what a host may say; hosts are not trusted."""
+
+_EL = {"centos", "rhel", "rocky", "almalinux", "ol", "fedora", "openeuler", "anolis", "kylin", "amzn"}
+_DEBIAN = {"debian", "ubuntu", "raspbian"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything the phases and the requirements know about a host.
+
+    ``addresses`` maps an address to its interface; ``routes`` are (network, interface) pairs; ``clock_offset`` is in
+    seconds, positive when the host is ahead of this machine; ``ca_sha256`` is the hash of the cluster CA's file.
+    """
+
+    os_id: str = ""
+    os_version: str = ""
+    os_name: str = ""
+    os_like: tuple[str, ...] = ()
+    os_codename: str = ""
+    arch: str = ""
+    kernel: str = ""
+    uid: int = -1
+    systemd: bool = False
+    cgroup: int = 1
+    cpus: int = 0
+    memory_mib: int = 0
+    disk_free_mib: int = 0
+    hostname: str = ""
+    machine_id: str = ""
+    product_uuid: str = ""
+    macs: tuple[str, ...] = ()
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    routes: tuple[tuple[str, str], ...] = ()
+    listening: frozenset[int] = frozenset()
+    clock_offset: float = 0.0
+    swap: bool = False
+    selinux: Literal["", "permissive", "enforcing"] = ""
+    runtimes: tuple[str, ...] = ()
+    commands: frozenset[str] = frozenset()
+    admin_conf: bool = False
+    kubelet_conf: bool = False
+    bootstrap_conf: bool = False
+    manifests: bool = False
+    etcd_data: bool = False
+    init_begun: bool = False
+    init_done: bool = False
+    join_begun: bool = False
+    join_done: bool = False
+    ca_sha256: str = ""
+    kubelet_server: str = ""
+    apiserver_version: str = ""
+
+    @property
+    def family(self) -> Literal["el", "debian", ""]:
+        """The OS vocabulary that fits; empty when there is none."""
+        for name in (self.os_id, *self.os_like):
+            if name in _EL:
+                return "el"
+            if name in _DEBIAN:
+                return "debian"
+        return ""
+
+    @property
+    def cluster_state(self) -> Literal["fresh", "member", "half"]:
+        """Where the host stands.
+
+        ``member``: the kubelet has its credentials and nothing of ours is unfinished; ``half``: an init or join of
+        ours began and never ended, or left its traces; ``fresh``: no trace of a cluster.
+        """
+        unfinished = (self.init_begun and not self.init_done) or (self.join_begun and not self.join_done)
+        traces = self.admin_conf or self.kubelet_conf or self.manifests or self.etcd_data or self.bootstrap_conf
+        if self.kubelet_conf and (not unfinished or not self.manifests):
+            return "member"
+        return "half" if traces else "fresh"
+
+
+def parse(lines: Iterable[str], received_at: float = 0.0) -> Facts:
+    """The facts in the probe's lines; ``received_at`` is this machine's clock when they arrived.
+
+    Raises KbootstrapError when they are not complete or make no sense.
+    """
+    said = _grouped(lines)
+    if said.get("complete") != ["1"]:
+        raise KbootstrapError(
+            "the host's facts are incomplete", "Look at the output of the step, and at the host's shell."
+        )
+    try:
+        return _facts(said, received_at)
+    except ValueError as error:
+        raise KbootstrapError(f"the host's facts make no sense: {error}") from None
+
+
+def _grouped(lines: Iterable[str]) -> dict[str, list[str]]:
+    said: dict[str, list[str]] = {}
+    for number, line in enumerate(lines):
+        if number > MAX_LINES:
+            raise KbootstrapError(f"the host's facts have more than {MAX_LINES} lines")
+        key, equals, value = line.partition("=")
+        if equals:
+            said.setdefault(key, []).append(printable(value[:MAX_VALUE]).strip())
+    return said
+
+
+def _facts(said: Mapping[str, list[str]], received_at: float) -> Facts:
+    def one(key: str) -> str:
+        return said.get(key, [""])[-1]
+
+    def flag(key: str) -> bool:
+        return one(key) == "1"
+
+    return Facts(
+        os_id=one("os_id"),
+        os_version=one("os_version"),
+        os_name=one("os_name"),
+        os_like=tuple(one("os_like").split()),
+        os_codename=one("os_codename"),
+        arch=one("arch"),
+        kernel=one("kernel"),
+        uid=int(one("uid")),
+        systemd=flag("systemd"),
+        cgroup=2 if flag("cgroup2") else 1,
+        cpus=int(one("cpus")),
+        memory_mib=int(one("memory_kib")) // 1024,
+        disk_free_mib=int(one("disk_free_kib")) // 1024,
+        hostname=one("hostname"),
+        machine_id=one("machine_id"),
+        product_uuid=one("product_uuid").lower(),
+        macs=tuple(line.split()[-1].lower() for line in said.get("mac", []) if line),
+        addresses=dict(_address(line) for line in said.get("address", [])),
+        routes=tuple(_route(line) for line in said.get("route", [])),
+        listening=frozenset(int(port, 16) for port in said.get("listening", [])),
+        clock_offset=float(one("epoch")) - received_at,
+        swap=flag("swap"),
+        selinux={"0": "permissive", "1": "enforcing"}.get(one("selinux"), ""),  # type: ignore[arg-type]
+        runtimes=tuple(said.get("runtime", [])),
+        commands=frozenset(said.get("has", [])),
+        admin_conf=flag("admin_conf"),
+        kubelet_conf=flag("kubelet_conf"),
+        bootstrap_conf=flag("bootstrap_conf"),
+        manifests=flag("manifests"),
+        etcd_data=flag("etcd_data"),
+        init_begun=flag("init_begun"),
+        init_done=flag("init_done"),
+        join_begun=flag("join_begun"),
+        join_done=flag("join_done"),
+        ca_sha256=one("ca_sha256"),
+        kubelet_server=one("kubelet_server"),
+        apiserver_version=one("apiserver_version"),
+    )
+
+
+def _address(line: str) -> tuple[str, str]:
+    """``eth0 10.0.0.1/24`` as (address, interface)."""
+    interface, _, address = line.partition(" ")
+    return str(ipaddress.ip_interface(address).ip), interface
+
+
+def _route(line: str) -> tuple[str, str]:
+    """``10.0.0.0/24 eth0`` as (network, interface); ``default`` stays a word."""
+    network, _, interface = line.partition(" ")
+    return network, interface

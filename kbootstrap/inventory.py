@@ -1,0 +1,568 @@
+"""The inventory: what the operator wants, checked as a whole before anything is touched.
+
+``load`` reports every mistake at once, each with file, line and key path. The field descriptions below are the source
+of ``docs/inventory.md`` and of the JSON Schema.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from kbootstrap import versions
+from kbootstrap.inventory_file import SECRET_KEYS, Place, Source, read
+from kbootstrap.model import InventoryError, Secret
+
+DOCKER_REPOSITORY = "https://download.docker.com"
+DOCKER_KEYS = ("060A61C51B558A7F742B77AAC52FEB6B621E9F35", "9DC858229FC7DD38854AE2D88D81803C0EBFCD88")
+"""Docker's keys for rpm and deb packages: https://docs.docker.com/engine/install/centos/ and .../debian/."""
+KUBERNETES_REPOSITORY = "https://pkgs.k8s.io"
+KUBERNETES_KEYS = ("DE15B14486CD377B9E876E1A234654DA9A296436",)
+"""The key of pkgs.k8s.io: https://kubernetes.io/blog/2023/08/15/pkgs-k8s-io-introduction/."""
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z")
+_LABEL = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?\Z")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?\Z")
+_TAINT = re.compile(r"[^=:\s]+(=[^=:\s]*)?:(NoSchedule|PreferNoSchedule|NoExecute)\Z")
+_URL = re.compile(r"https?://[^\s/]+[^\s]*\Z")
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?\Z")
+_GPG = re.compile(r"[0-9A-F]{40}\Z")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@\\-]*\Z")
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not pattern.match(text) or len(text) > 2000:
+            raise ValueError(f"{text!r} is not {what}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _no_control(text: str) -> str:
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise ValueError("a value must not contain control characters or newlines")
+    return text
+
+
+def _as_secret(value: object) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, str) or not value:
+        raise ValueError("a secret is a text; numbers need quotes")
+    if "\n" in value or "\0" in value:
+        raise ValueError("a secret must be one line")
+    return Secret(value)
+
+
+def _upper(value: object) -> object:
+    return value.replace(" ", "").upper() if isinstance(value, str) else value
+
+
+def _one_or_many(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _cidr(text: object) -> ipaddress.IPv4Network:
+    if isinstance(text, ipaddress.IPv4Network):
+        return text
+    try:
+        network = ipaddress.ip_network(str(text), strict=True)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a network such as 10.244.0.0/16 ({error})") from None
+    if not isinstance(network, ipaddress.IPv4Network):
+        raise ValueError("IPv6 and dual-stack clusters are not supported yet")
+    return network
+
+
+def _ipv4(text: str) -> str:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address") from None
+    if address.version != 4:
+        raise ValueError("IPv6 addresses are not supported yet")
+    return text
+
+
+Plain = Annotated[str, AfterValidator(_no_control)]
+Name = Annotated[str, _matching(_NAME, "a name of lower-case letters, digits, '-' and '.'")]
+Url = Annotated[str, _matching(_URL, "an http:// or https:// address"), AfterValidator(lambda url: url.rstrip("/"))]
+Cidr = Annotated[
+    ipaddress.IPv4Network, BeforeValidator(_cidr), WithJsonSchema({"type": "string", "format": "ipv4-cidr"})
+]
+SecretText = Annotated[Secret, BeforeValidator(_as_secret), WithJsonSchema({"type": "string", "writeOnly": True})]
+GpgKeys = Annotated[
+    tuple[Annotated[str, BeforeValidator(_upper), _matching(_GPG, "a GPG fingerprint of 40 hex digits")], ...],
+    BeforeValidator(_one_or_many),
+]
+HostKey = Annotated[str, _matching(_FINGERPRINT, "a fingerprint such as SHA256:... (see ssh-keygen -lf)")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Address = Annotated[str, _matching(re.compile(r"[A-Za-z0-9._-]{1,253}\Z"), "an IPv4 address or a DNS name")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+_M = TypeVar("_M", bound=_Model)
+
+
+# --- ssh -------------------------------------------------------------------------------------------------------------
+
+
+class Bastion(_Model):
+    """A host to jump through, with a login of its own."""
+
+    address: Address = Field(description="Address or DNS name.")
+    user: Plain | None = Field(None, description="Login; default: ssh_config's, else yours.")
+    port: Port = Field(22, description="SSH port.")
+    key: Path | None = Field(None, description="Private key file.")
+    passphrase: SecretText | None = Field(None, description="Passphrase of the key.")
+    password: SecretText | None = Field(None, description="Login password.")
+    fingerprint: HostKey | None = Field(None, description="The only host key accepted, `SHA256:...`.")
+
+
+class Ssh(_Model):
+    """How to reach a host and become root. Given for all hosts at the top; a host's own `ssh` overrides single keys."""
+
+    user: Plain | None = Field(None, description="Login; default: ssh_config's, else yours.")
+    port: Port | None = Field(None, description="SSH port; default: ssh_config's, else 22.")
+    key: Path | None = Field(None, description="Private key file; relative to the inventory.")
+    passphrase: SecretText | None = Field(None, description="Passphrase of the key.")
+    password: SecretText | None = Field(None, description="Login password (also keyboard-interactive).")
+    agent: bool = Field(True, description="Ask the SSH agent when no key or password is given.")
+    config: Path | None = Field(Path("~/.ssh/config"), description="The ssh_config file to honour; `null` for none.")
+    bastions: tuple[Bastion, ...] = Field((), description="Hosts to jump through, the first one first.")
+    host_key_policy: Literal["strict", "accept-new"] = Field(
+        "strict",
+        description="`strict` refuses hosts that are not in known_hosts; `accept-new` remembers them at the first"
+        " contact. A changed key is refused in either case.",
+    )
+    fingerprint: HostKey | None = Field(None, description="The only host key accepted, `SHA256:...`.")
+    known_hosts: Path = Field(Path("~/.ssh/known_hosts"), description="The known_hosts file.")
+    sudo: Literal["none", "passwordless", "password"] = Field(
+        "passwordless", description="How the login becomes root; `none` when it is root already."
+    )
+    sudo_password: SecretText | None = Field(None, description="For `sudo: password`; or use `-K` to be asked.")
+    connect_timeout: int = Field(10, ge=1, le=600, description="Seconds to wait for a connection.")
+    command_timeout: int = Field(900, ge=10, le=86400, description="Longest a single step may take, in seconds.")
+
+
+# --- cluster ---------------------------------------------------------------------------------------------------------
+
+
+class Runtime(_Model):
+    """The container runtime."""
+
+    name: Literal["containerd"] = Field("containerd", description="Only containerd so far.")
+    version: Plain | None = Field(None, description="An exact version of containerd.io; default: the newest.")
+    package_repository: Url = Field(DOCKER_REPOSITORY, description="Where containerd.io comes from, or a mirror of it.")
+    package_key: GpgKeys = Field(DOCKER_KEYS, description="Pinned GPG fingerprints of that repository.")
+    mirrors: dict[Plain, tuple[Url, ...]] = Field(
+        default_factory=dict, description="Per registry, the mirrors to ask first: `docker.io: [https://...]`."
+    )
+    insecure_registries: tuple[Plain, ...] = Field((), description="Registries spoken to without verified TLS.")
+
+
+class Network(_Model):
+    """The pod network."""
+
+    name: Literal["flannel"] = Field("flannel", description="Only Flannel so far.")
+    backend: Literal["vxlan", "host-gw"] = Field(
+        "vxlan", description="`vxlan` works everywhere; `host-gw` is faster where all hosts share one network."
+    )
+    port: Port = Field(8472, description="UDP port of VXLAN.")
+    image_repository: Plain | None = Field(
+        None, description="Where Flannel's images come from; default docker.io/flannel."
+    )
+
+
+Arguments = dict[Plain, Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, (int, float)) else v)]]
+
+
+class ExtraArgs(_Model):
+    """Command line arguments beyond kubeadm's own, without the dashes: `{v: "2"}`."""
+
+    api_server: Arguments = Field(default_factory=dict, description="For kube-apiserver.")
+    controller_manager: Arguments = Field(default_factory=dict, description="For kube-controller-manager.")
+    scheduler: Arguments = Field(default_factory=dict, description="For kube-scheduler.")
+    etcd: Arguments = Field(default_factory=dict, description="For etcd.")
+    kubelet: Arguments = Field(default_factory=dict, description="For the kubelet of every host.")
+    kube_proxy: dict[Plain, Any] = Field(
+        default_factory=dict,
+        description="Fields of KubeProxyConfiguration (kubeadm has no arguments for kube-proxy): `{mode: nftables}`.",
+    )
+
+
+class Kubeadm(_Model):
+    """What goes to kubeadm beyond what kbootstrap writes by itself."""
+
+    extra_args: ExtraArgs = Field(default_factory=ExtraArgs, description="Extra arguments per component.")
+    documents: tuple[dict[str, Any], ...] = Field(
+        (), description="More kubeadm or component documents; one of a kind kbootstrap writes is merged into it."
+    )
+    ignore_preflight_errors: tuple[Plain, ...] = Field(
+        (), description="kubeadm preflight checks to ignore, e.g. `NumCPU`."
+    )
+    skip_phases: tuple[Plain, ...] = Field((), description="kubeadm init phases to skip, e.g. `addon/kube-proxy`.")
+
+
+class Cluster(_Model):
+    """The cluster as a whole."""
+
+    name: Name = Field("kubernetes", description="The cluster's name, in its kubeconfig too.")
+    kubernetes: Plain = Field(
+        description='A minor (`"1.34"`: the newest patch the repository has) or a version (`"1.34.2"`); in quotes.'
+    )
+    control_plane_endpoint: Plain | None = Field(
+        None, description="`host:port` of the API for everyone; default: the first master's address and 6443."
+    )
+    pod_cidr: Cidr = Field(ipaddress.IPv4Network("10.244.0.0/16"), description="The network of the pods.")
+    service_cidr: Cidr = Field(ipaddress.IPv4Network("10.96.0.0/12"), description="The network of the Services.")
+    dns_domain: Name = Field("cluster.local", description="The DNS domain of the Services.")
+    runtime: Annotated[Runtime, BeforeValidator(lambda v: {"name": v} if isinstance(v, str) else v)] = Field(
+        default_factory=Runtime, description="The container runtime, `containerd` or a section."
+    )
+    network: Annotated[Network, BeforeValidator(lambda v: {"name": v} if isinstance(v, str) else v)] = Field(
+        default_factory=Network, description="The pod network, `flannel` or a section."
+    )
+    image_repository: Plain = Field(
+        "registry.k8s.io",
+        description="Where Kubernetes' images come from, e.g. a mirror such as"
+        " `registry.aliyuncs.com/google_containers`.",
+    )
+    package_repository: Url = Field(
+        KUBERNETES_REPOSITORY,
+        description="Where the Kubernetes packages come from: a mirror of pkgs.k8s.io, or a template with `{minor}`,"
+        " e.g. `https://mirrors.aliyun.com/kubernetes-new/core/stable/v{minor}`.",
+    )
+    package_key: GpgKeys = Field(KUBERNETES_KEYS, description="Pinned GPG fingerprints of that repository.")
+    ntp: tuple[Address, ...] = Field((), description="Time servers; default: those the OS comes with.")
+    selinux: Literal["permissive", "enforcing", "disabled"] = Field(
+        "permissive", description="SELinux, where there is one."
+    )
+    firewall: Literal["disable", "open-ports", "ignore"] = Field(
+        "disable", description="Switch the firewall off, keep it and open what Kubernetes needs, or do not look at it."
+    )
+    kubeadm: Kubeadm = Field(default_factory=Kubeadm, description="Extras for kubeadm.")
+
+    @property
+    def minor(self) -> versions.Minor:
+        """The wanted minor, e.g. (1, 34)."""
+        return versions.parse(self.kubernetes)[0]
+
+    @property
+    def exact(self) -> str | None:
+        """The wanted version when the inventory names a patch, e.g. 1.34.2."""
+        return versions.parse(self.kubernetes)[1]
+
+
+class Host(_Model):
+    """One host."""
+
+    name: Name = Field(description="The node's name; becomes the host name.")
+    address: Address = Field(description="Where SSH goes.")
+    role: Annotated[
+        Literal["control-plane", "worker"], BeforeValidator(lambda v: "control-plane" if v == "master" else v)
+    ] = Field(description="`master` (or `control-plane`) or `worker`.")
+    internal_address: Annotated[str, AfterValidator(_ipv4)] | None = Field(
+        None, description="The address the nodes use among themselves, where it is not `address`."
+    )
+    interface: Plain | None = Field(None, description="The interface of that address, for checking.")
+    labels: dict[
+        Annotated[str, _matching(_LABEL, "a label name")], Annotated[str, _matching(_LABEL_VALUE, "a label value")]
+    ] = Field(default_factory=dict, description="Node labels.")
+    taints: tuple[Annotated[str, _matching(_TAINT, "a taint such as key=value:NoSchedule")], ...] = Field(
+        (), description="Node taints, `key=value:Effect`."
+    )
+    ssh: Ssh = Field(default_factory=Ssh, description="What differs from the `ssh` section at the top.")
+
+    @property
+    def node_ip(self) -> str:
+        """The address this node has within the cluster."""
+        return self.internal_address or self.address
+
+    @property
+    def is_master(self) -> bool:
+        return self.role == "control-plane"
+
+
+class Inventory(_Model):
+    """The whole file."""
+
+    cluster: Cluster = Field(description="The cluster.")
+    ssh: Ssh = Field(default_factory=Ssh, description="How to reach all hosts.")
+    parallelism: int = Field(50, ge=1, le=1000, description="Most hosts worked on at once.")
+    hosts: tuple[Host, ...] = Field(
+        min_length=1, max_length=5000, description="The hosts; the first master is where the cluster begins."
+    )
+
+    _path: Path = Path()
+    _warnings: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed but worth a word."""
+        return self._warnings
+
+    @property
+    def masters(self) -> list[Host]:
+        return [host for host in self.hosts if host.is_master]
+
+    @property
+    def workers(self) -> list[Host]:
+        return [host for host in self.hosts if not host.is_master]
+
+    @property
+    def first_master(self) -> Host:
+        return self.masters[0]
+
+    @property
+    def endpoint(self) -> str:
+        """``host:port`` of the API server for all nodes and clients."""
+        return self.cluster.control_plane_endpoint or f"{self.first_master.node_ip}:6443"
+
+    def host(self, name: str) -> Host:
+        """The host of that name. Raises KeyError when there is none."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise KeyError(name)
+
+    def secrets(self) -> Iterator[Secret]:
+        """Every secret of the inventory, for masking."""
+        for host in self.hosts:
+            for holder in (host.ssh, *host.ssh.bastions):
+                for key in SECRET_KEYS:
+                    value = getattr(holder, key, None)
+                    if isinstance(value, Secret):
+                        yield value
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of an inventory, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Inventory.model_json_schema()}
+
+
+# --- loading ---------------------------------------------------------------------------------------------------------
+
+
+def load(path: Path, env: Mapping[str, str] | None = None) -> Inventory:
+    """Read and check an inventory. Raises InventoryError that lists every mistake with its line and key path."""
+    source = read(path, os.environ if env is None else env)
+    inventory = _validated(source)
+    if inventory is not None and not source.problems:
+        inventory = _with_ssh_defaults(inventory, path.parent)
+        for place, text in _cross_checks(inventory):
+            source.add(place, text)
+    if source.problems or inventory is None:
+        raise InventoryError(_listing(source), "See docs/inventory.md, or `kbootstrap schema` for your editor.")
+    inventory._path = path
+    inventory._warnings = tuple(_warnings(inventory, source))
+    return inventory
+
+
+def _listing(source: Source) -> str:
+    problems = sorted(set(source.problems), key=lambda problem: (problem.line, str(problem.place)))
+    lines = [f"{source.path}:{p.line}: {_dotted(p.place)}: {p.text}" for p in problems]
+    count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    return "\n".join([f"the inventory has {count}:", *(f"  {line}" for line in lines)])
+
+
+def _dotted(place: Place) -> str:
+    text = ""
+    for part in place:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or "the file"
+
+
+def _validated(source: Source) -> Inventory | None:
+    if not isinstance(source.data, dict):
+        source.add((), "an inventory is a mapping with the keys cluster and hosts")
+        return None
+    try:
+        return Inventory.model_validate(source.data)
+    except ValidationError as error:
+        for item in error.errors():
+            place = tuple(part for part in item["loc"] if part != "[key]")
+            # A secret that could not be filled in was reported where it is; its empty value is no second mistake.
+            if not any(problem.place == place for problem in source.problems):
+                source.add(place, _said(item, place))
+        return None
+
+
+def _said(item: Any, place: Place) -> str:
+    kind, value = item["type"], item.get("input")
+    if kind == "missing":
+        return "this key is missing"
+    if kind == "extra_forbidden":
+        return f"there is no such key{_suggestion(place)}"
+    if kind == "literal_error":
+        return f"{value!r} is not one of {item['ctx']['expected']}{_special(place, value)}"
+    if kind == "value_error":
+        return str(item["ctx"]["error"])
+    if kind in ("model_type", "dict_type"):
+        return "this must be a mapping (key: value)"
+    if kind in ("tuple_type", "list_type"):
+        return "this must be a list"
+    if kind == "string_type":
+        return f"this must be text{'' if value is None else f'; write it in quotes: {str(value)!r}'}"
+    return str(item["msg"]).lower()
+
+
+def _special(place: Place, value: object) -> str:
+    if place[-2:] in (("cluster", "runtime"), ("runtime", "name")) and value in (
+        "docker",
+        "dockershim",
+        "cri-o",
+        "crio",
+    ):
+        if value == "dockershim":
+            return "; dockershim left Kubernetes with 1.24: use containerd (or Docker with cri-dockerd, by hand)"
+        return "; kbootstrap installs only containerd so far"
+    return ""
+
+
+def _suggestion(place: Place) -> str:
+    """``; did you mean 'kubernetes'?`` for a key that looks like one of its section."""
+    model: Any = Inventory
+    for part in place[:-1]:
+        if isinstance(part, int):
+            continue
+        model = _section(model, part)
+        if model is None:
+            return ""
+    close = difflib.get_close_matches(str(place[-1]), list(model.model_fields), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; the keys here are {', '.join(model.model_fields)}"
+
+
+_SECTIONS: dict[str, type[_Model]] = {
+    "cluster": Cluster,
+    "ssh": Ssh,
+    "hosts": Host,
+    "bastions": Bastion,
+    "runtime": Runtime,
+    "network": Network,
+    "kubeadm": Kubeadm,
+    "extra_args": ExtraArgs,
+}
+
+
+def _section(model: type[_Model], key: str) -> type[_Model] | None:
+    return _SECTIONS.get(key) if key in model.model_fields else None
+
+
+def _with_ssh_defaults(inventory: Inventory, folder: Path) -> Inventory:
+    """Every host with its whole ssh section, paths made absolute."""
+    hosts = []
+    for host in inventory.hosts:
+        own = {key: getattr(host.ssh, key) for key in host.ssh.model_fields_set}
+        ssh = _absolute(inventory.ssh.model_copy(update=own), folder)
+        bastions = tuple(_absolute(bastion, folder) for bastion in ssh.bastions)
+        hosts.append(host.model_copy(update={"ssh": ssh.model_copy(update={"bastions": bastions})}))
+    return inventory.model_copy(update={"hosts": tuple(hosts)})
+
+
+def _absolute(model: _M, folder: Path) -> _M:
+    paths = {key: value for key, value in model if isinstance(value, Path)}
+    return model.model_copy(update={key: folder / path.expanduser() for key, path in paths.items()})
+
+
+# --- what no single field can know -----------------------------------------------------------------------------------
+
+
+def _cross_checks(inventory: Inventory) -> Iterator[tuple[Place, str]]:
+    yield from _version_problems(inventory.cluster)
+    yield from _host_problems(inventory)
+    yield from _network_problems(inventory)
+    yield from _endpoint_problems(inventory.cluster)
+
+
+def _version_problems(cluster: Cluster) -> Iterator[tuple[Place, str]]:
+    try:
+        versions.parse(cluster.kubernetes)
+    except ValueError as error:
+        yield ("cluster", "kubernetes"), str(error)
+
+
+def _host_problems(inventory: Inventory) -> Iterator[tuple[Place, str]]:
+    if not inventory.masters:
+        yield ("hosts",), "no host has the role master"
+    for key in ("name", "address", "node_ip"):
+        values = [getattr(host, key) for host in inventory.hosts]
+        for index, value in enumerate(values):
+            first = values.index(value)
+            # Hosts behind one address with different ports are different hosts as long as their node addresses differ.
+            if first == index or (key == "address" and _ports_differ(inventory, first, index)):
+                continue
+            field = "internal_address" if key == "node_ip" else key
+            yield ("hosts", index, field), f"{value!r} is taken by {inventory.hosts[first].name} already"
+    for index, host in enumerate(inventory.hosts):
+        if not _is_ip(host.node_ip):
+            yield (
+                ("hosts", index, "address"),
+                f"{host.node_ip!r} is a name; give internal_address too, the IP the nodes use among themselves",
+            )
+
+
+def _ports_differ(inventory: Inventory, one: int, other: int) -> bool:
+    return inventory.hosts[one].ssh.port != inventory.hosts[other].ssh.port
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _network_problems(inventory: Inventory) -> Iterator[tuple[Place, str]]:
+    cluster = inventory.cluster
+    if cluster.pod_cidr.overlaps(cluster.service_cidr):
+        yield ("cluster", "pod_cidr"), f"overlaps service_cidr {cluster.service_cidr}"
+    for key in ("pod_cidr", "service_cidr"):
+        network: ipaddress.IPv4Network = getattr(cluster, key)
+        inside = [h.name for h in inventory.hosts if _is_ip(h.node_ip) and ipaddress.IPv4Address(h.node_ip) in network]
+        if inside:
+            yield ("cluster", key), f"{network} contains the addresses of {', '.join(inside)}"
+    # The controller manager gives every node a /24 of the pod network (--node-cidr-mask-size).
+    nodes = 2 ** max(0, 24 - cluster.pod_cidr.prefixlen)
+    if cluster.pod_cidr.prefixlen > 24 or nodes < len(inventory.hosts):
+        fitting = nodes if cluster.pod_cidr.prefixlen <= 24 else 0
+        yield (
+            ("cluster", "pod_cidr"),
+            f"{cluster.pod_cidr} has room for {fitting} nodes (a /24 each), the inventory has {len(inventory.hosts)}",
+        )
+    if not 12 <= cluster.service_cidr.prefixlen <= 24:
+        yield ("cluster", "service_cidr"), "the API server takes networks from /12 to /24 here"
+
+
+def _endpoint_problems(cluster: Cluster) -> Iterator[tuple[Place, str]]:
+    endpoint = cluster.control_plane_endpoint
+    if endpoint is not None and not re.match(r"[A-Za-z0-9.-]{1,253}:\d{1,5}\Z", endpoint):
+        yield ("cluster", "control_plane_endpoint"), f"{endpoint!r} is not host:port"
+
+
+def _warnings(inventory: Inventory, source: Source) -> Iterable[str]:
+    masters = inventory.masters
+    if len(masters) > 1 and len(masters) % 2 == 0:
+        yield f"{len(masters)} masters survive no more failures than {len(masters) - 1}: etcd needs a majority"
+    if len(masters) > 1 and inventory.endpoint.rpartition(":")[0] in {master.node_ip for master in masters}:
+        yield "control_plane_endpoint is the address of one master: the cluster depends on that host"
+    if source.clear_secrets and source.path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        places = ", ".join(_dotted(place) for place in source.clear_secrets)
+        yield f"{source.path} has secrets in clear ({places}) and others may read it: chmod 600, or use ${{env:NAME}}"

@@ -1,0 +1,175 @@
+"""Reading an inventory file: YAML with line numbers, duplicate keys refused, secrets filled in from outside.
+
+Problems are collected, never raised one by one; ``inventory.load`` shows them all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kbootstrap.model import InventoryError
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_NODES = 200_000
+"""Bounds on a file and, because YAML aliases multiply, on what it unfolds to."""
+
+SECRET_KEYS = frozenset({"password", "passphrase", "sudo_password"})
+
+Place = tuple[str | int, ...]
+_REFERENCE = re.compile(r"\$\{(env|file):([^}]*)\}\Z")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: where it is (``place`` is the key path, ``line`` counts from 1) and what it is."""
+
+    line: int
+    place: Place
+    text: str
+
+
+@dataclass
+class Source:
+    """A file as plain data; ``lines`` has the line of every key path."""
+
+    path: Path
+    data: Any = None
+    lines: dict[Place, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    clear_secrets: list[Place] = field(default_factory=list)
+
+    def line(self, place: Place) -> int:
+        """The line of a key path, or of the nearest path above it that is in the file."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return self.lines.get(place, 1)
+
+    def add(self, place: Place, text: str) -> None:
+        self.problems.append(Problem(self.line(place), place, text))
+
+
+def read(path: Path, env: Mapping[str, str]) -> Source:
+    """Read and unfold a file. Raises InventoryError when it is not readable or not YAML at all."""
+    source = Source(path)
+    text = _text(path)
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise InventoryError(f"{path}:{_yaml_line(error)}: this is not YAML: {_yaml_text(error)}") from None
+    if root is not None:
+        source.data = _Unfolder(source, env).value(root, ())
+    return source
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InventoryError(f"{path}: an inventory is smaller than {MAX_BYTES // 1024 // 1024} MiB")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InventoryError(
+            f"{path}: there is no such file",
+            "Write one with `kbootstrap init user@host...`, or copy one from inventories/.",
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InventoryError(f"{path}: this is not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise InventoryError(f"{path}: {error.strerror}") from None
+
+
+def _yaml_line(error: yaml.YAMLError) -> int:
+    mark = getattr(error, "problem_mark", None)
+    return mark.line + 1 if mark is not None else 1
+
+
+def _yaml_text(error: yaml.YAMLError) -> str:
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"{problem} (YAML is indented with spaces)" if "\\t" in problem else problem
+
+
+class _Unfolder:
+    """YAML nodes to plain data, noting lines on the way."""
+
+    def __init__(self, source: Source, env: Mapping[str, str]) -> None:
+        self._source = source
+        self._env = env
+        self._nodes = 0
+        self._open: set[int] = set()
+
+    def value(self, node: yaml.Node, place: Place) -> Any:
+        self._nodes += 1
+        if self._nodes > MAX_NODES or id(node) in self._open:
+            line = node.start_mark.line + 1
+            raise InventoryError(f"{self._source.path}:{line}: YAML aliases make this file endless")
+        self._source.lines.setdefault(place, node.start_mark.line + 1)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, place)
+        self._open.add(id(node))
+        try:
+            if isinstance(node, yaml.SequenceNode):
+                return [self.value(child, (*place, index)) for index, child in enumerate(node.value)]
+            return self._mapping(node, place)
+        finally:
+            self._open.discard(id(node))
+
+    def _mapping(self, node: yaml.Node, place: Place) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key is None:
+                self._source.add(place, "a key must be a plain word")
+                continue
+            inner = (*place, key)
+            if key in data:
+                self._source.problems.append(Problem(key_node.start_mark.line + 1, inner, "this key stands here twice"))
+            self._source.lines[inner] = key_node.start_mark.line + 1
+            data[key] = self.value(value_node, inner)
+        return data
+
+    def _scalar(self, node: yaml.ScalarNode, place: Place) -> Any:
+        if node.tag == "tag:yaml.org,2002:float" and place[-1:] == ("kubernetes",):
+            # 1.30 read as a number is 1.3: the text as written is what was meant, and it must be quoted to be safe.
+            self._source.add(
+                place, f'write the version in quotes: "{node.value}" (YAML reads {node.value} as a number)'
+            )
+            return node.value
+        try:
+            plain = yaml.SafeLoader("").construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            self._source.add(place, f"this value cannot be read: {error}")
+            return None
+        return self._filled_in(plain, place) if isinstance(plain, str) else plain
+
+    def _filled_in(self, text: str, place: Place) -> Any:
+        secret = bool(place) and place[-1] in SECRET_KEYS
+        match = _REFERENCE.match(text)
+        if match is None:
+            if "${" in text and secret:
+                self._source.add(place, "a reference is ${env:NAME} or ${file:PATH}, and nothing else beside it")
+            if secret:
+                self._source.clear_secrets.append(place)
+            return text
+        if not secret:
+            self._source.add(place, "only secrets (password, passphrase, sudo_password) may come from ${...}")
+            return text
+        return self._from_env(match[2], place) if match[1] == "env" else self._from_file(match[2], place)
+
+    def _from_env(self, name: str, place: Place) -> str | None:
+        if name not in self._env:
+            self._source.add(place, f"the environment variable {name} is not set")
+            return None
+        return self._env[name]
+
+    def _from_file(self, name: str, place: Place) -> str | None:
+        path = self._source.path.parent / Path(name).expanduser()
+        try:
+            return path.read_text(encoding="utf-8").rstrip("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            self._source.add(place, f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}")
+            return None

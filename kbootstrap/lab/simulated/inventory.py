@@ -1,0 +1,76 @@
+"""Writes the inventory of a lab."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kbootstrap.lab.simulated import NEWEST_KUBERNETES, Lab
+
+KUBERNETES_KEY = "PLACEHOLDER1"
+DOCKER_KEY = "PLACEHOLDER2"
+"""Fingerprints of the keys the simulated internet's package repositories are signed with (files in ``keyring/``)."""
+
+
+def write_inventory(
+    lab: Lab,
+    user: str,
+    password: bool,
+    sudo_password: bool,
+    methods: tuple[str, ...] = (),
+    kubernetes: str | None = None,
+) -> None:
+    """Write ``lab.inventory``. Passwords are named, never written: they are read from the environment."""
+    assert lab.inventory is not None  # noqa: S101 - the caller's contract
+    lab.inventory.parent.mkdir(parents=True, exist_ok=True)
+    lab.inventory.write_text(text(lab, user, password, sudo_password, methods, kubernetes))
+
+
+def text(
+    lab: Lab,
+    user: str,
+    password: bool,
+    sudo_password: bool,
+    methods: tuple[str, ...] = (),
+    kubernetes: str | None = None,
+) -> str:
+    """The inventory as YAML."""
+    oldest = min((NEWEST_KUBERNETES[host.flavour] for host in lab.hosts), key=lambda v: int(v.partition(".")[2]))
+    lines = [
+        "# Written by `kbootstrap lab up`: simulated hosts on this machine (docs/simulated-fleet.md).",
+        "# `kbootstrap lab down` removes them again.",
+        "cluster:",
+        f"  name: {lab.name}",
+        f'  kubernetes: "{kubernetes or oldest}"',
+        "  # The simulated internet signs its packages with keys of its own.",
+        f"  package_key: [{KUBERNETES_KEY}]",
+        "  runtime:",
+        f"    package_key: [{DOCKER_KEY}]",
+        "",
+        "ssh:",
+        f"  user: {user}",
+        f"  port: {lab.hosts[0].port}",
+    ]
+    if not methods or "publickey" in methods:
+        lines.append(f"  key: {_short(lab.directory / 'id_ed25519')}")
+    if password:
+        lines.append("  password: ${env:KB_SSH_PASSWORD}")
+    lines.append(f"  known_hosts: {_short(lab.directory / 'known_hosts')}")
+    lines.append(f"  sudo: {'none' if user == 'root' else 'password' if sudo_password else 'passwordless'}")
+    if sudo_password:
+        lines.append("  sudo_password: ${env:KB_SUDO_PASSWORD}")
+    lines += ["", "hosts:"]
+    for host in lab.hosts:
+        lines += [
+            f"  - name: {host.name}",
+            f"    address: {host.address}",
+            f"    internal_address: {host.internal_address}",
+            f"    role: {'control-plane' if host.name.startswith('cp') else 'worker'}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _short(path: Path) -> str:
+    """A path below the home directory with ``~``, as people write it."""
+    home = os.path.expanduser("~")
+    return "~" + str(path).removeprefix(home) if str(path).startswith(home + "/") else str(path)

@@ -1,0 +1,266 @@
+"""Builds a host's private root: its directories, programs, identity and the state an earlier life left in /etc.
+
+Everything here runs as the host's PID 1 after pivot_root, so every path is the host's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import sysconfig
+import time
+import uuid
+from pathlib import Path
+
+from kbootstrap.lab.simulated import catalogue, flavours, linux, packages
+from kbootstrap.lab.simulated.spec import LAB, MACHINE, Spec
+
+TOOLS = (
+    "[ arch awk b2sum base32 base64 basename bash cat chmod cksum cmp comm cp csplit cut dash dd df diff dir dirname du "
+    "echo egrep env expand expr factor false fgrep find findmnt flock fmt fold getopt grep gunzip gzip head hostid "
+    "hostname ionice join kill link ln logger ls md5sum mkdir mkfifo mktemp more mount mountpoint mv nice nl nohup numfmt "
+    "od paste pathchk pr printenv printf prlimit pwd readlink realpath renice rm rmdir sed seq setsid sh sha1sum sha224sum "
+    "sha256sum sha384sum sha512sum shred shuf sleep sort split stdbuf stty sum sync tac tail tar tee test timeout touch "
+    "tr true truncate tsort tty umount uniq unlink wc which xargs xz yes zcat"
+).split()
+"""Programs of the real machine that a host may run: they work on files and processes, nothing else."""
+
+OWN_TOOLS = (
+    "chgrp chown date-skewed getent id install nproc ps stat su runuser uname uptime users who whoami free".split()
+)
+"""Programs every host has that are stand-ins, because the kernel's answer would be the real machine's."""
+
+NEEDED = "awk bash cat cmp diff find flock grep hostname mount sed setsid sh sha256sum tail timeout umount".split()
+"""Without these on the real machine there is no simulated host."""
+
+_tools: dict[str, str] = {}
+
+
+def find_tools() -> list[str]:
+    """Look the tools up on the real machine; returns those of ``NEEDED`` that are missing."""
+    for name in (*TOOLS, "date"):
+        for directory in ("/usr/bin", "/bin", "/usr/sbin", "/sbin"):
+            path = f"{directory}/{name}"
+            if os.access(path, os.X_OK):
+                _tools[name] = MACHINE + os.path.realpath(path)
+                break
+    return [name for name in NEEDED if name not in _tools]
+
+
+# --- the part all hosts share, built by the keeper before it leaves the real root -----------------------------------
+
+
+def link_unmerged_usr(machine: str) -> None:
+    """Show /bin, /sbin, /lib* of the real machine: as the links into /usr they are, or as the directories."""
+    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
+        real = f"/{name}"
+        if os.path.islink(real):
+            os.symlink(os.readlink(real).lstrip("/"), f"{machine}/{name}")
+        elif os.path.isdir(real):
+            os.mkdir(f"{machine}/{name}")
+            linux.bind_read_only(real, f"{machine}/{name}")
+
+
+def write_runtime(machine: str) -> None:
+    """What the stand-ins run on: /machine/python3, /machine/sh (the fastest shell there is) and /machine/tools."""
+    prefix = sys.base_prefix
+    executable = os.path.realpath(sys.executable)
+    home = f"{MACHINE}/usr" if prefix == "/usr" else f"{MACHINE}/python"
+    program = home + executable.removeprefix(os.path.realpath(prefix))
+    library = "" if prefix == "/usr" or not sysconfig.get_config_var("Py_ENABLE_SHARED") else f"{home}/lib"
+    text = f"#!{MACHINE}/sh\n"
+    if library:
+        text += f"LD_LIBRARY_PATH={library}\nexport LD_LIBRARY_PATH\n"
+    path = Path(machine, "python3")
+    path.write_text(f'{text}exec {program} -I -S "$@"\n')
+    path.chmod(0o755)
+    os.mkdir(f"{machine}/tools")
+    for name, target in _tools.items():
+        os.symlink(target, f"{machine}/tools/{name}")
+    os.symlink(_tools.get("dash") or _tools["sh"], f"{machine}/sh")
+    os.symlink("modules/kbootstrap/lab/simulated", f"{machine}/sim")
+
+
+# --- one host -------------------------------------------------------------------------------------------------------
+
+
+def build(spec: Spec) -> None:
+    """Fill the root of a new host."""
+    flavour = flavours.FLAVOURS[spec.flavour]
+    _directories()
+    _programs(flavour)
+    _etc(spec, flavour)
+    _proc_and_sys(spec, flavour)
+    _packages(spec, flavour)
+    _users(spec, flavour)
+    for path, text in flavours.files(spec).items():
+        write(path, text)
+    for path, target in flavours.links(spec).items():
+        _link(target, path)
+    _host_conf(spec, flavour)
+
+
+def _directories() -> None:
+    for path in (
+        "/dev/shm /etc/systemd/system /etc/sysctl.d /etc/modules-load.d /etc/modprobe.d /etc/sysconfig /home /media /mnt "
+        "/opt /proc/sys /root /srv /sys /tmp /usr/bin /usr/sbin /usr/lib/systemd/system /usr/lib/sysctl.d /usr/local/bin "
+        "/usr/local/sbin /usr/share /var/cache /var/lib /var/log /var/spool /var/tmp /run/lock /run/systemd/system"
+    ).split():
+        os.makedirs(path, exist_ok=True)
+    os.chmod("/root", 0o700)
+    for path in ("/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108 - the host's own
+        os.chmod(path, 0o1777)
+    for name in ("bin", "sbin"):
+        _link(f"usr/{name}", f"/{name}")
+    _link("/run", "/var/run")
+
+
+def _programs(flavour: flavours.Flavour) -> None:
+    for name, target in _tools.items():
+        _link(target, f"/usr/bin/{name}")
+    for name in OWN_TOOLS:
+        if name != "date-skewed":
+            _link(f"{MACHINE}/sim/bin/{name}", f"/usr/bin/{name}")
+    shell = _tools.get(flavour.shell) or _tools["sh"]
+    _link(shell, "/usr/bin/sh")
+    _link("usr/lib", "/lib")
+    libraries = os.listdir(f"{MACHINE}/usr/lib") if os.path.isdir(f"{MACHINE}/usr/lib") else []
+    for name in libraries:
+        if "-linux-" in name:
+            _link(f"{MACHINE}/usr/lib/{name}", f"/usr/lib/{name}")
+    if os.path.isdir(f"{MACHINE}/usr/lib64"):
+        _link(f"{MACHINE}/usr/lib64", "/usr/lib64")
+    if os.path.isdir(f"{MACHINE}/lib64"):
+        _link(f"{MACHINE}/lib64", "/lib64")
+    for name in ("null", "zero", "full", "random", "urandom", "tty"):
+        _link(f"{MACHINE}/dev/{name}", f"/dev/{name}")
+    for name, target in {"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}.items():
+        _link(f"/proc/self/{target}", f"/dev/{name}")
+
+
+def _etc(spec: Spec, flavour: flavours.Flavour) -> None:
+    write("/etc/os-release", flavour.os_release)
+    write("/etc/machine-id", _id(spec, "machine-id").hex + "\n", 0o444)
+    write("/etc/hosts", "127.0.0.1   localhost localhost.localdomain\n::1         localhost localhost.localdomain\n")
+    write("/etc/resolv.conf", "nameserver 192.168.1.1\n")
+    write("/etc/shells", "/bin/sh\n/bin/bash\n")
+    write("/etc/profile", "# /etc/profile\n")
+    write("/etc/sysctl.conf", "# System-wide sysctl settings\n")
+
+
+def _proc_and_sys(spec: Spec, flavour: flavours.Flavour) -> None:
+    """/proc and /sys as plain files: what a host's scripts read there, and links to the real thing where it serves."""
+    for name in ("self", "thread-self", "uptime", "loadavg"):
+        _link(f"{MACHINE}/proc/{name}", f"/proc/{name}")
+    _link("self/mounts", "/proc/mounts")
+    for path, text in flavours.proc(spec, flavour).items():
+        write(path, text)
+    for path in ("/sys/class/dmi/id/product_uuid", "/sys/devices/virtual/dmi/id/product_uuid"):
+        write(path, f"{_id(spec, 'product')}\n", 0o400)
+    write("/sys/class/net/eth0/address", spec.mac + "\n")
+    write("/sys/class/net/lo/address", "00:00:00:00:00:00\n")
+    for name in ("eth0", "lo"):
+        write(f"/sys/class/net/{name}/operstate", "up\n" if name == "eth0" else "unknown\n")
+        write(f"/sys/class/net/{name}/mtu", "1500\n" if name == "eth0" else "65536\n")
+    if flavour.cgroup == 2:
+        write("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory hugetlb pids rdma misc\n")
+    else:
+        for name in ("cpu", "cpuset", "memory", "pids", "systemd"):
+            os.makedirs(f"/sys/fs/cgroup/{name}")
+
+
+def _id(spec: Spec, what: str) -> uuid.UUID:
+    """An id that is the same whenever this host is made, and different from every other host's."""
+    text = f"{what} {spec.name} {spec.index}".encode()
+    return uuid.UUID(bytes=hashlib.sha256(text).digest()[:16], version=4)
+
+
+def _packages(spec: Spec, flavour: flavours.Flavour) -> None:
+    packages.DATABASE[flavour.family].mkdir(parents=True)
+    now = int(time.time()) - 30 * 24 * 3600
+    wanted = {**catalogue.installed(spec.flavour), **flavours.more_packages(spec)}
+    for name, version in wanted.items():
+        packages.install(flavour.family, name, version, flavour.arch, now)
+
+
+def _users(spec: Spec, flavour: flavours.Flavour) -> None:
+    users = {"root": (0, "/root"), "nobody": (65534, "/")}
+    if spec.user != "root":
+        users[spec.user] = (1000, f"/home/{spec.user}")
+        os.makedirs(f"/home/{spec.user}", mode=0o700)
+    write("/etc/passwd", "".join(f"{n}:x:{i}:{i}:{n}:{home}:/bin/bash\n" for n, (i, home) in users.items()))
+    write("/etc/group", "".join(f"{n}:x:{i}:\n" for n, (i, _home) in users.items()))
+    write("/etc/shadow", "".join(f"{name}:*:20000:0:99999:7:::\n" for name in users), 0o600)
+    write("/etc/sudoers", "root\tALL=(ALL)\tALL\n", 0o440)
+    if spec.sudo != "none":
+        tag = "NOPASSWD: " if spec.sudo == "passwordless" else ""
+        write(f"/etc/sudoers.d/90-{spec.user}", f"{spec.user} ALL=(ALL) {tag}ALL\n", 0o440)
+    if spec.sudo_hash:
+        write("/var/lib/sim/sudo", spec.sudo_hash + "\n", 0o600)
+
+
+def _host_conf(spec: Spec, flavour: flavours.Flavour) -> None:
+    """What the stand-ins know about their host."""
+    lines = {
+        "FLAVOUR": spec.flavour,
+        "FAMILY": flavour.family,
+        "NAME": spec.name,
+        "IP": spec.ip,
+        "MAC": spec.mac,
+        "KERNEL": flavour.kernel,
+        "KERNEL_VERSION": flavour.kernel_version,
+        "ARCH": flavour.arch,
+        "PRETTY_NAME": flavour.pretty_name,
+        "SYSTEMD": flavour.systemd,
+    }
+    write("/var/lib/sim/host", "".join(f"SIM_{key}='{value}'\n" for key, value in lines.items()))
+    write("/var/lib/sim/clock-offset", "0\n")
+    os.makedirs(f"{LAB}/net/{spec.ip}/listen", exist_ok=True)
+    Path(f"{LAB}/net/{spec.ip}/name").write_text(spec.name + "\n")
+
+
+def power_on() -> None:
+    """The kernel's part of a boot: what it knows is forgotten, /proc and the name in /etc/hostname are as new."""
+    spec_name = Path("/etc/hostname").read_text().strip() if os.path.exists("/etc/hostname") else "localhost"
+    linux.set_hostname(spec_name or "localhost")
+    for path, text in flavours.fresh_kernel().items():
+        write(path, text)
+    write("/proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n", 0o444)
+    for path in ("/run/lock", "/run/systemd/system", "/run/sim/active", "/run/sim/journal"):
+        os.makedirs(path, exist_ok=True)
+    os.makedirs("/run/user", exist_ok=True)
+
+
+def clear(directory: str) -> None:
+    """Remove everything in a directory."""
+    for name in os.listdir(directory):
+        path = os.path.join(directory, name)
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
+
+
+def write(path: str, text: str, mode: int = 0o644) -> None:
+    """Write a file, making its directory."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _link(target: str, path: str) -> None:
+    try:
+        os.symlink(target, path)
+    except FileExistsError:
+        os.unlink(path)
+        os.symlink(target, path)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path))
+        os.symlink(target, path)

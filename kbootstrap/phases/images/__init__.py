@@ -1,0 +1,40 @@
+"""Container images, pulled before they are needed, on every host side by side with the control plane's start."""
+
+from __future__ import annotations
+
+from kbootstrap.inventory import Host, Inventory
+from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.network import flannel
+from kbootstrap.phases.packages import version
+
+
+def hosts(inventory: Inventory) -> list[Host]:
+    return list(inventory.hosts)
+
+
+def steps(context: Context, host: Host) -> list[Step]:
+    return [
+        Step(
+            "images",
+            "Pull the container images",
+            "images/images.sh",
+            why="kubeadm and the kubelet find everything there, and a registry that does not answer is noticed early.",
+            params={
+                "VERSION": version(context),
+                "REPOSITORY": context.inventory.cluster.image_repository,
+                "ROLE": "control-plane" if host.is_master else "worker",
+                "EXTRA": " ".join(flannel.images(context.inventory)),
+            },
+            timeout=3600,
+            retries=3,
+        )
+    ]
+
+
+PHASE = Phase(
+    "images",
+    "Pull the images",
+    "What the host will run, fetched while other hosts are still at work.",
+    hosts=hosts,
+    steps=steps,
+)

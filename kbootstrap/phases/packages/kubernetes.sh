@@ -1,0 +1,41 @@
+# shellcheck shell=sh
+# kubelet, kubeadm and kubectl in one version, held; the kubelet enabled (kubeadm starts it). In a plan the exact version
+# may not be known yet: then VERSION is a minor, and any patch of it holds.
+# Params: VERSION (1.34.2 or 1.34)
+
+NAMES="kubelet kubeadm kubectl"
+EXTRAS="cri-tools kubernetes-cni"
+
+check() {
+    found=0
+    for name in $NAMES; do
+        there=$(pkg_version "$name")
+        case $there in
+            "$VERSION" | "$VERSION".*) ;;
+            '') echo "+ $name $VERSION" && found=1 ;;
+            *) echo "~ $name $there, wanted $VERSION" && found=1 ;;
+        esac
+    done
+    for name in $EXTRAS; do
+        if [ -z "$(pkg_version "$name")" ]; then
+            echo "+ $name"
+            found=1
+        fi
+    done
+    [ "$found" -eq 0 ] || return 1
+    # shellcheck disable=SC2086 # names are words
+    pkg_is_held $NAMES || found=1
+    if ! systemctl is-enabled --quiet kubelet 2>/dev/null; then
+        echo "kubelet is not enabled"
+        found=1
+    fi
+    return "$found"
+}
+
+apply() {
+    # shellcheck disable=SC2086 # names are words
+    pkg_install "kubelet=$VERSION" "kubeadm=$VERSION" "kubectl=$VERSION" $EXTRAS
+    # shellcheck disable=SC2086 # names are words
+    pkg_hold $NAMES
+    run systemctl enable kubelet
+}

@@ -1,0 +1,117 @@
+"""Making a plain Linux host fit for Kubernetes: one step, and one shell file, per thing that must hold."""
+
+from __future__ import annotations
+
+from kbootstrap.inventory import Cluster, Host, Inventory
+from kbootstrap.model import Context, Phase, Step
+
+MODULES = "overlay br_netfilter"
+SETTINGS = (
+    "net.ipv4.ip_forward=1",
+    "net.bridge.bridge-nf-call-iptables=1",
+    "net.bridge.bridge-nf-call-ip6tables=1",
+)
+"""https://kubernetes.io/docs/setup/production-environment/container-runtimes/ and Flannel's own requirements."""
+
+CONTROL_PLANE_PORTS = ("6443/tcp", "2379-2380/tcp", "10250/tcp", "10257/tcp", "10259/tcp")
+WORKER_PORTS = ("10250/tcp", "10256/tcp", "30000-32767/tcp", "30000-32767/udp")
+"""https://kubernetes.io/docs/reference/networking/ports-and-protocols/"""
+
+SYNC_SECONDS = 120
+"""Longest wait for the first clock synchronisation."""
+
+
+def hosts(inventory: Inventory) -> list[Host]:
+    return list(inventory.hosts)
+
+
+def steps(context: Context, host: Host) -> list[Step]:
+    cluster = context.inventory.cluster
+    return [
+        Step(
+            "hostname",
+            f"Name the host {host.name}",
+            "prepare/hostname.sh",
+            why="The node registers under its host name, and certificates are made for it.",
+            params={"NAME": host.name},
+        ),
+        Step(
+            "hosts",
+            "List the nodes in /etc/hosts",
+            "prepare/hosts.sh",
+            why="The nodes find each other by name even where no DNS knows them.",
+            params={
+                "CLUSTER": cluster.name,
+                "LINES": "\n".join(f"{node.node_ip} {node.name}" for node in context.inventory.hosts),
+            },
+        ),
+        Step("swap", "Turn swap off", "prepare/swap.sh", why="The kubelet refuses to start while swap is on."),
+        Step(
+            "selinux",
+            f"Make SELinux {cluster.selinux}",
+            "prepare/selinux.sh",
+            why="Containers must reach the host's file systems that pod networks and the kubelet need.",
+            params={"MODE": cluster.selinux},
+        ),
+        *_firewall(cluster, host),
+        Step(
+            "modules",
+            "Load the kernel modules overlay and br_netfilter",
+            "prepare/modules.sh",
+            why="containerd stacks images with overlay; bridged pod traffic passes iptables only with br_netfilter.",
+            params={"MODULES": MODULES},
+        ),
+        Step(
+            "sysctl",
+            "Let the kernel forward and filter pod traffic",
+            "prepare/sysctl.sh",
+            why="Without forwarding a packet never leaves its node; without the bridge settings Services do not work.",
+            params={"SETTINGS": "\n".join(SETTINGS)},
+        ),
+        Step(
+            "time",
+            "Keep the clock with chrony",
+            "prepare/time.sh",
+            why="Certificates and etcd need clocks that agree.",
+            params={"SERVERS": " ".join(cluster.ntp)},
+            timeout=600,
+            retries=2,
+        ),
+        Step(
+            "time-sync",
+            "Wait until the clock is synchronised",
+            "prepare/time-sync.sh",
+            why="A certificate made with a wrong clock is wrong for a year.",
+            params={"SECONDS_TO_WAIT": str(SYNC_SECONDS)},
+            timeout=SYNC_SECONDS + 30,
+            waits=True,
+        ),
+    ]
+
+
+def _firewall(cluster: Cluster, host: Host) -> list[Step]:
+    why = "kube-proxy and Flannel write packet filter rules themselves; a firewall that does not know them drops pods."
+    if cluster.firewall == "ignore":
+        return []
+    if cluster.firewall == "disable":
+        return [Step("firewall", "Turn the host's firewall off", "prepare/firewall-off.sh", why=why)]
+    ports = CONTROL_PLANE_PORTS if host.is_master else WORKER_PORTS
+    vxlan = (f"{cluster.network.port}/udp",) if cluster.network.backend == "vxlan" else ()
+    return [
+        Step(
+            "firewall",
+            "Open the ports Kubernetes needs",
+            "prepare/firewall-ports.sh",
+            why=why,
+            params={"PORTS": " ".join(ports + vxlan), "SOURCES": f"{cluster.pod_cidr} {cluster.service_cidr}"},
+        )
+    ]
+
+
+PHASE = Phase(
+    "prepare",
+    "Prepare the host",
+    "What the kubelet and the pod network expect of a host, made true and kept true after a reboot.",
+    hosts=hosts,
+    steps=steps,
+)

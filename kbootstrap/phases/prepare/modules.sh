@@ -1,0 +1,33 @@
+# shellcheck shell=sh
+# overlay for containerd's snapshots, br_netfilter so that bridged pod traffic passes iptables (Flannel needs it).
+# Params: MODULES
+
+FILE=/etc/modules-load.d/kubernetes.conf
+
+text() { printf '%s\n' "$MODULES" | tr ' ' '\n'; }
+
+# Loaded, or built into the kernel: then there is a folder in /sys/module, or the kernel offers the file system.
+loaded() {
+    grep -q "^$1 " /proc/modules && return 0
+    [ -d "/sys/module/$1" ] && return 0
+    grep -qw "$1" /proc/filesystems
+}
+
+check() {
+    found=0
+    file_is "$FILE" "$(text)" || found=1
+    for module in $MODULES; do
+        if ! loaded "$module"; then
+            echo "module $module is not loaded"
+            found=1
+        fi
+    done
+    return "$found"
+}
+
+apply() {
+    put_file "$FILE" 644 "$(text)"
+    for module in $MODULES; do
+        run modprobe "$module"
+    done
+}

@@ -1,0 +1,38 @@
+# shellcheck shell=sh
+# Forwarding, and bridged traffic through iptables; without them pods reach nobody. The file's name sorts last, so that
+# no other file takes the values back at boot.
+# Params: SETTINGS ("key=value" per line)
+
+FILE=/etc/sysctl.d/99-zz-kubernetes.conf
+
+live() {
+    for setting in $SETTINGS; do
+        key=${setting%%=*}
+        now=''
+        path=/proc/sys/$(printf '%s' "$key" | tr . /)
+        if [ -r "$path" ]; then
+            read -r now <"$path" || true
+        fi
+        if [ "$now" != "${setting#*=}" ]; then
+            echo "$key is ${now:-not there}, wanted ${setting#*=}"
+        fi
+    done
+}
+
+check() {
+    found=0
+    file_is "$FILE" "$SETTINGS" || found=1
+    different=$(live)
+    if [ -n "$different" ]; then
+        printf '%s\n' "$different"
+        found=1
+    fi
+    return "$found"
+}
+
+apply() {
+    put_file "$FILE" 644 "$SETTINGS"
+    for setting in $SETTINGS; do
+        run sysctl -q -w "$setting"
+    done
+}

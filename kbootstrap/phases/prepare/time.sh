@@ -1,0 +1,61 @@
+# shellcheck shell=sh
+# chrony, installed, configured and running: certificates fail when clocks differ (x509: not yet valid).
+# Params: SERVERS (names or addresses; empty keeps the servers the OS comes with)
+
+config() {
+    if [ -f /etc/chrony/chrony.conf ] || [ -d /etc/chrony ]; then
+        echo /etc/chrony/chrony.conf
+    else
+        echo /etc/chrony.conf
+    fi
+}
+
+unit() {
+    if [ "$(config)" = /etc/chrony.conf ]; then
+        echo chronyd
+    else
+        echo chrony
+    fi
+}
+
+block() {
+    echo "# kbootstrap begin"
+    for server in $SERVERS; do
+        echo "server $server iburst"
+    done
+    echo "# kbootstrap end"
+}
+
+there() { sed -n '/^# kbootstrap begin$/,/^# kbootstrap end$/p' "$(config)"; }
+
+# Our servers replace those of the OS, whose lines are commented.
+servers_are() {
+    [ -z "$SERVERS" ] && return 0
+    [ "$(there)" = "$(block)" ] && return 0
+    echo "~ $(config): servers $SERVERS"
+    return 1
+}
+
+check() {
+    if [ -z "$(pkg_version chrony)" ]; then
+        echo "+ chrony"
+        return 1
+    fi
+    found=0
+    servers_are || found=1
+    service_is "$(unit)" || found=1
+    return "$found"
+}
+
+apply() {
+    if [ -z "$(pkg_version chrony)" ]; then
+        pkg_install chrony
+    fi
+    if ! servers_are >/dev/null; then
+        rest=$(sed -e '/^# kbootstrap begin$/,/^# kbootstrap end$/d' \
+            -e 's/^\(server\|pool\|sourcedir\) /# off by kbootstrap: &/' "$(config)")
+        put_file "$(config)" 644 "$rest
+$(block)"
+    fi
+    service_on "$(unit)"
+}

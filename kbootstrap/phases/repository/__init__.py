@@ -1,0 +1,39 @@
+"""The Kubernetes package repository, and which patch of the wanted minor it gives."""
+
+from __future__ import annotations
+
+from kbootstrap.inventory import Host, Inventory
+from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.repository import sources
+from kbootstrap.versions import show
+
+
+def hosts(inventory: Inventory) -> list[Host]:
+    return list(inventory.hosts)
+
+
+def steps(context: Context, host: Host) -> list[Step]:
+    cluster = context.inventory.cluster
+    why = "There is one repository per minor, and only packages signed with its pinned key are installed."
+    made = [sources.kubernetes(cluster, context.facts[host.name]).step(why)]
+    if host.name == context.inventory.first_master.name and "kubernetes_version" not in context.values:
+        made.append(
+            Step(
+                "resolve",
+                f"Find the newest Kubernetes {show(cluster.minor)}",
+                "repository/resolve.sh",
+                why="Every host must install the same patch; the first control plane host decides which.",
+                params={"MINOR": show(cluster.minor)},
+                waits=True,
+            )
+        )
+    return made
+
+
+PHASE = Phase(
+    "repository",
+    "Add the Kubernetes package repository",
+    "Where kubelet, kubeadm and kubectl come from, with pinned keys.",
+    hosts=hosts,
+    steps=steps,
+)

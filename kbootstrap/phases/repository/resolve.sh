@@ -1,0 +1,16 @@
+# shellcheck shell=sh
+# Finds the newest patch of the wanted minor, so that every host installs the same version. Params: MINOR
+
+check() {
+    newest=$(pkg_newest kubelet "$MINOR")
+    if [ -z "$newest" ]; then
+        echo "the newest $MINOR is known once the repository is there"
+        return 2
+    fi
+    echo "$newest"
+    value kubernetes_version "$newest"
+}
+
+apply() {
+    fail "the repository has no Kubernetes $MINOR" "Does package_repository have this minor? pkgs.k8s.io begins with 1.24."
+}

@@ -1,0 +1,60 @@
+"""containerd: from its repository to a running CRI socket."""
+
+from __future__ import annotations
+
+from kbootstrap.inventory import Host, Inventory
+from kbootstrap.kubeadm import CRI_SOCKET
+from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.repository import sources
+from kbootstrap.versions import pause_image
+
+
+def hosts(inventory: Inventory) -> list[Host]:
+    return list(inventory.hosts)
+
+
+def steps(context: Context, host: Host) -> list[Step]:
+    cluster = context.inventory.cluster
+    runtime = cluster.runtime
+    why = "Docker's repository has current containerd packages for every distribution; its key is pinned."
+    return [
+        sources.docker(cluster, context.facts[host.name]).step(why),
+        Step(
+            "containerd",
+            f"Install containerd {runtime.version or ''}".strip(),
+            "runtime/package.sh",
+            why="Kubernetes runs containers through a CRI runtime; dockershim is gone since 1.24.",
+            params={"VERSION": runtime.version or ""},
+            timeout=1800,
+            retries=3,
+        ),
+        Step(
+            "mirrors",
+            "Set the registry mirrors",
+            "runtime/mirrors.sh",
+            why="Pulls go to the mirrors first, which is faster, and works where the registries cannot be reached.",
+            params={
+                "MIRRORS": "\n".join(f"{name} {url}" for name, urls in runtime.mirrors.items() for url in urls),
+                "INSECURE": " ".join(runtime.insecure_registries),
+            },
+        ),
+        Step(
+            "containerd-config",
+            "Configure and start containerd",
+            "runtime/config.sh",
+            why="The packaged config switches CRI off, and cgroups must be systemd's as the kubelet's are.",
+            params={
+                "PAUSE_IMAGE": f"{cluster.image_repository}/pause:{pause_image(cluster.minor)}",
+                "CRI_SOCKET": CRI_SOCKET,
+            },
+        ),
+    ]
+
+
+PHASE = Phase(
+    "runtime",
+    "Install the container runtime",
+    "containerd with the CRI plugin, systemd cgroups, the right pause image and the inventory's mirrors.",
+    hosts=hosts,
+    steps=steps,
+)

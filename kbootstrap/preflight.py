@@ -1,0 +1,272 @@
+"""The requirements: what inventory and facts show to be wrong, for all hosts at once, before any change."""
+
+from __future__ import annotations
+
+import ipaddress
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from kbootstrap import versions
+from kbootstrap.facts import Facts
+from kbootstrap.inventory import Host, Inventory
+
+MAX_CLOCK_DIFFERENCE_S = 30
+"""Most seconds between a host's clock and the median of all; beyond it certificates fail in confusing ways."""
+CONTROL_PLANE_CPUS = 2
+CONTROL_PLANE_MEMORY_MIB = 1700
+WORKER_MEMORY_MIB = 900
+"""kubeadm's own limits for a control plane (cmd/kubeadm/app/preflight); a worker below 1 GB has no room for pods."""
+DISK_MIB = 4096
+"""Free space below /var/lib for packages, images and etcd."""
+ARCHITECTURES = ("x86_64", "aarch64")
+
+_CLUSTER_INTERFACES = ("cni", "flannel", "kube-", "veth", "docker", "br-", "virbr", "lo")
+_CONTROL_PLANE_PORTS = (6443, 2379, 2380, 10250, 10257, 10259)
+_WORKER_PORTS = (10250,)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a host that stops it (``error``) or is worth a word (``warning``)."""
+
+    host: str
+    level: Literal["error", "warning"]
+    text: str
+    hint: str = ""
+
+
+def findings(inventory: Inventory, facts: Mapping[str, Facts]) -> list[Finding]:
+    """Everything there is to say, host by host in the inventory's order. Hosts without facts are left out."""
+    found: list[Finding] = []
+    for host in inventory.hosts:
+        if host.name in facts:
+            for look in _PER_HOST:
+                found += look(inventory, host, facts[host.name])
+    found += _twins(inventory, facts)
+    found += _clocks(facts)
+    found += _membership(inventory, facts)
+    return found
+
+
+def _system(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
+    if facts.uid != 0:
+        yield Finding(
+            host.name, "error", f"steps would run as uid {facts.uid}, not as root", "Set ssh.sudo, or log in as root."
+        )
+    if not facts.family:
+        yield Finding(
+            host.name,
+            "error",
+            f"{facts.os_name or facts.os_id or 'this OS'} is not supported",
+            "kbootstrap knows CentOS, RHEL, Rocky, AlmaLinux, openEuler, Fedora, Debian and Ubuntu.",
+        )
+    if facts.arch not in ARCHITECTURES:
+        yield Finding(host.name, "error", f"{facts.arch} is not supported", f"Known: {', '.join(ARCHITECTURES)}.")
+    if not facts.systemd:
+        yield Finding(
+            host.name, "error", "systemd does not run here", "The kubelet and containerd are systemd services."
+        )
+    problem = versions.os_problem(
+        facts.os_id, facts.os_version, facts.kernel, inventory.cluster.minor, cgroup=facts.cgroup
+    )
+    if problem is not None and not (problem[0] == "error" and _ignored(inventory, "SystemVerification")):
+        yield Finding(host.name, problem[0], problem[1], "Choose another version or another OS.")
+
+
+def _size(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
+    if host.is_master and facts.cpus < CONTROL_PLANE_CPUS:
+        level: Literal["error", "warning"] = "warning" if _ignored(inventory, "NumCPU") else "error"
+        yield Finding(host.name, level, f"{facts.cpus} CPU; a control plane wants {CONTROL_PLANE_CPUS}", "Add a CPU.")
+    wanted = CONTROL_PLANE_MEMORY_MIB if host.is_master else WORKER_MEMORY_MIB
+    if facts.memory_mib < wanted:
+        level = "error" if host.is_master and not _ignored(inventory, "Mem") else "warning"
+        yield Finding(host.name, level, f"{facts.memory_mib} MiB of memory; {wanted} are wanted", "Add memory.")
+    if facts.disk_free_mib < DISK_MIB and facts.cluster_state == "fresh":
+        yield Finding(
+            host.name, "error", f"{facts.disk_free_mib} MiB free below /var/lib; {DISK_MIB} are wanted", "Make room."
+        )
+
+
+def _ignored(inventory: Inventory, check: str) -> bool:
+    ignored = {name.lower() for name in inventory.cluster.kubeadm.ignore_preflight_errors}
+    return check.lower() in ignored or "all" in ignored
+
+
+def _address(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
+    interface = facts.addresses.get(host.node_ip)
+    if interface is None:
+        there = ", ".join(sorted(facts.addresses)) or "none"
+        yield Finding(
+            host.name,
+            "error",
+            f"the address {host.node_ip} is not on this host (it has {there})",
+            "Behind NAT, or with several networks, set internal_address to the one the nodes share.",
+        )
+    elif host.interface is not None and interface != host.interface:
+        yield Finding(
+            host.name, "error", f"{host.node_ip} is on {interface}, not on {host.interface}", "Correct the inventory."
+        )
+
+
+def _routes(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
+    for key in ("pod_cidr", "service_cidr"):
+        wanted: ipaddress.IPv4Network = getattr(inventory.cluster, key)
+        for text, interface in facts.routes:
+            if text == "default" or interface.startswith(_CLUSTER_INTERFACES):
+                continue
+            if _overlap(text, wanted):
+                yield Finding(
+                    host.name,
+                    "error",
+                    f"its route {text} ({interface}) overlaps {key} {wanted}",
+                    f"Choose another {key}: packets to those addresses would leave the cluster.",
+                )
+
+
+def _overlap(text: str, wanted: ipaddress.IPv4Network) -> bool:
+    try:
+        network = ipaddress.IPv4Network(text, strict=False)
+    except ValueError:
+        return False
+    # host-gw routes of a running cluster are parts of its own pod network.
+    return network.overlaps(wanted) and not (network.prefixlen >= 24 and network.subnet_of(wanted))
+
+
+def _ports(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
+    if facts.cluster_state != "fresh":
+        return
+    taken = sorted(facts.listening & set(_CONTROL_PLANE_PORTS if host.is_master else _WORKER_PORTS))
+    if taken:
+        yield Finding(
+            host.name,
+            "error",
+            f"something listens already on {', '.join(map(str, taken))}",
+            "See `ss -ltnp` there: is another cluster, or another service, on this host?",
+        )
+
+
+def _runtimes(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
+    if "dockerd" in facts.runtimes and facts.cluster_state == "fresh":
+        yield Finding(
+            host.name, "warning", "Docker is installed: Kubernetes will use containerd beside it", "Nothing to do."
+        )
+    if "crio" in facts.runtimes:
+        yield Finding(host.name, "warning", "CRI-O is installed too; Kubernetes will use containerd", "Nothing to do.")
+
+
+_PER_HOST: tuple[Callable[[Inventory, Host, Facts], Iterator[Finding]], ...] = (
+    _system,
+    _size,
+    _address,
+    _routes,
+    _ports,
+    _runtimes,
+)
+
+
+# --- what only shows when hosts are compared -------------------------------------------------------------------------
+
+
+def _twins(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Finding]:
+    """Cloned machines share what must be unique; kubeadm's documentation names these three."""
+    for what, values in (
+        ("machine-id", lambda f: (f.machine_id,)),
+        ("product_uuid", lambda f: (f.product_uuid,)),
+        ("MAC address", lambda f: f.macs),
+    ):
+        seen: dict[str, str] = {}
+        for host in inventory.hosts:
+            for value in values(facts[host.name]) if host.name in facts else ():
+                if value and value in seen:
+                    yield Finding(
+                        host.name,
+                        "error",
+                        f"has the same {what} as {seen[value]} ({value})",
+                        _TWIN_HINTS[what],
+                    )
+                elif value:
+                    seen[value] = host.name
+
+
+_TWIN_HINTS = {
+    "machine-id": "A cloned machine: rm /etc/machine-id && systemd-machine-id-setup, then reboot.",
+    "product_uuid": "A cloned virtual machine: give it a new UUID in the hypervisor.",
+    "MAC address": "A cloned virtual machine: give it a new network card in the hypervisor.",
+}
+
+
+def _clocks(facts: Mapping[str, Facts]) -> Iterator[Finding]:
+    if not facts:
+        return
+    median = statistics.median(f.clock_offset for f in facts.values())
+    for name, fact in facts.items():
+        difference = fact.clock_offset - median
+        if abs(difference) > MAX_CLOCK_DIFFERENCE_S:
+            word = "ahead of" if difference > 0 else "behind"
+            yield Finding(
+                name,
+                "error",
+                f"its clock is {abs(difference):.0f} s {word} the other hosts",
+                "Set it (chronyc makestep, or date -s), and look why it drifted.",
+            )
+
+
+def _membership(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Finding]:
+    """Which cluster a host belongs to, if any; a member of another one is never touched."""
+    master = facts.get(inventory.first_master.name)
+    for host in inventory.hosts:
+        mine = facts.get(host.name)
+        if mine is None or mine.cluster_state == "fresh":
+            continue
+        if host.name == inventory.first_master.name:
+            yield from _first_master(inventory, mine)
+        elif mine.cluster_state == "half":
+            yield Finding(
+                host.name, "warning", "an earlier join did not finish: the host will be reset and joined again"
+            )
+        elif master is not None and master.cluster_state == "fresh":
+            yield Finding(
+                host.name,
+                "error",
+                f"is a member of a cluster ({mine.kubelet_server}), and {inventory.first_master.name} is not",
+                "Is the first master the right one? If the old cluster is gone: kubeadm reset on this host.",
+            )
+        elif master is not None and mine.ca_sha256 and master.ca_sha256 and mine.ca_sha256 != master.ca_sha256:
+            yield Finding(
+                host.name,
+                "error",
+                f"is a member of another cluster ({mine.kubelet_server})",
+                "Take it out of the inventory, or out of that cluster: kubeadm reset on this host.",
+            )
+
+
+def _first_master(inventory: Inventory, facts: Facts) -> Iterator[Finding]:
+    name, cluster = inventory.first_master.name, inventory.cluster
+    if facts.cluster_state == "half":
+        if facts.init_begun and not facts.init_done:
+            yield Finding(
+                name, "warning", "an earlier kubeadm init did not finish: the host will be reset, then initialised"
+            )
+        return
+    running = facts.apiserver_version
+    if not running:
+        yield Finding(
+            name,
+            "error",
+            f"is a worker of another cluster ({facts.kubelet_server})",
+            "Take it out of that cluster first: kubeadm reset on this host.",
+        )
+        return
+    try:
+        minor, _ = versions.parse(running)
+    except ValueError:
+        return
+    if minor != cluster.minor or (cluster.exact is not None and cluster.exact != running):
+        yield Finding(
+            name,
+            "error",
+            f"the cluster runs Kubernetes {running}, the inventory wants {cluster.kubernetes}",
+            "`up` never changes the version of a running cluster. Put the running version into the inventory.",
+        )

@@ -1,0 +1,69 @@
+# shellcheck shell=sh
+# debian.sh - the OS vocabulary for Debian, Ubuntu and their kin: dpkg below, apt above.
+# el.sh has the same words with the same meaning.
+
+kb_keys=/etc/apt/keyrings
+DEBIAN_FRONTEND=noninteractive
+NEEDRESTART_MODE=a
+export DEBIAN_FRONTEND NEEDRESTART_MODE
+
+# pkg_version NAME - the installed upstream version, or nothing.
+pkg_version() {
+    kb_found=$(dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null) || return 0
+    case $kb_found in
+        'installed '*) printf '%s\n' "$kb_found" | sed 's/^installed \([0-9]*:\)\{0,1\}//; s/-[^-]*$//' ;;
+    esac
+}
+
+# pkg_install NAME[=VERSION]... - install exactly these, held ones too. The lists are fetched when a name is not known.
+pkg_install() {
+    kb_names=''
+    for kb_name in "$@"; do
+        case $kb_name in
+            *=*) kb_names="$kb_names $kb_name-*" ;;
+            *) kb_names="$kb_names $kb_name" ;;
+        esac
+    done
+    # shellcheck disable=SC2086 # names are words
+    if ! kb_apt install --simulate $kb_names >/dev/null 2>&1; then
+        run kb_apt update
+    fi
+    # shellcheck disable=SC2086 # names are words
+    run kb_apt install --yes --no-install-recommends --allow-change-held-packages $kb_names
+}
+
+kb_apt() { apt-get -q -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold "$@"; }
+
+# pkg_hold NAME... - keep ordinary upgrades away from these.
+pkg_hold() { run apt-mark hold "$@"; }
+
+pkg_is_held() {
+    kb_held=$(apt-mark showhold)
+    for kb_name in "$@"; do
+        if ! printf '%s\n' "$kb_held" | grep -qx "$kb_name"; then
+            echo "$kb_name is not held"
+            return 1
+        fi
+    done
+}
+
+# pkg_newest NAME PREFIX - the newest version the repositories have that begins with "PREFIX.".
+pkg_newest() {
+    apt-cache madison "$1" 2>/dev/null |
+        awk -F '|' -v prefix="$2." '{ gsub(/ /, "", $2); sub(/-[^-]*$/, "", $2); if (index($2, prefix) == 1) print $2 }' |
+        sort -V | tail -n 1
+}
+
+# repo_text ID NAME URL SUITE EXCLUDE SIGNED - the repository's file; apt always checks signed metadata.
+repo_text() {
+    printf '# written by kbootstrap: %s\ndeb [signed-by=%s] %s %s\n' "$2" "$(key_file "$1")" "$3" "$4"
+}
+
+repo_file() { echo "/etc/apt/sources.list.d/$1.list"; }
+
+key_file() { echo "$kb_keys/$1.asc"; }
+
+# repo_refresh ID - fetch the lists of this repository.
+repo_refresh() {
+    run kb_apt update -o "Dir::Etc::sourcelist=$(repo_file "$1")" -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0
+}

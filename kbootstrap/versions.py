@@ -1,0 +1,122 @@
+"""Every version table kbootstrap knows, in one place, each with its source. Nothing here talks to a host."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Minor = tuple[int, int]
+
+OLDEST: Minor = (1, 20)
+NEWEST: Minor = (1, 37)
+"""The Kubernetes minors kbootstrap knows. Packages on pkgs.k8s.io begin with 1.24; older ones need a repository of your
+own (https://kubernetes.io/blog/2023/08/15/pkgs-k8s-io-introduction/)."""
+
+FLANNEL_VERSION = "v0.28.0"
+FLANNEL_CNI_PLUGIN = "v1.8.0-flannel1"
+"""A pair that was released together: https://github.com/flannel-io/flannel/releases/tag/v0.28.0."""
+
+_VERSION = re.compile(r"1\.(\d{1,3})(?:\.(\d{1,3}))?\Z")
+
+
+def parse(text: str) -> tuple[Minor, str | None]:
+    """``1.34`` or ``1.34.2`` (a leading v is allowed) as its minor and, when exact, the whole version.
+
+    Raises ValueError with a text for people.
+    """
+    plain = text.strip().removeprefix("v")
+    match = _VERSION.match(plain)
+    if match is None:
+        raise ValueError(
+            f"{text!r} is not a Kubernetes version; write a minor such as '1.34' or a version such as '1.34.2'"
+        )
+    minor = (1, int(match[1]))
+    if not OLDEST <= minor <= NEWEST:
+        raise ValueError(
+            f"Kubernetes {minor[0]}.{minor[1]} is not known to kbootstrap ({show(OLDEST)} to {show(NEWEST)})"
+        )
+    return minor, plain if match[2] is not None else None
+
+
+def show(minor: Minor) -> str:
+    """``1.34`` for (1, 34)."""
+    return f"{minor[0]}.{minor[1]}"
+
+
+def config_api(minor: Minor) -> Literal["v1beta2", "v1beta3", "v1beta4"]:
+    """The kubeadm config API to write for a minor.
+
+    v1beta3 came with 1.22, v1beta4 with 1.31; v1beta3 left with 1.37
+    (https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/).
+    """
+    if minor >= (1, 31):
+        return "v1beta4"
+    return "v1beta3" if minor >= (1, 22) else "v1beta2"
+
+
+def pause_image(minor: Minor) -> str:
+    """The tag of the pause image kubeadm of this minor expects (PauseVersion in cmd/kubeadm/app/constants)."""
+    tags = [
+        ((1, 36), "3.10.2"),
+        ((1, 34), "3.10.1"),
+        ((1, 31), "3.10"),
+        ((1, 26), "3.9"),
+        ((1, 25), "3.8"),
+        ((1, 24), "3.7"),
+        ((1, 23), "3.6"),
+        ((1, 22), "3.5"),
+        ((1, 21), "3.4.1"),
+    ]
+    return next((tag for since, tag in tags if minor >= since), "3.2")
+
+
+def dockershim_possible(minor: Minor) -> bool:
+    """dockershim was removed in 1.24 (https://kubernetes.io/blog/2022/02/17/dockershim-faq/)."""
+    return minor < (1, 24)
+
+
+def kubelet_skew_ok(kubelet: Minor, api_server: Minor) -> bool:
+    """A kubelet is never newer than the API server and at most 3 minors older, 2 before 1.28.
+
+    https://kubernetes.io/releases/version-skew-policy/
+    """
+    allowed = 3 if api_server >= (1, 28) else 2
+    return 0 <= api_server[1] - kubelet[1] <= allowed
+
+
+def kernel(text: str) -> tuple[int, int]:
+    """Major and minor of ``uname -r``; (0, 0) when it is not one."""
+    match = re.match(r"(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def os_problem(
+    os_id: str, os_version: str, kernel_release: str, minor: Minor, *, cgroup: int = 2
+) -> tuple[Literal["error", "warning"], str] | None:
+    """What stands between a host's OS and a Kubernetes minor, or None.
+
+    Kernel limits: kubeadm's SystemVerification wants 4.19 since 1.32 and only warns since 1.34
+    (https://github.com/kubernetes/system-validators); the kubelet refuses cgroup v1 by default since 1.35
+    (https://github.com/kubernetes/enhancements/issues/5573).
+    """
+    runs = kernel(kernel_release)
+    wanted = show(minor)
+    if os_id in ("centos", "rhel") and os_version.split(".")[0] == "7":
+        if minor >= (1, 32):
+            return (
+                "error",
+                f"{os_id} 7 (kernel 3.10, systemd 219) ends with Kubernetes 1.31; {wanted} does not run on it",
+            )
+        return "warning", f"{os_id} 7 is past its end of life; Kubernetes {wanted} still runs, newer ones will not"
+    if (1, 32) <= minor <= (1, 33) and runs < (4, 19):
+        return "error", f"kernel {kernel_release} is older than 4.19, which Kubernetes {wanted} demands"
+    if minor >= (1, 35) and cgroup == 1:
+        return (
+            "error",
+            f"the host uses cgroup v1, which the kubelet of Kubernetes {wanted} refuses; boot with cgroup v2",
+        )
+    if minor >= (1, 34) and runs < (4, 19):
+        return "warning", f"kernel {kernel_release} is older than 4.19, which Kubernetes {wanted} recommends"
+    if minor >= (1, 31) and cgroup == 1:
+        return "warning", "the host uses cgroup v1, which is in maintenance mode since Kubernetes 1.31"
+    return None

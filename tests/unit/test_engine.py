@@ -1,0 +1,300 @@
+"""The engine's rules: what runs when, what a failure stops, and how reports become events."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from kbootstrap.engine import Emit, Key, PhaseRun, Scheduler, Task
+from kbootstrap.model import (
+    Event,
+    Failure,
+    KbootstrapError,
+    Mode,
+    Notice,
+    Phase,
+    PhaseEnded,
+    Secret,
+    State,
+    Step,
+    StepEnded,
+    StepOutput,
+)
+from kbootstrap.script import Output, Report
+from kbootstrap.session import Item, LostError
+
+
+class Log:
+    """Remembers the order in which tasks began and ended."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.most_at_once = 0
+        self._now = 0
+        self._lock = threading.Lock()
+
+    def task(
+        self,
+        name: str,
+        *needs: str,
+        after: tuple[str, ...] = (),
+        ok: bool = True,
+        wait: threading.Event | None = None,
+    ) -> Task:
+        def work(_emit: Emit) -> bool:
+            with self._lock:
+                self.lines.append(f"+{name}")
+                self._now += 1
+                self.most_at_once = max(self.most_at_once, self._now)
+            if wait is not None:
+                assert wait.wait(10)
+            with self._lock:
+                self.lines.append(f"-{name}")
+                self._now -= 1
+            return ok
+
+        return Task(
+            key(name),
+            start=lambda: work,
+            skip=lambda: self.lines.append(f"skip {name}"),
+            needs=tuple(map(key, needs)),
+            after=tuple(map(key, after)),
+        )
+
+
+def key(name: str) -> Key:
+    phase, _, host = name.partition("@")
+    return phase, host
+
+
+def test_a_worker_goes_on_while_the_master_initialises() -> None:
+    log, slow = Log(), threading.Event()
+    prepared = log.task("prepare@w")
+    release = Task(key("images@w"), start=lambda: lambda _emit: bool(slow.set()) or True, skip=lambda: None)
+    tasks = [
+        log.task("init@m", wait=slow),
+        prepared,
+        Task(release.key, release.start, release.skip, needs=(prepared.key,)),
+        log.task("join@w", "init@m", "images@w"),
+    ]
+    ended = Scheduler(lambda _event: None, 8).run(tasks)
+    assert all(ended.values())
+    assert log.lines.index("-prepare@w") < log.lines.index("-init@m") < log.lines.index("+join@w")
+
+
+def test_a_failure_stops_what_needs_it_and_nothing_else() -> None:
+    log = Log()
+    tasks = [
+        log.task("init@m", ok=False),
+        log.task("join@w", "init@m"),
+        log.task("verify@w", "join@w"),
+        log.task("tidy@m", after=("join@w",)),
+        log.task("prepare@w2"),
+    ]
+    ended = Scheduler(lambda _event: None, 8).run(tasks)
+    assert [name for name in log.lines if name.startswith("skip")] == ["skip join@w", "skip verify@w"]
+    assert ended[key("tidy@m")]
+    assert ended[key("prepare@w2")]
+    assert not ended[key("join@w")]
+
+
+def test_parallelism_is_bounded() -> None:
+    log, together = Log(), threading.Barrier(3)
+
+    def work(_emit: Emit) -> bool:
+        together.wait(10)
+        return True
+
+    tasks = [Task(key(f"p@h{n}"), start=lambda: work, skip=lambda: None) for n in range(9)]
+    assert all(Scheduler(lambda _event: None, 3).run(tasks).values())
+    bounded = [log.task(f"q@h{n}") for n in range(9)]
+    Scheduler(lambda _event: None, 2).run(bounded)
+    assert log.most_at_once <= 2
+
+
+def test_stop_skips_what_has_not_begun_and_tells_what_runs() -> None:
+    log, running = Log(), threading.Event()
+    scheduler = Scheduler(lambda _event: None, 8, on_stop=running.set)
+
+    def begin(_emit: Emit) -> bool:
+        scheduler.stop.set()
+        return running.wait(10)
+
+    tasks = [Task(key("a@h"), lambda: begin, lambda: None), log.task("b@h", "a@h")]
+    ended = scheduler.run(tasks)
+    assert ended == {key("a@h"): True, key("b@h"): False}
+    assert log.lines == ["skip b@h"]
+
+
+def test_an_error_in_a_task_is_a_notice_and_a_failure() -> None:
+    def broken(_emit: Emit) -> bool:
+        raise KbootstrapError("no such thing", "do that")
+
+    events: list[Event] = []
+    ended = Scheduler(events.append, 1).run([Task(key("a@h"), lambda: broken, lambda: None)])
+    assert ended == {key("a@h"): False}
+    assert [event.text for event in events if isinstance(event, Notice)] == ["no such thing\ndo that"]
+
+
+# --- reports to events -----------------------------------------------------------------------------------------------
+
+SWAP = Step("swap", "Turn swap off", "prepare/swap.sh", why="", timeout=30)
+TIME = Step("time", "Set the clock", "prepare/time.sh", why="")
+PHASE = Phase("prepare", "Prepare", "", hosts=lambda inventory: [], steps=lambda context, host: [])
+
+
+class Replay:
+    """A session that plays back what a host said."""
+
+    def __init__(self, items: list[Item], status: int | KbootstrapError = 0) -> None:
+        self.items = items
+        self.status = status
+        self.modes: list[str] = []
+
+    def look(self, script: str, on_item: Callable[[Item], None], timeout: float) -> int:
+        return self._play("plan", on_item)
+
+    def run(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
+        return self._play("apply", on_item)
+
+    def _play(self, mode: str, on_item: Callable[[Item], None]) -> int:
+        self.modes.append(mode)
+        for item in self.items:
+            on_item(item)
+        if isinstance(self.status, KbootstrapError):
+            raise self.status
+        return self.status
+
+
+def play(
+    items: list[Item], status: int | KbootstrapError = 0, mode: Mode = "apply"
+) -> tuple[bool, list[StepEnded], list[Event], dict[str, Secret]]:
+    events: list[Event] = []
+    values: dict[str, Secret] = {}
+    run = PhaseRun(PHASE, "h1", [SWAP, TIME], values.__setitem__, lambda text: text.replace("hunter2", "***"))
+    session = Replay(items, status)
+    ok = run.work(session, mode, "the script", events.append)  # type: ignore[arg-type] # a stand-in for Session
+    assert session.modes == [mode]
+    return ok, [event for event in events if isinstance(event, StepEnded)], events, values
+
+
+def report(text: str) -> Report:
+    word, *args = text.split(" ")
+    return Report(word, tuple(args))
+
+
+def ok_step(name: str) -> Iterator[Item]:
+    yield report(f"begin {name}")
+    yield report(f"end {name} ok")
+
+
+def states(ended: list[StepEnded]) -> list[State]:
+    return [event.state for event in ended]
+
+
+def test_changed_steps_carry_their_diff() -> None:
+    said = [
+        report("begin swap"),
+        Output("swap is on: /dev/sda2 hunter2"),
+        report("apply swap"),
+        report("command swapoff -a"),
+        Output("done"),
+        report("verify swap"),
+        report("end swap changed"),
+        *ok_step("time"),
+    ]
+    ok, ended, events, _ = play(said)
+    assert ok
+    assert states(ended) == ["changed", "ok"]
+    assert ended[0].diff == ("swap is on: /dev/sda2 ***",)
+    assert [e.line for e in events if isinstance(e, StepOutput)] == ["swap is on: /dev/sda2 ***", "done"]
+    assert isinstance(events[-1], PhaseEnded)
+
+
+def test_a_failed_step_says_everything_and_the_rest_is_skipped() -> None:
+    said = [
+        report("begin swap"),
+        report("apply swap"),
+        report("command swapoff -a --password hunter2"),
+        Output("swapoff: cannot allocate memory"),
+        report("hint free some memory"),
+        report("end swap failed 255"),
+    ]
+    ok, ended, _, _ = play(said, status=1)
+    assert not ok
+    assert states(ended) == ["failed", "skipped"]
+    assert ended[0].failure == Failure(
+        message="exit status 255",
+        command="swapoff -a --password ***",
+        exit_status=255,
+        output=("swapoff: cannot allocate memory",),
+        hint="free some memory",
+    )
+
+
+def test_a_change_that_did_not_take_is_a_failure() -> None:
+    said = [
+        report("begin swap"),
+        report("apply swap"),
+        report("verify swap"),
+        Output("swap is on: /dev/sda2"),
+        report("end swap unverified 1"),
+    ]
+    _, ended, _, _ = play(said, status=1)
+    assert ended[0].failure is not None
+    assert "still does not hold: swap is on: /dev/sda2" in ended[0].failure.message
+
+
+def test_plan_states() -> None:
+    said = [report("begin swap"), Output("x"), report("end swap change"), report("begin time"), report("end time unknown")]
+    ok, ended, _, _ = play(said, mode="plan")
+    assert ok
+    assert states(ended) == ["change", "unknown"]
+
+
+def test_a_stop_skips_the_rest() -> None:
+    ok, ended, _, _ = play(list(ok_step("swap")), status=75)
+    assert not ok
+    assert states(ended) == ["ok", "skipped"]
+
+
+def test_a_lost_host_blames_the_running_step() -> None:
+    ok, ended, _, _ = play([report("begin swap"), report("apply swap")], status=LostError("h1: gone", "reboot it"))
+    assert not ok
+    assert states(ended) == ["failed", "skipped"]
+    assert ended[0].failure == Failure("h1: gone", hint="reboot it")
+
+
+def test_an_overdue_step_names_its_limit() -> None:
+    _, ended, _, _ = play([report("begin swap"), report("apply swap"), report("command sleep 99")], status=124)
+    assert ended[0].failure is not None
+    assert ended[0].failure.message == "not done after 30 s"
+    assert ended[0].failure.command == "sleep 99"
+
+
+def test_values_are_secrets() -> None:
+    _, _, _, values = play([report("begin swap"), report("value join aGVsbG8="), report("end swap ok"), *ok_step("time")])
+    assert values == {"join": Secret("hello")}
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "begin other",
+        "end swap ok",
+        "begin",
+        "value join !!!",
+        "value join",
+        "rubbish",
+        "__class__",
+        "value join /w==",
+    ],
+)
+def test_a_host_that_lies_is_a_failure_not_a_crash(lie: str) -> None:
+    ok, ended, _, values = play([report(lie)])
+    assert not ok
+    assert states(ended) == ["failed", "skipped"]
+    assert values == {}
