@@ -296,8 +296,10 @@ class Run:
         if status != 0:
             failure = Failure("the facts probe failed", "probe.sh", status, tuple(lines[-20:]))
             raise StepError(failure)
-        self._facts[host.name] = parse_facts(lines, received_at=time.time())
-        return ()
+        facts = parse_facts(lines, received_at=time.time())
+        self._facts[host.name] = facts
+        size = f"{facts.cpus} CPU{'s' if facts.cpus != 1 else ''}, {facts.memory_mib / 1024:.1f} GiB"
+        return (f"{facts.os_name or facts.os_id} ({facts.arch}, {size})",)
 
     def _close(self) -> None:
         threads = [threading.Thread(target=session.close, daemon=True) for session in self._sessions.values()]

@@ -5,6 +5,7 @@
 # has no such place is below /run/sim (gone at reboot) and /var/lib/sim.
 
 sim_command=${0##*/}
+# shellcheck disable=SC2123 # on purpose: no other stand-in may be found by chance
 PATH=/.machine/tools
 LC_ALL=C
 export PATH LC_ALL

@@ -1,0 +1,66 @@
+"""The command line: parse, call, choose a view, exit code. Everything heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import click
+
+from kbootstrap import __version__
+from kbootstrap.cli import cluster, explain, inventories, lab
+from kbootstrap.model import KbootstrapError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="kbootstrap")
+def cli() -> None:
+    """Turn plain Linux hosts into a Kubernetes cluster, over SSH, with kubeadm.
+
+    Start with `kbootstrap init user@host...`, look at `kbootstrap plan inventory.yaml`, then `kbootstrap up`.
+    """
+
+
+for module in (cluster, explain, inventories, lab):
+    for command in module.COMMANDS:
+        cli.add_command(command)
+
+
+def main() -> None:
+    """The entry point: every mistake becomes a message and an exit code, never a traceback."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = 130
+    except KbootstrapError as error:
+        click.echo(f"{click.style('Error:', fg='red')} {error.message}", err=True)
+        if error.hint:
+            click.echo(f"Hint: {error.hint}", err=True)
+        code = error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output went away; keep Python from complaining about it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        click.echo(
+            f"kbootstrap has a bug: {type(error).__name__}: {error}\nDetails are in {_keep_traceback()}", err=True
+        )
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _keep_traceback() -> Path:
+    from kbootstrap.journal import state_home
+
+    path = state_home() / "last-bug.txt"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(traceback.format_exc())
+    return path

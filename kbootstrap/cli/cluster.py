@@ -1,0 +1,284 @@
+"""plan, up, check, verify, status, kubeconfig: the commands that speak to hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kbootstrap.model import Event, RunEnded, Secret
+
+if TYPE_CHECKING:
+    from kbootstrap.inventory import Inventory
+    from kbootstrap.run import Options
+    from kbootstrap.ui import View
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PENDING = 3
+"""Exit code of ``plan --exit-code`` when something would change."""
+
+_OUTPUT = click.option(
+    "--output",
+    "-o",
+    type=click.Choice(["auto", "live", "lines", "json"]),
+    default="auto",
+    help="How to show it: auto is live on a terminal; json is one object a line.",
+)
+_LIMIT = click.option("--limit", metavar="HOSTS", default="", help="Only these hosts (names, separated by commas).")
+_VERBOSE = click.option("--verbose", "-v", is_flag=True, help="Show everything the hosts say.")
+
+
+def _common(function: F) -> F:
+    """The options every command that connects has."""
+    for option in (
+        click.option("--parallelism", type=click.IntRange(1, 1000), help="Most hosts worked on at once."),
+        click.option("--ask-sudo-password", "-K", is_flag=True, help="Ask for the sudo password."),
+        click.option("--ask-password", "-k", is_flag=True, help="Ask for the SSH password."),
+        click.argument("inventory", type=click.Path(dir_okay=False, path_type=Path)),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@_common
+@_LIMIT
+@_OUTPUT
+@_VERBOSE
+@click.option("--exit-code", is_flag=True, help="Exit with 3 when something would change.")
+@click.option(
+    "--script", type=click.Path(file_okay=False, path_type=Path), help="Also write the scripts here, per host."
+)
+def plan(
+    inventory: Path, exit_code: bool, script: Path | None, limit: str, output: str, verbose: bool, **asks: Any
+) -> int:
+    """Show what `up` would do. Changes nothing."""
+    from kbootstrap import run
+
+    wanted = _load(inventory)
+    options = _options(asks, limit)
+    with _views(wanted, options, _plan_view(wanted, output, verbose)) as (journaled, view):
+        if script is None:
+            ended = run.plan(wanted, options=journaled, view=view)
+        else:
+            ended = run.write_scripts(wanted, script, options=journaled, view=view)
+    return _pending(ended) if exit_code else ended.exit_code
+
+
+@click.command()
+@_common
+@_LIMIT
+@_OUTPUT
+@_VERBOSE
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="The same as `plan`.")
+@click.option("--from", "start", metavar="PHASE", help="Begin with this phase (see `kbootstrap phases`).")
+@click.option("--only", metavar="PHASE", help="Run only this phase.")
+@click.option("--exit-code", is_flag=True, help="With --dry-run: exit with 3 when something would change.")
+def up(
+    inventory: Path,
+    yes: bool,
+    dry_run: bool,
+    start: str | None,
+    only: str | None,
+    exit_code: bool,
+    limit: str,
+    output: str,
+    verbose: bool,
+    **asks: Any,
+) -> int:
+    """Bring the cluster to what the inventory says: plan, ask, do, verify."""
+    from kbootstrap import run
+    from kbootstrap.ui import choose_view
+
+    wanted = _load(inventory)
+    options = _options(asks, limit, start=start, only=only)
+    if dry_run or not yes:
+        with _views(wanted, options, _plan_view(wanted, output, verbose)) as (journaled, view):
+            planned = run.plan(wanted, options=journaled, view=view)
+        if dry_run:
+            return _pending(planned) if exit_code else planned.exit_code
+        if not _go_on(planned):
+            return planned.exit_code
+    with _views(wanted, options, choose_view(output, verbose=verbose)) as (journaled, view), _stoppable(journaled.stop):
+        return run.up(wanted, options=journaled, view=view).exit_code
+
+
+@click.command()
+@_common
+@_LIMIT
+@_OUTPUT
+@_VERBOSE
+def check(inventory: Path, limit: str, output: str, verbose: bool, **asks: Any) -> int:
+    """Look at the hosts before anything changes: every finding about every host."""
+    from kbootstrap import run
+
+    wanted = _load(inventory)
+    options = _options(asks, limit)
+    with _views(wanted, options, _plan_view(wanted, output, verbose)) as (journaled, view):
+        return run.check(wanted, options=journaled, view=view).exit_code
+
+
+@click.command()
+@_common
+@_OUTPUT
+@_VERBOSE
+def verify(inventory: Path, output: str, verbose: bool, **asks: Any) -> int:
+    """Wait until every node is Ready and every system pod runs, or say why not."""
+    from kbootstrap import run
+    from kbootstrap.ui import choose_view
+
+    wanted = _load(inventory)
+    options = _options(asks, "")
+    with _views(wanted, options, choose_view(output, verbose=verbose)) as (journaled, view), _stoppable(journaled.stop):
+        return run.verify(wanted, options=journaled, view=view).exit_code
+
+
+@click.command()
+@_common
+@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", help="text or json.")
+def status(inventory: Path, output: str, **asks: Any) -> int:
+    """Show the nodes as the API server sees them. Exit code 1 when something is not as it should be."""
+    from kbootstrap import run
+
+    wanted = _load(inventory)
+    state = run.status(wanted, options=_options(asks, ""))
+    if output == "json":
+        import dataclasses
+        import json
+
+        click.echo(json.dumps({**dataclasses.asdict(state), "ok": state.ok}))
+        return 0 if state.ok else 1
+    rows = [("NODE", "STATUS", "ROLE", "VERSION", "ADDRESS", "")]
+    rows += [
+        (node.name, "Ready" if node.ready else "NotReady", node.role, node.version, node.address, node.reason)
+        for node in state.nodes
+    ]
+    rows += [(name, "missing", wanted.host(name).role, "", wanted.host(name).node_ip, "") for name in state.missing]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows:
+        click.echo("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[5]]).rstrip())
+    for trouble in state.pods_not_running:
+        click.echo(f"not running: {trouble}")
+    ready = sum(node.ready for node in state.nodes)
+    click.echo(f"{ready} of {len(wanted.hosts)} nodes Ready, {len(state.pods_not_running)} pods not running")
+    return 0 if state.ok else 1
+
+
+@click.command()
+@_common
+@click.option("--file", "path", type=click.Path(dir_okay=False, path_type=Path), help="Write it here, mode 0600.")
+@click.option("--merge", is_flag=True, help="Merge it into ~/.kube/config (or --file) as context CLUSTER.")
+def kubeconfig(inventory: Path, path: Path | None, merge: bool, **asks: Any) -> int:
+    """Fetch the administrator's kubeconfig: to standard output, into a file of its own, or merged."""
+    from kbootstrap import kubeconfig_file, run
+
+    wanted = _load(inventory)
+    text = run.kubeconfig(wanted, options=_options(asks, ""))
+    if path is None and not merge:
+        click.echo(text, nl=False)
+        return 0
+    target = path or Path.home() / ".kube" / "config"
+    kubeconfig_file.save(text, target, wanted.cluster.name, merge=merge)
+    click.echo(f"wrote {target}", err=True)
+    return 0
+
+
+COMMANDS = (plan, up, check, verify, status, kubeconfig)
+
+
+# --- what they share -------------------------------------------------------------------------------------------------
+
+
+def _load(path: Path) -> Inventory:
+    from kbootstrap import inventory
+
+    loaded = inventory.load(path)
+    for warning in loaded.warnings:
+        click.echo(f"{click.style('Warning:', fg='yellow')} {warning}", err=True)
+    return loaded
+
+
+def _options(asks: dict[str, Any], limit: str, *, start: str | None = None, only: str | None = None) -> Options:
+    from kbootstrap.run import Options
+
+    def ask(wanted: bool, prompt: str) -> Secret | None:
+        return Secret(click.prompt(prompt, hide_input=True, err=True)) if wanted else None
+
+    return Options(
+        limit=tuple(name.strip() for name in limit.split(",") if name.strip()),
+        start=start,
+        only=only,
+        parallelism=asks["parallelism"],
+        ssh_password=ask(asks["ask_password"], "SSH password"),
+        sudo_password=ask(asks["ask_sudo_password"], "sudo password"),
+    )
+
+
+def _plan_view(inventory: Inventory, output: str, verbose: bool) -> View:
+    from kbootstrap.ui import choose_view
+    from kbootstrap.ui.plan import PlanView
+
+    if output == "json":
+        return choose_view("json")
+    return PlanView(sys.stdout, inventory, verbose=verbose)
+
+
+@contextlib.contextmanager
+def _views(inventory: Inventory, options: Options, view: View) -> Iterator[tuple[Options, Callable[[Event], None]]]:
+    """The view and the journal of one run, as one callable; the options with the run's id and journal."""
+    import dataclasses
+
+    from kbootstrap.journal import Journal
+    from kbootstrap.redact import Redactor
+    from kbootstrap.run import new_run_id
+
+    run_id = new_run_id()
+    secrets = [s for s in (options.ssh_password, options.sudo_password) if s is not None]
+    with Journal(run_id, Redactor([*inventory.secrets(), *secrets])) as journal, view:
+
+        def handle(event: Event) -> None:
+            journal.handle(event)
+            view.handle(event)
+
+        yield dataclasses.replace(options, run_id=run_id, journal=str(journal.path)), handle
+
+
+@contextlib.contextmanager
+def _stoppable(stop: threading.Event) -> Iterator[None]:
+    """The first Ctrl-C ends the run after the running steps; the second ends kbootstrap at once."""
+
+    def on_interrupt(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        click.echo("stopping after the running steps ... (Ctrl-C again to leave at once)", err=True)
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _pending(planned: RunEnded) -> int:
+    changes = planned.counts.get("change", 0) + planned.counts.get("unknown", 0)
+    return PENDING if planned.exit_code == 0 and changes else planned.exit_code
+
+
+def _go_on(planned: RunEnded) -> bool:
+    """Whether to apply the plan: nothing to do, or the operator's answer. Raises UsageError without a terminal."""
+    if planned.exit_code == 0 and not planned.counts.get("change") and not planned.counts.get("unknown"):
+        click.echo("Nothing to do.", err=True)
+        return False
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask on; give --yes to apply the plan, or use `kbootstrap plan`")
+    hosts = sum(not host.failure for host in planned.hosts.values())
+    return click.confirm(f"Apply to {hosts} host{'s' if hosts != 1 else ''}?", err=True)

@@ -1,0 +1,65 @@
+"""init and schema: writing inventories."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from kbootstrap.model import InventoryError
+
+
+@click.command()
+@click.argument("targets", nargs=-1, metavar="[USER@HOST...]")
+@click.option("--masters", type=click.IntRange(1, 9), default=1, help="How many of the first hosts are masters.")
+@click.option("--name", default="kubernetes", help="The cluster's name.")
+@click.option("--kubernetes", default="1.34", help="The wanted minor or version.")
+@click.option("--from-vagrant", type=click.File("r"), help="Output of `vagrant ssh-config` (- for standard input).")
+@click.option("--from-ansible", type=click.File("r"), help="An Ansible inventory in INI form.")
+@click.option("--file", "-f", "path", type=click.Path(dir_okay=False, path_type=Path), help="Write it here (0600).")
+def init(
+    targets: tuple[str, ...],
+    masters: int,
+    name: str,
+    kubernetes: str,
+    from_vagrant: click.utils.LazyFile | None,
+    from_ansible: click.utils.LazyFile | None,
+    path: Path | None,
+) -> None:
+    """Write an inventory with comments: the first host becomes the master."""
+    from kbootstrap import inventory_init
+
+    if sum(map(bool, (targets, from_vagrant, from_ansible))) != 1:
+        raise click.UsageError("give hosts as user@host, or one of --from-vagrant and --from-ansible")
+    if from_vagrant is not None:
+        hosts = inventory_init.from_vagrant(from_vagrant.read(), masters)
+    elif from_ansible is not None:
+        hosts = inventory_init.from_ansible(from_ansible.read())
+    else:
+        hosts = inventory_init.from_targets(targets, masters)
+    text = inventory_init.render(hosts, name=name, kubernetes=kubernetes)
+    if path is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise InventoryError(f"{path} exists already", "Choose another name, or remove it first.") from None
+    except OSError as error:
+        raise InventoryError(f"{path} cannot be written: {error.strerror}") from None
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+    click.echo(f"wrote {path}; next: kbootstrap plan {path}", err=True)
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of an inventory, for editors."""
+    from kbootstrap.inventory import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+COMMANDS = (init, schema)

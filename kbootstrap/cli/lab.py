@@ -1,0 +1,159 @@
+"""lab: hosts to try kbootstrap on, simulated or as containers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import click
+
+from kbootstrap.model import Secret
+
+_NAME = click.option("--name", default="demo", show_default=True, help="The lab's name.")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@click.group()
+def lab() -> None:
+    """Local hosts to try kbootstrap on: simulated ones, or containers with systemd and real kubeadm."""
+
+
+@lab.command()
+@_NAME
+@click.option(
+    "--backend",
+    type=click.Choice(["simulated", "containers"]),
+    default="simulated",
+    show_default=True,
+    help="The kind.",
+)
+@click.option("--masters", type=click.IntRange(1, 9), default=1, show_default=True, help="Control plane hosts.")
+@click.option("--workers", type=click.IntRange(0, 900), default=3, show_default=True, help="Worker hosts.")
+@click.option(
+    "--flavour",
+    type=click.Choice(["centos7", "centos9", "debian12"]),
+    default="centos9",
+    show_default=True,
+    help="What the hosts look like.",
+)
+@click.option("--latency-ms", type=click.FloatRange(0, 5000), default=0, help="Simulated: added to every round trip.")
+@click.option("--image", help="Containers: start from this image instead of one made here.")
+@click.option("--user", default="kb", show_default=True, help="The SSH user.")
+@click.option("--password", help="Let the user log in with this password.")
+@click.option("--sudo-password", help="Make sudo ask for this password.")
+@click.option(
+    "--inventory",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="lab.yaml",
+    show_default=True,
+    help="Write the hosts' inventory here.",
+)
+def up(
+    name: str,
+    backend: str,
+    masters: int,
+    workers: int,
+    flavour: str,
+    latency_ms: float,
+    image: str | None,
+    user: str,
+    password: str | None,
+    sudo_password: str | None,
+    inventory: Path,
+) -> None:
+    """Start a lab and write its inventory; the hosts keep running."""
+    login = Secret(password) if password else None
+    sudo = Secret(sudo_password) if sudo_password else None
+    if backend == "simulated":
+        from kbootstrap.lab import simulated
+
+        simulated.up(
+            name,
+            masters,
+            workers,
+            flavour,
+            latency_ms=latency_ms,
+            inventory=inventory,
+            user=user,
+            password=login,
+            sudo_password=sudo,
+            say=_say,
+        )
+    else:
+        from kbootstrap.lab import containers
+
+        containers.up(
+            name,
+            masters,
+            workers,
+            flavour,
+            inventory=inventory,
+            user=user,
+            password=login,
+            sudo_password=sudo,
+            image=image,
+            say=_say,
+        )
+    _say(f"lab {name} is up; next: kbootstrap plan {inventory}")
+
+
+@lab.command()
+@_NAME
+def down(name: str) -> None:
+    """End a lab and remove every trace of it."""
+    _backend(name).down(name)
+    _say(f"lab {name} is gone")
+
+
+@lab.command()
+@click.option("--name", help="Only this lab; default: all.")
+def status(name: str | None) -> None:
+    """List the labs and their hosts."""
+    from kbootstrap import lab as labs
+
+    for each in [name] if name else labs.names():
+        running = _backend(each).status(each)
+        click.echo(click.style(each, bold=True))
+        for host in running.hosts:
+            click.echo(f"  {host.name:<8} {host.address}:{host.port:<6} {host.flavour:<9} {host.state}")
+
+
+@lab.command()
+@_NAME
+@click.argument("host")
+def ssh(name: str, host: str) -> None:
+    """Log in to a host of a lab."""
+    import os
+
+    command = _backend(name).ssh_command(name, host)
+    os.execvp(command[0], command)  # noqa: S606 - ssh with our own arguments
+
+
+@lab.command()
+@_NAME
+@click.argument("host")
+def logs(name: str, host: str) -> None:
+    """Show what a host of a lab has logged."""
+    click.echo(_backend(name).logs(name, host), nl=False)
+
+
+@lab.command()
+@_NAME
+@click.argument("host")
+@click.argument("kind", type=click.Choice(["cut", "slow", "stop", "kill", "heal", "reboot", "disk-full", "clock-skew"]))
+def fault(name: str, host: str, kind: str) -> None:
+    """Do something bad to a host of a lab, or `heal` it."""
+    state = _backend(name).fault(name, host, kind)
+    _say(f"{host}: {state}")
+
+
+def _backend(name: str) -> ModuleType:
+    from kbootstrap import lab as labs
+
+    return labs.backend(name)
+
+
+COMMANDS = (lab,)

@@ -1,0 +1,32 @@
+"""Every step there is, for `phases`, `explain` and the docs: made from an example that needs all of them."""
+
+from __future__ import annotations
+
+from kbootstrap.facts import Facts
+from kbootstrap.inventory import Inventory
+from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases import STATUS, UP
+
+_EXAMPLE = {
+    "cluster": {"name": "example", "kubernetes": "1.34"},
+    "hosts": [
+        {"name": "cp1", "address": "192.168.1.10", "role": "master"},
+        {"name": "cp2", "address": "192.168.1.11", "role": "master"},
+        {"name": "w1", "address": "192.168.1.12", "role": "worker", "labels": {"disk": "ssd"}},
+    ],
+}
+
+
+def catalogue() -> list[tuple[Phase, list[Step]]]:
+    """Phases in order, each with its steps, every step once."""
+    inventory = Inventory.model_validate(_EXAMPLE)
+    facts = Facts(os_id="centos", os_version="9", arch="x86_64", kernel="5.14.0")
+    context = Context(inventory, {host.name: facts for host in inventory.hosts})
+    listed = []
+    for phase in (*UP, *STATUS):
+        steps: dict[str, Step] = {}
+        for host in phase.hosts(inventory):
+            for step in phase.steps(context, host):
+                steps.setdefault(step.shell + step.id.partition("-w1")[0], step)
+        listed.append((phase, list(steps.values())))
+    return listed

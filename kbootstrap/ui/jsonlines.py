@@ -1,0 +1,89 @@
+"""``--output json``: one object a line. The shape is an interface; ``version`` counts its breaking changes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TextIO
+
+from kbootstrap.model import Event, Failure, HostSummary, Notice, RunEnded, RunStarted, State, StepEnded
+
+VERSION = 1
+STATES: tuple[State, ...] = ("changed", "ok", "failed", "skipped", "unknown", "change")
+
+
+class JsonView:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> JsonView:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._stream.flush()
+
+    def handle(self, event: Event) -> None:
+        line = as_object(event)
+        if line is not None:
+            print(json.dumps(line, ensure_ascii=False), file=self._stream, flush=True)
+
+
+def as_object(event: Event) -> dict[str, Any] | None:
+    """The event as a JSON object, or None for events that are not part of the interface."""
+    if isinstance(event, RunStarted):
+        return {
+            "type": "run",
+            "version": VERSION,
+            "run": event.run_id,
+            "command": event.command,
+            "mode": event.mode,
+            "cluster": event.cluster,
+            "hosts": list(event.hosts),
+            "log": event.log,
+            "time": event.time,
+        }
+    if isinstance(event, StepEnded):
+        step: dict[str, Any] = {
+            "type": "step",
+            "host": event.host,
+            "phase": event.phase,
+            "step": event.step,
+            "state": event.state,
+            "title": event.title,
+            "seconds": round(event.seconds, 3),
+            "diff": list(event.diff),
+        }
+        return step | ({"failure": _failure(event.failure)} if event.failure else {})
+    if isinstance(event, Notice):
+        return {"type": "notice", "level": event.level, "host": event.host, "text": event.text}
+    if isinstance(event, RunEnded):
+        counts: dict[str, Any] = {state: event.counts.get(state, 0) for state in STATES}
+        hosts = {name: _host(summary) for name, summary in event.hosts.items()}
+        status = "ok" if event.status == "ok" else "failed"
+        exits = {"exit_code": event.exit_code, "interrupted": event.status == "interrupted"}
+        return {
+            "type": "result",
+            "status": status,
+            **counts,
+            "seconds": round(event.seconds, 3),
+            **exits,
+            "hosts": hosts,
+        }
+    return None
+
+
+def _failure(failure: Failure) -> dict[str, Any]:
+    return {
+        "message": failure.message,
+        "command": failure.command,
+        "exit_status": failure.exit_status,
+        "output": list(failure.output),
+        "hint": failure.hint,
+    }
+
+
+def _host(summary: HostSummary) -> dict[str, Any]:
+    counts: dict[str, Any] = {state: summary.counts.get(state, 0) for state in STATES}
+    if summary.failure is not None:
+        where = {"phase": summary.failed_phase, "step": summary.failed_step}
+        counts["failure"] = {**where, **_failure(summary.failure)}
+    return counts

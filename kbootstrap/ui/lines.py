@@ -1,0 +1,50 @@
+"""Plain timestamped lines, for logs and pipes."""
+
+from __future__ import annotations
+
+import time
+from typing import TextIO
+
+from kbootstrap.model import Event, Notice, RunEnded, RunStarted, StepEnded, StepOutput
+from kbootstrap.ui import Paint
+from kbootstrap.ui.summary import summary_lines
+
+
+class LinesView:
+    """One line per step that changed, failed or was skipped; with ``verbose`` every step and its output."""
+
+    def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
+        self._stream = stream
+        self._verbose = verbose
+        self._paint = Paint(stream)
+        self._started: RunStarted | None = None
+
+    def __enter__(self) -> LinesView:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._stream.flush()
+
+    def handle(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._started = event
+            self._say(event.time, f"{event.command} of {event.cluster}: {len(event.hosts)} hosts")
+        elif isinstance(event, Notice):
+            self._say(event.time, f"{event.host or '-'} {event.level}: {event.text}")
+        elif isinstance(event, StepOutput) and self._verbose:
+            self._say(event.time, f"{event.host} {event.phase}.{event.step} | {event.line}")
+        elif isinstance(event, StepEnded):
+            self._step(event)
+        elif isinstance(event, RunEnded):
+            for line in summary_lines(self._paint, self._started, event):
+                print(line, file=self._stream)
+
+    def _step(self, event: StepEnded) -> None:
+        if event.state == "ok" and not self._verbose:
+            return
+        text = f"{event.host} {event.phase}.{event.step} {event.state} ({event.seconds:.1f} s) {event.title}"
+        self._say(event.time, text + (f": {event.failure.message}" if event.failure else ""))
+
+    def _say(self, at: float, text: str) -> None:
+        stamp = time.strftime("%H:%M:%S", time.localtime(at))
+        print(f"{stamp} {text}", file=self._stream, flush=True)

@@ -1,0 +1,144 @@
+"""The plan, for people: per host and phase what differs, what is right already, and what cannot be known yet.
+
+Hosts with the same steps in the same states are shown once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TextIO
+
+from kbootstrap.model import Event, Notice, RunEnded, RunStarted, StepEnded
+from kbootstrap.ui import Paint
+from kbootstrap.ui.summary import failure_lines
+
+if TYPE_CHECKING:
+    from kbootstrap.inventory import Inventory
+
+SHOWN_DIFF = 6
+"""Lines of a difference that are shown; ``-v`` shows them all."""
+_QUIET_PHASES = ("connect", "facts", "preflight")
+
+
+class PlanView:
+    def __init__(self, stream: TextIO, inventory: Inventory, *, verbose: bool = False) -> None:
+        self._stream = stream
+        self._inventory = inventory
+        self._verbose = verbose
+        self._paint = Paint(stream)
+        self._steps: dict[str, list[StepEnded]] = {}
+        self._notices: list[Notice] = []
+        self._log = ""
+
+    def __enter__(self) -> PlanView:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._stream.flush()
+
+    def handle(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._steps = {host: [] for host in event.hosts}
+            self._log = event.log
+        elif isinstance(event, StepEnded):
+            self._steps[event.host].append(event)
+        elif isinstance(event, Notice):
+            self._notices.append(event)
+        elif isinstance(event, RunEnded):
+            for line in self._render(event):
+                print(line, file=self._stream)
+
+    def _render(self, ended: RunEnded) -> Iterator[str]:
+        cluster = self._inventory.cluster
+        hosts = f"{len(self._steps)} host{'s' if len(self._steps) != 1 else ''}"
+        parts = f"{hosts}, Kubernetes {cluster.kubernetes}, {cluster.runtime.name}, {cluster.network.name.capitalize()}"
+        yield self._paint.bold(f"Plan for {cluster.name}: {parts}")
+        for names in self._groups():
+            yield ""
+            yield from self._group(names)
+        if self._notices:
+            yield ""
+        for notice in self._notices:
+            yield self._paint.yellow(f"! {notice.host + ': ' if notice.host else ''}{notice.text}")
+        yield ""
+        yield self._closing(ended)
+
+    def _groups(self) -> list[list[str]]:
+        groups: dict[tuple[object, ...], list[str]] = {}
+        for name, steps in self._steps.items():
+            failed = any(step.state == "failed" for step in steps)
+            like = tuple((step.phase, step.step, step.state) for step in steps)
+            groups.setdefault((name,) if failed else (self._inventory.host(name).role, like), []).append(name)
+        return list(groups.values())
+
+    def _group(self, names: list[str]) -> Iterator[str]:
+        steps = self._steps[names[0]]
+        yield self._heading(names, steps)
+        phases: dict[str, list[StepEnded]] = {}
+        for step in steps:
+            if step.phase not in _QUIET_PHASES or step.state not in ("ok", "skipped"):
+                phases.setdefault(step.phase, []).append(step)
+        for phase, members in phases.items():
+            yield from self._phase(phase, members, single=len(names) == 1)
+
+    def _heading(self, names: list[str], steps: list[StepEnded]) -> str:
+        host = self._inventory.host(names[0])
+        role = "control plane" if host.is_master else "worker"
+        facts = next((step.diff[0] for step in steps if step.phase == "facts" and step.diff), "")
+        if len(names) == 1:
+            return "  " + "  ".join(filter(None, (self._paint.bold(names[0]), host.node_ip, role, facts)))
+        changes = sum(step.state == "change" for step in steps)
+        same = f"same {changes} change{'s' if changes != 1 else ''}" if changes else "nothing to change"
+        return f"  {self._paint.bold(_names(names))}  {len(names)} {role}s, {same}  {facts}".rstrip()
+
+    def _phase(self, phase: str, steps: list[StepEnded], *, single: bool) -> Iterator[str]:
+        label = f"    {phase:<11} "
+        for step in steps:
+            if step.state in ("ok", "skipped"):
+                continue
+            yield label + self._line(step)
+            label = " " * 16
+            if step.failure is not None:
+                lines = failure_lines(self._paint, step.host, step.phase, step.step, step.failure, "")
+                yield from (f"                {line}" for line in list(lines)[1:])
+            elif single or self._verbose:
+                yield from self._diff(step)
+        right = [step.step for step in steps if step.state == "ok"]
+        if right:
+            yield label + self._paint.dim(f"= {', '.join(right)}")
+            label = " " * 16
+        skipped = [step.step for step in steps if step.state == "skipped"]
+        if skipped:
+            yield label + self._paint.dim(f"  not looked at: {', '.join(skipped)}")
+
+    def _line(self, step: StepEnded) -> str:
+        if step.state == "failed":
+            return self._paint.red(f"✗ {step.title}: {step.failure.message if step.failure else ''}")
+        if step.state == "unknown":
+            return self._paint.cyan(f"? {step.title}")
+        if any(line.startswith("!") for line in step.diff):
+            return self._paint.red(f"! {step.title}")
+        new = step.diff and all(line.startswith("+") for line in step.diff)
+        return self._paint.green(f"+ {step.title}") if new else self._paint.yellow(f"~ {step.title}")
+
+    def _diff(self, step: StepEnded) -> Iterator[str]:
+        lines = [line for line in step.diff if line.strip()]
+        shown = lines if self._verbose else lines[:SHOWN_DIFF]
+        for line in shown:
+            yield self._paint.dim(f"                    {line}")
+        if len(lines) > len(shown):
+            yield self._paint.dim(f"                    ... {len(lines) - len(shown)} more lines (-v shows them)")
+
+    def _closing(self, ended: RunEnded) -> str:
+        counts = ended.counts
+        change, unknown = counts.get("change", 0), counts.get("unknown", 0)
+        words = [f"{change} to change", f"{counts.get('ok', 0)} already right"]
+        if unknown:
+            words.append(f"{unknown} unknown until earlier steps run")
+        if counts.get("failed"):
+            words.append(self._paint.red(f"{counts['failed']} in the way"))
+        return self._paint.bold("Plan: ") + ", ".join(words) + "."
+
+
+def _names(names: list[str]) -> str:
+    return " ".join(names) if len(names) <= 6 else f"{names[0]} {names[1]} ... {names[-1]}"

@@ -1,0 +1,74 @@
+"""How a run ended, for people: what changed, what failed and why, and how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kbootstrap.model import Failure, HostSummary, RunEnded, RunStarted
+from kbootstrap.ui import Paint
+
+SHOWN_LINES = 15
+"""Lines of a failed step's output on the screen; the journal has them all."""
+
+
+def failure_lines(paint: Paint, host: str, phase: str, step: str, failure: Failure, log: str) -> Iterator[str]:
+    """Host, phase, step, command, exit status, the last lines of output, a hint, and where the rest is."""
+    yield paint.red(f"✗ {host}: {phase}.{step} failed: ") + failure.message
+    if failure.command:
+        status = f"  (exit status {failure.exit_status})" if failure.exit_status is not None else ""
+        yield f"    command  {failure.command}{status}"
+    kept = [line for line in failure.output if line.strip()][-SHOWN_LINES:]
+    if kept and kept != [failure.message]:
+        left_out = len(failure.output) - len(kept)
+        yield "    output   " + (f"... {left_out} lines before these" if left_out > 0 else kept.pop(0))
+        yield from (f"             {line}" for line in kept)
+    if failure.hint:
+        yield "    hint     " + paint.yellow(failure.hint)
+    if log:
+        yield paint.dim(f"    log      {log}")
+
+
+def summary_lines(paint: Paint, started: RunStarted | None, ended: RunEnded) -> Iterator[str]:
+    """The last lines of a run."""
+    log = started.log if started else ""
+    failed = {name: host for name, host in ended.hosts.items() if host.failure is not None}
+    for name, host in failed.items():
+        if host.failure is not None:
+            yield ""
+            yield from failure_lines(paint, name, host.failed_phase, host.failed_step, host.failure, log)
+    yield ""
+    yield _headline(paint, ended, len(failed))
+    yield from _what_next(paint, started, ended, failed)
+
+
+def _headline(paint: Paint, ended: RunEnded, failed: int) -> str:
+    counts = ended.counts
+    numbers = ", ".join(
+        f"{counts[state]} {state}" for state in ("changed", "ok", "failed", "skipped") if counts.get(state)
+    )
+    hosts = f"{len(ended.hosts)} host{'s' if len(ended.hosts) != 1 else ''}"
+    tail = f" in {duration(ended.seconds)}: {hosts}, {numbers}"
+    if ended.status == "ok":
+        return paint.green("Done") + tail
+    if ended.status == "interrupted":
+        return paint.yellow("Stopped") + tail
+    return paint.red(f"{failed} of {hosts} failed") + tail
+
+
+def _what_next(
+    paint: Paint, started: RunStarted | None, ended: RunEnded, failed: dict[str, HostSummary]
+) -> Iterator[str]:
+    command = started.command if started else "up"
+    if ended.status == "interrupted":
+        yield f"Run the same `kbootstrap {command}` again: it goes on where this run stopped."
+    elif ended.status == "failed" and command == "up":
+        yield f"Mend {', '.join(failed)} and run the same command again: what is done already is not done twice."
+    if started is not None and started.log and ended.status != "ok":
+        yield paint.dim(f"Everything that was said is in {started.log}")
+
+
+def duration(seconds: float) -> str:
+    """12.3 s, or 2 min 05 s."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
