@@ -126,7 +126,8 @@ def _ansible_groups(text: str) -> tuple[Groups, Variables, Variables]:
         else:
             for name in _unfold(words[0]):
                 groups.setdefault(section, []).append(name)
-                variables.setdefault(name, {}).update(word.split("=", 1) for word in words[1:] if "=" in word)
+                pairs = (word.partition("=") for word in words[1:] if "=" in word)
+                variables.setdefault(name, {}).update({key: value for key, _, value in pairs})
     for parent, names in children.items():
         for child in names:
             groups.setdefault(parent, []).extend(groups.get(child, []))

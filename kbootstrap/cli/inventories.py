@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import IO
 
 import click
 
@@ -24,8 +25,8 @@ def init(
     masters: int,
     name: str,
     kubernetes: str,
-    from_vagrant: click.utils.LazyFile | None,
-    from_ansible: click.utils.LazyFile | None,
+    from_vagrant: IO[str] | None,
+    from_ansible: IO[str] | None,
     path: Path | None,
 ) -> None:
     """Write an inventory with comments: the first host becomes the master."""

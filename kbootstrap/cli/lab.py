@@ -153,7 +153,7 @@ def fault(name: str, host: str, kind: str) -> None:
 def _backend(name: str) -> ModuleType:
     from kbootstrap import lab as labs
 
-    return labs.backend(name)
+    return labs.backend(labs.backend_name(name))
 
 
 COMMANDS = (lab,)

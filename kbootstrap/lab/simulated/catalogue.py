@@ -356,6 +356,8 @@ _CONTAINERD = {
 
 def available(flavour: str, repo: str) -> Iterator[Package]:
     """Every package in a repository, for hosts of this flavour; oldest version first."""
+    if repo == "empty":
+        return
     if repo == "os":
         for name, version in _os_available(flavour).items():
             yield Package(name, version, repo)

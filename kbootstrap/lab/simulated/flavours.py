@@ -180,12 +180,18 @@ def _debian_files(spec: Spec) -> dict[str, str]:
     found = {
         "/etc/debian_version": "12.12\n",
         "/etc/apt/sources.list": _DEBIAN_SOURCES,
-        "/etc/apt/apt.conf.d/.keep": "",
-        "/etc/apt/keyrings/.keep": "",
+        "/etc/apt/apt.conf.d/20auto-upgrades": 'APT::Periodic::Unattended-Upgrade "1";\n',
     }
     if spec.state == "dirty" and spec.index % 2 == 1:
         found["/etc/systemd/system/swapfile.swap"] = "[Swap]\nWhat=/swapfile\n\n[Install]\nWantedBy=swap.target\n"
     return found
+
+
+def directories(spec: Spec) -> tuple[str, ...]:
+    """Directories that are there though nothing is in them."""
+    if spec.flavour == "debian12":
+        return ("/etc/apt/keyrings", "/etc/apt/preferences.d", "/etc/apt/sources.list.d", "/etc/apt/trusted.gpg.d")
+    return ("/etc/yum/vars", "/etc/dnf/vars") if spec.flavour == "centos9" else ("/etc/yum/vars",)
 
 
 def links(spec: Spec) -> dict[str, str]:
@@ -208,7 +214,6 @@ def proc(spec: Spec, flavour: Flavour) -> dict[str, str]:
     processor = (
         "processor\t: {0}\nmodel name\t: simulated\ncpu MHz\t\t: 2400.000\nphysical id\t: {0}\ncpu cores\t: 1\n\n"
     )
-    ip_hex = "".join(f"{int(part):02X}" for part in reversed(spec.ip.split(".")))
     return {
         "/proc/1/comm": "systemd\n",
         "/proc/1/cmdline": "/usr/lib/systemd/systemd\0--switched-root\0--system\0",
@@ -235,7 +240,7 @@ def proc(spec: Spec, flavour: Flavour) -> dict[str, str]:
         "/proc/net/fib_trie": f"Local:\n     |-- {spec.ip}\n        /32 host LOCAL\n",
         "/proc/net/if_inet6": "00000000000000000000000000000001 01 80 10 80       lo\n",
         "/proc/net/arp": "IP address       HW type     Flags       HW address            Mask     Device\n",
-        "/proc/net/tcp": _TCP_HEADER + f"   0: 00000000:0016 00000000:0000 0A {ip_hex[:0]}\n",
+        "/proc/net/tcp": _TCP_HEADER,
         "/proc/net/tcp6": _TCP_HEADER,
         "/proc/net/udp": _TCP_HEADER,
         "/proc/net/udp6": _TCP_HEADER,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from kbootstrap.lab.simulated import NEWEST_KUBERNETES, Lab
 
-KUBERNETES_KEY = "PLACEHOLDER1"
-DOCKER_KEY = "PLACEHOLDER2"
+KUBERNETES_KEY = "DECDF6A6B09837F48E1CC9C6C3C03A77D90EF796"
+DOCKER_KEY = "EF238DBD780E521BBE93554FE990407F60C3414D"
 """Fingerprints of the keys the simulated internet's package repositories are signed with (files in ``keyring/``)."""
 
 

@@ -5,7 +5,8 @@
 The keeper moves into new user, mount, PID, network and IPC namespaces and builds ``/machine``: the real machine's
 programs, the Python that runs the stand-ins, and the stand-ins themselves, all read-only. Then it leaves the real root
 behind (pivot_root), so that nothing of the real machine can be written from here on. For every host it forks once more
-into namespaces of the host's own. The network namespace has no interface: no simulated host can send a packet anywhere.
+into namespaces of the host's own. The network namespace has nothing but loopback, where the simulated hosts' addresses
+live: they can reach each other's open ports, and nothing else.
 
 FD is a socket to the daemon. Each message to the keeper is a host's spec with the host's own control socket; each host
 then takes requests on that socket (see ``Init``). When the daemon goes away, the kernel kills the keeper, and with the
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kbootstrap.lab.simulated import linux, root
-from kbootstrap.lab.simulated.spec import LAB, MACHINE, Spec
+from kbootstrap.lab.simulated.spec import LAB, MACHINE, NETWORK, Spec
 
 MAX_MESSAGE = 200 * 1024
 """Longest request in bytes; one with a longer command is refused by the daemon."""
@@ -62,6 +63,7 @@ def _enter_namespaces() -> None:
         linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWNET | linux.CLONE_NEWIPC
     )
     linux.become_root(uid, gid)
+    linux.make_local(NETWORK)
     linux.die_with_parent(signal.SIGKILL)
 
 
@@ -126,7 +128,7 @@ def _start_host(spec: Spec, control: socket.socket) -> NoReturn:
             os._exit(0)
         _build_host(spec)
         control.send(b'{"ready": true}')
-        Init(control).serve()
+        Init(control, spec).serve()
     except BaseException as error:
         control.send(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
     os._exit(1)
@@ -163,9 +165,15 @@ class Init:
     size     bytes: the disk's new size (0: the usual one)
     """
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, spec: Spec) -> None:
         self._control = control
+        self._ip = spec.ip
+        self._net = f"{LAB}/net/{spec.ip}"
         self._running: dict[int, int] = {}
+        self._listeners: dict[int, socket.socket] = {}
+        self._pods = 0
+        self._pods_again = False
+        self._wake = os.open(f"{self._net}/wake", os.O_RDWR | os.O_NONBLOCK)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -175,16 +183,64 @@ class Init:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         os.setsid()
         gc.freeze()
-        poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        poll.register(self._wake_read, select.POLLIN)
+        self._poll = select.poll()
+        for fd in (self._control.fileno(), self._wake_read, self._wake):
+            self._poll.register(fd, select.POLLIN)
         while True:
-            for fd, _event in poll.poll():
+            for fd, _event in self._poll.poll():
                 if fd == self._wake_read:
                     os.read(self._wake_read, 4096)
                     self._reap()
-                else:
+                elif fd == self._wake:
+                    os.read(self._wake, 4096)
+                    self._look_around()
+                elif fd == self._control.fileno():
                     self._answer()
+                else:
+                    self._accept(fd)
+
+    # --- the kubelet's and the kernel's part: pods that appear, ports that answer ---
+
+    def _look_around(self) -> None:
+        """Somebody changed what this host offers, or what its cluster wants from it."""
+        ports = {int(name) for name in os.listdir(f"{self._net}/listen")}
+        for port in set(self._listeners) - ports:
+            self._close(port)
+        for port in ports - set(self._listeners):
+            self._listen(port)
+        if os.path.exists("/var/lib/sim/cluster"):
+            self._run_pods()
+
+    def _listen(self, port: int) -> None:
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((self._ip, port))
+        listener.listen(16)
+        listener.setblocking(False)
+        self._listeners[port] = listener
+        self._poll.register(listener, select.POLLIN)
+
+    def _close(self, port: int) -> None:
+        listener = self._listeners.pop(port)
+        self._poll.unregister(listener)
+        listener.close()
+
+    def _accept(self, fd: int) -> None:
+        """A connection proves that the port is open; there is nobody to talk to behind it."""
+        for listener in self._listeners.values():
+            if listener.fileno() == fd:
+                try:
+                    listener.accept()[0].close()
+                except OSError:
+                    return
+
+    def _run_pods(self) -> None:
+        if self._pods:
+            self._pods_again = True
+            return
+        null = os.open("/dev/null", os.O_RDWR)
+        self._pods = self._spawn([MACHINE + "/sim/bin/kubelet-pods"], {"PATH": "/usr/sbin:/usr/bin"}, "/", [null] * 3)
+        os.close(null)
 
     def _send(self, **message: Any) -> None:
         self._control.send(json.dumps(message).encode())
@@ -197,9 +253,17 @@ class Init:
                 return
             if pid == 0:
                 return
-            request = self._running.pop(pid, None)
-            if request is not None:
-                self._send(id=request, status=os.waitstatus_to_exitcode(status))
+            self._ended(pid, status)
+
+    def _ended(self, pid: int, status: int) -> None:
+        request = self._running.pop(pid, None)
+        if request is not None:
+            self._send(id=request, status=os.waitstatus_to_exitcode(status))
+        if pid == self._pods:
+            self._pods = 0
+            if self._pods_again:
+                self._pods_again = False
+                self._run_pods()
 
     def _answer(self) -> None:
         data, fds, _flags, _peer = socket.recv_fds(self._control, MAX_MESSAGE, 3)
@@ -252,8 +316,13 @@ class Init:
         self._send(id=request["id"])
 
     def _op_halt(self, request: dict[str, Any], _fds: list[int]) -> None:
+        self._pods_again = False
         self._kill_all(signal.SIGKILL)
         self._reap_killed()
+        for name in os.listdir(f"{self._net}/listen"):
+            os.unlink(f"{self._net}/listen/{name}")
+        for port in list(self._listeners):
+            self._close(port)
         linux.detach("/run")
         _mount_run()
         root.clear("/tmp")  # noqa: S108 - the host's own
@@ -288,9 +357,7 @@ class Init:
                 pid, status = os.waitpid(-1, 0)
             except ChildProcessError:
                 return
-            request = self._running.pop(pid, None)
-            if request is not None:
-                self._send(id=request, status=os.waitstatus_to_exitcode(status))
+            self._ended(pid, status)
 
 
 if __name__ == "__main__":

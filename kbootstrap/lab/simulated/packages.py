@@ -17,10 +17,26 @@ PYTHON_COMMANDS = frozenset("apt-cache apt-get apt-mark crictl ctr curl dnf gpg 
 """Stand-ins written in Python; all others are shell files of their own."""
 
 
+_SHARED = {
+    "chgrp": "chown",
+    "firewall-offline-cmd": "present",
+    "ip6tables": "iptables",
+    "ip6tables-save": "iptables-save",
+    "rpmkeys": "rpm",
+    "runuser": "su",
+}
+_PRESENT = frozenset(
+    "chronyd conntrack containerd-shim-runc-v2 ebtables ethtool haproxy ipset ipvsadm keepalived runc socat tc".split()
+)
+"""Commands that need only be there: they know their version and refuse everything else."""
+
+
 def stand_in(command: str) -> str:
-    """The path of the program that plays a command."""
+    """The path of the program that plays a command; it looks at the name it is called by."""
     name = os.path.basename(command)
-    return f"{MACHINE}/sim/bin/" + ("python-stand-in" if name in PYTHON_COMMANDS else name)
+    if name in PYTHON_COMMANDS:
+        return f"{MACHINE}/sim/bin/python-stand-in"
+    return f"{MACHINE}/sim/bin/" + ("present" if name in _PRESENT else _SHARED.get(name, name))
 
 
 def read(family: str) -> dict[str, dict[str, list[str]]]:
@@ -52,17 +68,17 @@ def install(family: str, name: str, version: str, arch: str, now: int) -> list[s
         files.append(command)
     for unit, text in what.units.items():
         path = f"/usr/lib/systemd/system/{unit}"
-        _write(path, text)
+        write(path, text)
         files.append(path)
     for path, text in what.files.items():
         if not (path.startswith("/etc/") and os.path.exists(path)):
-            _write(path, text)
+            write(path, text)
             if not path.startswith("/etc/") and "/system-generators/" in path or path.startswith("/opt/cni/bin/"):
                 os.chmod(path, 0o755)  # noqa: S103 - programs
         files.append(path)
     lines = [f"Package: {name}", "Status: install ok installed", f"Version: {version}", f"Architecture: {arch}"]
     lines += [f"Installed: {now}", *(f"File: {path}" for path in files)]
-    _write(str(DATABASE[family] / name), "\n".join(lines) + "\n")
+    write(str(DATABASE[family] / name), "\n".join(lines) + "\n")
     return list(what.units)
 
 
@@ -96,7 +112,7 @@ def _link(target: str, path: str) -> None:
     os.symlink(target, path)
 
 
-def _write(path: str, text: str) -> None:
+def write(path: str, text: str) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)

@@ -37,11 +37,13 @@ NEEDED = "awk bash cat cmp diff find flock grep hostname mount sed setsid sh sha
 """Without these on the real machine there is no simulated host."""
 
 _tools: dict[str, str] = {}
+_python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+"""The interpreter itself, not the virtual environment's link to it; found while its path can still be followed."""
 
 
 def find_tools() -> list[str]:
     """Look the tools up on the real machine; returns those of ``NEEDED`` that are missing."""
-    for name in (*TOOLS, "date"):
+    for name in (*TOOLS, "date", "install", "stat", "uname"):
         for directory in ("/usr/bin", "/bin", "/usr/sbin", "/sbin"):
             path = f"{directory}/{name}"
             if os.access(path, os.X_OK):
@@ -67,9 +69,8 @@ def link_unmerged_usr(machine: str) -> None:
 def write_runtime(machine: str) -> None:
     """What the stand-ins run on: /machine/python3, /machine/sh (the fastest shell there is) and /machine/tools."""
     prefix = sys.base_prefix
-    executable = os.path.realpath(sys.executable)
     home = f"{MACHINE}/usr" if prefix == "/usr" else f"{MACHINE}/python"
-    program = home + executable.removeprefix(os.path.realpath(prefix))
+    program = home + _python.removeprefix(os.path.realpath(prefix))
     library = "" if prefix == "/usr" or not sysconfig.get_config_var("Py_ENABLE_SHARED") else f"{home}/lib"
     text = f"#!{MACHINE}/sh\n"
     if library:
@@ -98,6 +99,8 @@ def build(spec: Spec) -> None:
     _users(spec, flavour)
     for path, text in flavours.files(spec).items():
         write(path, text)
+    for path in flavours.directories(spec):
+        os.makedirs(path, exist_ok=True)
     for path, target in flavours.links(spec).items():
         _link(target, path)
     _host_conf(spec, flavour)
@@ -122,8 +125,7 @@ def _programs(flavour: flavours.Flavour) -> None:
     for name, target in _tools.items():
         _link(target, f"/usr/bin/{name}")
     for name in OWN_TOOLS:
-        if name != "date-skewed":
-            _link(f"{MACHINE}/sim/bin/{name}", f"/usr/bin/{name}")
+        _link(packages.stand_in(name), f"/usr/bin/{name}")
     shell = _tools.get(flavour.shell) or _tools["sh"]
     _link(shell, "/usr/bin/sh")
     _link("usr/lib", "/lib")
@@ -220,6 +222,7 @@ def _host_conf(spec: Spec, flavour: flavours.Flavour) -> None:
     write("/var/lib/sim/clock-offset", "0\n")
     os.makedirs(f"{LAB}/net/{spec.ip}/listen", exist_ok=True)
     Path(f"{LAB}/net/{spec.ip}/name").write_text(spec.name + "\n")
+    os.mkfifo(f"{LAB}/net/{spec.ip}/wake", 0o600)
 
 
 def power_on() -> None:

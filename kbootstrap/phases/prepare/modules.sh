@@ -6,11 +6,9 @@ FILE=/etc/modules-load.d/kubernetes.conf
 
 text() { printf '%s\n' "$MODULES" | tr ' ' '\n'; }
 
-# Loaded, or built into the kernel: then there is a folder in /sys/module, or the kernel offers the file system.
+# Loaded, or built into the kernel.
 loaded() {
-    grep -q "^$1 " /proc/modules && return 0
-    [ -d "/sys/module/$1" ] && return 0
-    grep -qw "$1" /proc/filesystems
+    grep -qs "^$1 " /proc/modules || grep -qs "/$1\.ko" "/lib/modules/$(uname -r)/modules.builtin"
 }
 
 check() {

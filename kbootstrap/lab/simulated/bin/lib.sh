@@ -182,16 +182,34 @@ containerd_has_cri() {
 
 # --- what other hosts see of this one --------------------------------------------------------------------------------
 
-listen() { printf '%s\n' "${2:-}" >"$SIM_NET/listen/$1"; }
+# package_version NAME - the installed version without its packager's part.
+package_version() {
+    sed -n 's/^Version: \([0-9]*:\)\{0,1\}\([^-]*\).*/\2/p' "/var/lib/rpm/$1" "/var/lib/dpkg/status.d/$1" 2>/dev/null
+}
 
-# publish - tell the lab's "network" which ports are open here, and which the firewall lets through.
+# facts - what this host's kubelet reports; one line each.
+facts() {
+    flag() { if [ -e "$2" ]; then echo "$1=1"; else echo "$1=0"; fi; }
+    printf 'kubelet=v%s\ncontainerd=%s\n' "$(package_version kubelet)" "$(package_version containerd.io)"
+    printf 'os=%s\nkernel=%s\nsince=%s\n' "$SIM_PRETTY_NAME" "$SIM_KERNEL" "$(stat -c %Y "$SIM_ACTIVE/kubelet.service")"
+    flag br_netfilter /proc/sys/net/bridge/bridge-nf-call-iptables
+    flag cni_plugins /opt/cni/bin/portmap
+    sed 's/^/machine_id=/' /etc/machine-id
+    sed 's/^/boot_id=/' /proc/sys/kernel/random/boot_id
+}
+
+# publish - tell the lab's "network" which ports are open here, and which the firewall lets through. PID 1 is woken: it
+# opens the real sockets, and has the pods of this host do what they do.
 publish() {
     ports=22
-    if [ "$(unit_state kubelet.service)" = active ]; then
+    cluster=''
+    if [ -e "$SIM_ACTIVE/kubelet.service" ] && kubelet_can_run; then
+        [ ! -e /var/lib/sim/cluster ] || read -r cluster </var/lib/sim/cluster
         ports="$ports 10250"
         [ ! -e /etc/kubernetes/kubelet.conf ] || ports="$ports 10256"
         [ ! -e /etc/kubernetes/manifests/kube-apiserver.yaml ] || ports="$ports 6443 10259 10257"
         [ ! -e /etc/kubernetes/manifests/etcd.yaml ] || ports="$ports 2379 2380"
+        facts >"$SIM_NET/facts.new" && mv "$SIM_NET/facts.new" "$SIM_NET/facts"
     fi
     for port in "$SIM_NET"/listen/*; do
         case " $ports " in
@@ -199,14 +217,19 @@ publish() {
             *) rm -f "$port" ;;
         esac
     done
-    cluster=''
-    [ ! -e /var/lib/sim/cluster ] || read -r cluster </var/lib/sim/cluster
-    for port in $ports; do
-        listen "$port" "$cluster"
-    done
+    {
+        echo '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode'
+        line=0
+        for port in $ports; do
+            printf '%s\n' "$cluster" >"$SIM_NET/listen/$port"
+            printf '%4d: 00000000:%04X 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1000\n' "$line" "$port"
+            line=$((line + 1))
+        done
+    } >/proc/net/tcp
     if [ -e "$SIM_ACTIVE/firewalld.service" ]; then
         cp /run/sim/firewall "$SIM_NET/firewall.new" && mv "$SIM_NET/firewall.new" "$SIM_NET/firewall"
     else
         rm -f "$SIM_NET/firewall"
     fi
+    echo >"$SIM_NET/wake"
 }

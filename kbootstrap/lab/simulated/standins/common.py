@@ -1,0 +1,157 @@
+"""What the Python stand-ins share: their host, its clock, its user, and the lab's network."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import NoReturn
+
+LAB = "/.lab"
+SIM = "/.machine/sim/bin"
+NOT_FOUND = 64
+"""Exit status of a stand-in that was asked for something it does not simulate."""
+
+
+class Failed(Exception):
+    """The stand-in ends with this status after printing the text to stderr."""
+
+    def __init__(self, text: str, status: int = 1) -> None:
+        super().__init__(text)
+        self.text = text
+        self.status = status
+
+
+def unsupported(command: str, argv: list[str]) -> NoReturn:
+    raise Failed(f"simulated {command}: unsupported: {' '.join(argv)}", NOT_FOUND)
+
+
+def read(path: str) -> str:
+    """A file's text, or nothing when there is no such file."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def write(path: str, text: str, mode: int = 0o644) -> None:
+    """Replace a file in one move; its directory is made where it is missing."""
+    directory = os.path.dirname(path)
+    os.makedirs(directory, exist_ok=True)
+    new = f"{path}.new{os.getpid()}"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(new, path)
+
+
+def _host() -> dict[str, str]:
+    pairs = (line.split("=", 1) for line in read("/var/lib/sim/host").splitlines())
+    return {key.removeprefix("SIM_"): value.strip("'") for key, value in pairs}
+
+
+HOST = _host()
+
+
+def user() -> str:
+    return os.environ.get("SIM_USER", "root")
+
+
+def now() -> int:
+    """The host's time, in seconds since the epoch."""
+    return int(time.time()) + int(read("/var/lib/sim/clock-offset") or 0)
+
+
+def hostname() -> str:
+    return os.uname().nodename
+
+
+def systemctl(*arguments: str) -> int:
+    return shell(f"{SIM}/systemctl", *arguments)
+
+
+def shell(program: str, *arguments: str) -> int:
+    """Run another stand-in and wait for it; its output goes where ours goes."""
+    sys.stdout.flush()
+    return os.spawnv(os.P_WAIT, program, [program, *arguments])  # noqa: S606 - no shell: a program of the lab
+
+
+def publish() -> None:
+    """Let the lab see which ports this host has open now."""
+    shell(f"{SIM}/publish")
+
+
+def active(unit: str) -> bool:
+    """Was the service started, and not stopped since?"""
+    return os.path.exists(f"/run/sim/active/{unit}.service")
+
+
+def run_main(function: object, command: str, argv: list[str]) -> int:
+    """Call a stand-in's own main and turn ``Failed`` into its exit status."""
+    try:
+        result = function(command, argv)  # type: ignore[operator]
+        sys.stdout.flush()
+        return int(result or 0)
+    except Failed as failed:
+        sys.stdout.flush()
+        if failed.text:
+            print(failed.text, file=sys.stderr)
+        return failed.status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+
+
+# --- the lab's network -----------------------------------------------------------------------------------------------
+
+
+def resolve(name: str) -> str | None:
+    """The address of a host's name by /etc/hosts; an address is its own."""
+    if all(part.isdigit() for part in name.split(".")):
+        return name
+    for line in read("/etc/hosts").splitlines():
+        address, *names = line.partition("#")[0].split() or [""]
+        if name in names:
+            return address
+    return None
+
+
+def connect(name: str, port: int) -> str:
+    """Connect to a port of a host of this lab; the text is what its service says it is (a cluster's id for 6443).
+
+    Raises Failed with the words Go programs use.
+    """
+    address = resolve(name)
+    if address is None:
+        raise Failed(f"dial tcp: lookup {name} on 192.168.1.1:53: no such host")
+    if address.startswith("127."):
+        address = HOST["IP"]
+    directory = f"{LAB}/net/{address}"
+    if not os.path.exists(f"{directory}/name") or os.path.exists(f"{directory}/down"):
+        raise Failed(f"dial tcp {address}:{port}: connect: no route to host")
+    if address != HOST["IP"] and not _allowed(f"{directory}/firewall", port):
+        raise Failed(f"dial tcp {address}:{port}: connect: no route to host")
+    try:
+        with open(f"{directory}/listen/{port}") as file:
+            return file.read().strip()
+    except OSError:
+        raise Failed(f"dial tcp {address}:{port}: connect: connection refused") from None
+
+
+def _allowed(path: str, port: int) -> bool:
+    """Does the other host's firewall, where it has one, let this port through?"""
+    if not os.path.exists(path) or port == 22:
+        return True
+    for line in read(path).splitlines():
+        _zone, kind, *value = line.split()
+        if kind == "source":
+            import ipaddress
+
+            if ipaddress.ip_address(HOST["IP"]) in ipaddress.ip_network(value[0], strict=False):
+                return True
+        if kind == "port" and value[0].endswith("/tcp"):
+            first, _, last = value[0].removesuffix("/tcp").partition("-")
+            if int(first) <= port <= int(last or first):
+                return True
+    return False

@@ -1,0 +1,58 @@
+"""ctr: version, and images imported from an archive."""
+
+from __future__ import annotations
+
+import json
+
+from kbootstrap.lab.simulated.standins import runtime
+from kbootstrap.lab.simulated.standins.common import Failed, active, run_main, unsupported, user
+
+
+def main(command: str, argv: list[str]) -> int:
+    return run_main(_main, command, argv)
+
+
+def _main(command: str, argv: list[str]) -> int:
+    words, namespace = list(argv), "default"
+    if words[:1] in (["-n"], ["--namespace"]):
+        namespace, words = words[1], words[2:]
+    elif words and words[0].startswith(("--namespace=", "-n=")):
+        namespace, words = words[0].partition("=")[2], words[1:]
+    if words in (["--version"], ["version"]):
+        print("ctr containerd.io (simulated)")
+        return 0
+    if user() != "root" or not active("containerd"):
+        raise Failed("ctr: cannot access socket /run/containerd/containerd.sock: no such file or directory")
+    if words[:1] not in (["images"], ["image"], ["i"]) or namespace != "k8s.io":
+        unsupported(command, argv)
+    verb, rest = words[1] if len(words) > 1 else "", [w for w in words[2:] if not w.startswith("--")]
+    if verb in ("ls", "list") and (not rest or rest == ["-q"]):
+        print("".join(f"{name}\n" for name in runtime.images()), end="")
+    elif verb == "import" and len(rest) == 1:
+        _import(rest[0])
+    elif verb == "pull" and len(rest) == 1:
+        print(runtime.pull(rest[0]))
+    elif verb in ("rm", "remove") and rest:
+        runtime.remove(rest)
+    else:
+        unsupported(command, argv)
+    return 0
+
+
+def _import(path: str) -> None:
+    import sys
+    import tarfile
+
+    try:
+        archive = tarfile.open(fileobj=sys.stdin.buffer, mode="r|*") if path == "-" else tarfile.open(path)
+        with archive:
+            for member in archive:
+                if member.name == "manifest.json":
+                    file = archive.extractfile(member)
+                    names = [tag for image in json.load(file or sys.stdin) for tag in image["RepoTags"]]
+                    runtime.add([runtime.full_name(name) for name in names])
+                    print("".join(f"unpacking {name}...done\n" for name in names), end="")
+                    return
+    except (OSError, tarfile.TarError) as error:
+        raise Failed(f"ctr: {error}") from None
+    raise Failed("ctr: unrecognized image format")
