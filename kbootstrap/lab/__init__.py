@@ -1,7 +1,7 @@
 """Local labs: hosts to try kbootstrap on without owning any.
 
-A lab has a name and a backend. Everything it leaves on this machine lies in one directory, ``state_dir(name)``, so a lab
-that crashed can still be found and removed. Backends: ``simulated`` (private roots behind a real SSH server, see
+A lab has a name and a backend. Everything it leaves on this machine lies in one directory, ``state_dir(name)``, so a
+lab that crashed can still be found and removed. Backends: ``simulated`` (private roots behind a real SSH server, see
 docs/simulated-fleet.md) and ``containers`` (systemd and real kubeadm).
 """
 

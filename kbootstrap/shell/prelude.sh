@@ -167,10 +167,13 @@ service_is() {
     return "$kb_ok"
 }
 
-# service_on UNIT - enable it and (re)start it.
+# service_on UNIT - enable it and (re)start it; a service that does not start says why.
 service_on() {
     run systemctl enable "$1"
-    run systemctl restart "$1"
+    if ! run systemctl restart "$1"; then
+        journalctl -u "$1" -n 10 --no-pager 2>/dev/null || true
+        return 1
+    fi
 }
 
 # --- words for steps that speak to the cluster (on a control plane host) ---------------------------------------------

@@ -1,4 +1,4 @@
-"""Labs of simulated hosts for tests: ``lab(masters, workers, flavour)`` makes one, and it is gone when the test is over."""
+"""Labs of simulated hosts for tests: ``lab(masters, workers, flavour)`` makes one, gone when the test is over."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ class Fleet:
         """
         places = "/etc /var /usr /opt /root /home /run"
         listed = self.text(host, f"find {places} -printf '%p\\t%m %y %l\\n' | sort", timeout=120)
-        sums = self.text(host, f"find {places} -type f -exec sha256sum {{}} + | awk '{{ print $2 \"\\t\" $1 }}'", timeout=120)
+        sums = self.text(
+            host, f"find {places} -type f -exec sha256sum {{}} + | awk '{{ print $2 \"\\t\" $1 }}'", timeout=120
+        )
         content = dict(line.split("\t") for line in sums.splitlines())
         found = dict(line.split("\t", 1) for line in listed.splitlines())
         return {
@@ -63,9 +65,7 @@ class Fleet:
 
 
 class MakeLab(Protocol):
-    def __call__(
-        self, masters: int = 1, workers: int = 0, flavour: str = "centos9", **options: Any
-    ) -> Fleet: ...
+    def __call__(self, masters: int = 1, workers: int = 0, flavour: str = "centos9", **options: Any) -> Fleet: ...
 
 
 @pytest.fixture

@@ -79,7 +79,9 @@ def up(
     images, served = artifacts.prepare(chosen, say)
     directory = create_state_dir(name, "containers")
     try:
-        return _start(name, directory, masters, chosen, images, served, image, user, password, sudo_password, inventory, say)
+        return _start(
+            name, directory, masters, chosen, images, served, image, user, password, sudo_password, inventory, say
+        )
     except BaseException:
         down(name)
         raise

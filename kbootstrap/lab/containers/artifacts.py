@@ -40,11 +40,13 @@ BUILDER_PACKAGES = (
     "rpm createrepo-c apt-utils dpkg-dev gnupg gcc libc6-dev containerd runc etcd-server containernetworking-plugins"
     " chrony conntrack socat"
 ).split()
-IMAGE_PACKAGES = ["busybox-static", "python3-minimal", "libpython3-stdlib", "iproute2", "iptables", "conntrack", "kmod"]
+IMAGE_PACKAGES = ["dash", "coreutils", "python3-minimal", "libpython3-stdlib", "iproute2", "iptables", "conntrack", "kmod"]
 DEB_PACKAGES = ["chrony", "conntrack", "socat"]
 BUILD_PACKAGES = ["golang-1.15-go", "make", "rsync", "jq", "dpkg-dev", "ca-certificates"]
+PACKAGE_FILES = (
+    "build-packages crictl-stand-in kubelet.service 10-kubeadm.conf containerd.service chronyd.service"
+).split()
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
-TOOLS = ("kubeadm", "kubelet", "kubectl")
 
 
 def caches() -> list[Path]:
@@ -124,7 +126,9 @@ def run(*command: str | Path, env: Mapping[str, str] | None = None, cwd: Path | 
 def kubernetes(say: Say) -> Path:
     """A folder with VERSION/{kubeadm,...} for both versions."""
     archive = _kubernetes_archive(say)
-    return folder("kubernetes", hashed(archive.name, str(archive.stat().st_size), RESTAMPED), lambda f: _unpack(archive, f), say)
+    return folder(
+        "kubernetes", hashed(archive.name, str(archive.stat().st_size), RESTAMPED), lambda f: _unpack(archive, f), say
+    )
 
 
 def _kubernetes_archive(say: Say) -> Path:
@@ -148,7 +152,9 @@ def _verify(place: Path, name: str) -> None:
     wanted = dict(reversed(line.split(None, 1)) for line in sums.read_text().splitlines() if line.strip())
     digest = hashlib.sha256((place / name).read_bytes()).hexdigest()
     if wanted.get(name, digest) != digest:
-        raise LabError(f"{place / name} does not have the checksum in {sums}", "Remove it and let the lab build it again.")
+        raise LabError(
+            f"{place / name} does not have the checksum in {sums}", "Remove it and let the lab build it again."
+        )
 
 
 def _build_kubernetes(target: Path) -> None:
@@ -180,7 +186,9 @@ def _unpack(archive: Path, target: Path) -> None:
 # --- Docker images ---------------------------------------------------------------------------------------------------
 
 
-def root_image(name: str, suite: str, packages: Iterable[str], say: Say, *, variant: str = "minbase", debs: Iterable[str] = ()) -> str:
+def root_image(
+    name: str, suite: str, packages: Iterable[str], say: Say, *, variant: str = "minbase", debs: Iterable[str] = ()
+) -> str:
     """A Docker image of a Debian root with these packages; ``debs`` are kept as files in /debs."""
     packages, debs = list(packages), list(debs)
     tag = f"kbootstrap-lab/{name}:{hashed(suite, variant, *packages, '/', *debs)}"
@@ -190,7 +198,7 @@ def root_image(name: str, suite: str, packages: Iterable[str], say: Say, *, vari
         say(f"building the root of {name}")
         hooks = []
         if debs:
-            fetch = f'mkdir /debs; cd /debs; apt-get -qq download {" ".join(debs)}'
+            fetch = f"mkdir /debs; cd /debs; apt-get -qq download {' '.join(debs)}"
             hooks = ["--skip=cleanup/apt", f"--customize-hook=chroot \"$1\" sh -c '{fetch}'"]
         with tempfile.TemporaryDirectory(prefix="kbootstrap-lab-", dir=cache()) as work:
             tar = Path(work) / "root.tar"
@@ -247,7 +255,7 @@ def server_root(say: Say) -> Path:
     binaries, key, builder = kubernetes(say), signing_key(say), builder_image(say)
     packages = folder(
         "packages",
-        hashed(binaries.name, key.name, builder, FILES),
+        hashed(binaries.name, key.name, builder, *(FILES / name for name in PACKAGE_FILES)),
         lambda target: _build_packages(target, binaries, key, builder),
         say,
     )
@@ -258,7 +266,8 @@ def server_root(say: Say) -> Path:
 def _build_packages(target: Path, binaries: Path, key: Path, builder: str) -> None:
     with tempfile.TemporaryDirectory(prefix="kbootstrap-lab-", dir=cache()) as work:
         inputs = Path(work)
-        shutil.copytree(FILES, inputs, dirs_exist_ok=True)
+        for name in PACKAGE_FILES:
+            shutil.copy(FILES / name, inputs)
         shutil.copytree(key, inputs / "gpg")
         for version in (KUBERNETES, RESTAMPED):
             shutil.copytree(binaries / version, inputs / version, copy_function=os.link)
@@ -297,7 +306,19 @@ def _build_images(target: Path, base: str, binaries: Path, builder: str) -> None
         for name in ("images.Dockerfile", "pause.c", "flanneld-stand-in", "coredns-stand-in"):
             shutil.copy(FILES / name, context)
         compile_pause = "gcc -static -O2 -o /w/pause /w/pause.c && strip /w/pause && cp /usr/bin/etcd /w/etcd"
-        run("docker", "run", "--rm", "--network", "none", "--volume", f"{context}:/w", builder, "sh", "-c", compile_pause)
+        run(
+            "docker",
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--volume",
+            f"{context}:/w",
+            builder,
+            "sh",
+            "-c",
+            compile_pause,
+        )
         _flannel_plugin(context)
         for version in (KUBERNETES, RESTAMPED):
             for name in CONTROL_PLANE:

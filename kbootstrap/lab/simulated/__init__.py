@@ -81,6 +81,7 @@ def up(
         say(f"starting {len(specs)} simulated hosts ({', '.join(sorted({s['flavour'] for s in specs}))})")
         _compile_stand_ins()
         public = _write_keys(directory, specs)
+        (directory / "user").write_text(user + "\n")
         request = {
             "hosts": specs,
             "user": user,
@@ -119,7 +120,7 @@ def status(name: str) -> Lab:
 
 
 def fault(name: str, host: str, kind: str, **options: Any) -> str:
-    """Do something bad to a host, or ``heal`` it; returns the host's state. See docs/simulated-fleet.md for the kinds."""
+    """Do something bad to a host, or ``heal`` it; returns its state. docs/simulated-fleet.md lists the kinds."""
     answer = _ask(name, {"op": "fault", "host": host, "kind": kind, **options})
     return str(answer["state"])
 
@@ -132,6 +133,33 @@ def run(name: str, host: str, command: str, stdin: str = "", timeout: float = 60
         timeout=timeout + 10,
     )
     return subprocess.CompletedProcess(command, answer["status"], answer["stdout"], answer["stderr"])
+
+
+def ssh_command(name: str, host: str) -> list[str]:
+    """The ssh command that logs in to a host. Raises LabError when the lab does not run or has no such host."""
+    directory = state_dir(name)
+    found = next((h for h in status(name).hosts if h.name == host), None)
+    if found is None:
+        raise LabError(f"lab {name} has no host {host}", "kbootstrap lab status lists them")
+    user = (directory / "user").read_text().strip()
+    options = [f"UserKnownHostsFile={directory / 'known_hosts'}", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes"]
+    words = [word for option in options for word in ("-o", option)]
+    return [
+        "ssh",
+        "-F",
+        "none",
+        "-i",
+        str(directory / "id_ed25519"),
+        *words,
+        "-p",
+        str(found.port),
+        f"{user}@{found.address}",
+    ]
+
+
+def logs(name: str, host: str) -> str:
+    """What a host's services wrote to its journal since it was switched on, and the end of its boot log."""
+    return run(name, host, "journalctl --no-pager; tail -n 20 /var/log/boot.log").stdout
 
 
 # --- inside ----------------------------------------------------------------------------------------------------------
@@ -166,7 +194,7 @@ def _specs(
 
 
 def _compile_stand_ins() -> None:
-    """Hosts see the package read-only, so its byte code must be there before; where it cannot be written, they are slower."""
+    """Hosts see the package read-only, so its byte code must be there before; without it they are slower."""
     import compileall
 
     here = Path(__file__).parent
@@ -192,7 +220,7 @@ def _start_daemon(directory: Path, request: dict[str, Any]) -> dict[str, Any]:
     """Start the daemon detached from us and wait for its word. What it needs to know goes to its stdin, secrets too."""
     ready, theirs = os.pipe()
     with open(directory / "log", "ab") as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
             [sys.executable, "-m", "kbootstrap.lab.simulated.daemon", str(directory), str(theirs)],
             stdin=subprocess.PIPE,
             stdout=log,

@@ -219,8 +219,25 @@ EnvironmentFile=-/etc/sysconfig/kubelet
 ExecStart=
 ExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
 """
-_CNI = ("bandwidth", "bridge", "dhcp", "dummy", "firewall", "host-device", "host-local", "ipvlan", "loopback")
-_CNI += ("macvlan", "portmap", "ptp", "sbr", "static", "tuning", "vlan", "vrf")
+_CNI = (
+    "bandwidth",
+    "bridge",
+    "dhcp",
+    "dummy",
+    "firewall",
+    "host-device",
+    "host-local",
+    "ipvlan",
+    "loopback",
+    "macvlan",
+    "portmap",
+    "ptp",
+    "sbr",
+    "static",
+    "tuning",
+    "vlan",
+    "vrf",
+)
 
 _CONTENT: dict[str, Content] = {
     "chrony": Content(
@@ -370,18 +387,18 @@ def available(flavour: str, repo: str) -> Iterator[Package]:
 
 
 def _kubernetes(minor: int, family: str) -> Iterator[Package]:
-    """One minor's repository. Dependencies shrank over the years: kubelet's 2024-08 and 2025-09, kubeadm's in 1.30, 1.32."""
+    """One minor's repository. Dependencies shrank: kubelet's in 2024 and 2025, kubeadm's in 1.30 and 1.32."""
     repo, revision = f"kubernetes-1.{minor}", "1.1" if family == "debian" else "150500.1.1"
-    tools = ("conntrack", "iproute2", "ethtool") if family == "debian" else ("conntrack-tools", "iproute", "ethtool")
-    kubelet = ("kubernetes-cni", "iptables" if family == "debian" else "iptables")
-    kubelet += tools if minor < 34 else ()
-    kubelet += ("socat", "ebtables") if minor < 31 else ()
-    kubeadm = ("cri-tools",) if minor < 32 else ()
-    kubeadm += ("kubelet", "kubectl") if minor < 30 else ()
+    tools = ["conntrack", "iproute2", "ethtool"] if family == "debian" else ["conntrack-tools", "iproute", "ethtool"]
+    kubelet = ["kubernetes-cni", "iptables"]
+    kubelet += tools if minor < 34 else []
+    kubelet += ["socat", "ebtables"] if minor < 31 else []
+    kubeadm = ["cri-tools"] if minor < 32 else []
+    kubeadm += ["kubelet", "kubectl"] if minor < 30 else []
     for patch in range(PATCHES):
         version = f"1.{minor}.{patch}-{revision}"
-        yield Package("kubelet", version, repo, kubelet)
-        yield Package("kubeadm", version, repo, kubeadm)
+        yield Package("kubelet", version, repo, tuple(kubelet))
+        yield Package("kubeadm", version, repo, tuple(kubeadm))
         yield Package("kubectl", version, repo)
     yield Package("cri-tools", f"1.{minor}.0-{revision}", repo)
     yield Package("kubernetes-cni", f"1.{1 + minor // 5}.1-{revision}", repo)

@@ -33,7 +33,7 @@ from kbootstrap.model import Secret
 
 SSH_PORT = 2222
 SUBNETS = range(70, 127)
-"""Second number of the loopback addresses labs take: the first free one. 127.70.0.1 is the first host of the first lab."""
+"""Second number of the loopback addresses labs take: the first free one. The first host of all is 127.70.0.1."""
 
 START_TIMEOUT = 120.0
 BOOTS_AT_ONCE = 4

@@ -1,7 +1,8 @@
 """The operating systems a simulated host can be, and the state it is found in.
 
-``dirty`` is how such hosts are really found: swap on, SELinux enforcing and firewalld active on EL, a name somebody else
-gave, time not synchronised on some. ``clean`` has none of that.
+``dirty`` is how such hosts are really found: swap on, SELinux enforcing and firewalld active on EL, a name somebody
+else gave, time not synchronised on some.
+``clean`` has none of that.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from kbootstrap.lab.simulated.spec import Spec
 
 @dataclass(frozen=True)
 class Flavour:
-    """An operating system as far as kbootstrap can see it. ``shell`` is what /bin/sh is there."""
+    """An operating system as far as kbootstrap can see it. ``sh`` is what /bin/sh is there."""
 
     name: str
     family: str
@@ -26,7 +27,7 @@ class Flavour:
     kernel_version: str
     systemd: str
     cgroup: int
-    shell: str
+    sh: str
     swap_device: str
     swap_spec: str
     newest_kubernetes: str
@@ -66,7 +67,7 @@ FLAVOURS = {
         kernel_version="#1 SMP PREEMPT_DYNAMIC Fri Aug 1 12:00:00 UTC 2025",
         systemd="252",
         cgroup=2,
-        shell="bash",
+        sh="bash",
         swap_device="/dev/dm-1",
         swap_spec="/dev/mapper/cs-swap",
         newest_kubernetes="1.34",
@@ -89,7 +90,7 @@ FLAVOURS = {
         kernel_version="#1 SMP Tue Jun 4 14:43:51 UTC 2024",
         systemd="219",
         cgroup=1,
-        shell="bash",
+        sh="bash",
         swap_device="/dev/dm-1",
         swap_spec="/dev/mapper/centos-swap",
         newest_kubernetes="1.31",
@@ -111,7 +112,7 @@ FLAVOURS = {
         kernel_version="#1 SMP PREEMPT_DYNAMIC Debian 6.1.153-1 (2025-09-20)",
         systemd="252",
         cgroup=2,
-        shell="dash",
+        sh="dash",
         swap_device="/dev/vda5",
         swap_spec="UUID=6a4a2c1e-0b5a-4c3e-9a43-7d1f0c2b9e11",
         newest_kubernetes="1.34",
@@ -235,7 +236,7 @@ def proc(spec: Spec, flavour: Flavour) -> dict[str, str]:
         "/proc/net/route": (
             "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
             "eth0\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n"
-            f"eth0\t0000A8C0\t00000000\t0001\t0\t0\t100\t0000FFFF\t0\t0\t0\n"
+            "eth0\t0000A8C0\t00000000\t0001\t0\t0\t100\t0000FFFF\t0\t0\t0\n"
         ),
         "/proc/net/fib_trie": f"Local:\n     |-- {spec.ip}\n        /32 host LOCAL\n",
         "/proc/net/if_inet6": "00000000000000000000000000000001 01 80 10 80       lo\n",

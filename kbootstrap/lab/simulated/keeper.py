@@ -15,6 +15,7 @@ keeper's PID namespace everything in every host.
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import json
 import os
@@ -22,6 +23,7 @@ import select
 import signal
 import socket
 import sys
+import termios
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -157,7 +159,7 @@ class Init:
     Requests are JSON objects with an ``id`` and an ``op``; each is answered by one message with that id, ``run`` by two
     (``pid`` at once, ``status`` when the command has ended; below 0 for the signal that ended it).
 
-    run      argv, env, cwd; with three file descriptors: stdin, stdout, stderr
+    run      argv, env, cwd, tty; with three file descriptors: stdin, stdout, stderr
     signal   pid, number
     boot     what happens between power-on and the first login
     halt     kill every process and forget /run and the host's name, like a power cut
@@ -279,11 +281,11 @@ class Init:
                 os.close(fd)
 
     def _op_run(self, request: dict[str, Any], fds: list[int]) -> None:
-        pid = self._spawn(request["argv"], request["env"], request["cwd"], fds)
+        pid = self._spawn(request["argv"], request["env"], request["cwd"], fds, request["tty"])
         self._running[pid] = request["id"]
         self._send(id=request["id"], pid=pid)
 
-    def _spawn(self, argv: list[str], env: dict[str, str], cwd: str, fds: list[int]) -> int:
+    def _spawn(self, argv: list[str], env: dict[str, str], cwd: str, fds: list[int], tty: bool = False) -> int:
         pid = os.fork()
         if pid:
             return pid
@@ -294,6 +296,8 @@ class Init:
             os.setsid()
             for target, fd in enumerate(fds):
                 os.dup2(fd, target)
+            if tty:
+                fcntl.ioctl(0, termios.TIOCSCTTY, 0)
             try:
                 os.chdir(cwd)
             except OSError:

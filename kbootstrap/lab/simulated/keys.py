@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 
 def write_key(path: Path) -> str:
-    """Make an Ed25519 key, write its private half for its owner only, and return the public half as OpenSSH writes it."""
+    """Make an Ed25519 key, write its private half for its owner only, and return the public half."""
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

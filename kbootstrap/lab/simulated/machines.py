@@ -136,12 +136,14 @@ class Machine:
             raise LabError(f"host {self.spec.name}: {answer['error']}")
         return answer
 
-    def start(self, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int]) -> Process:
-        """Run a command with the given stdin, stdout and stderr."""
+    def start(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int], terminal: bool = False
+    ) -> Process:
+        """Run a command with the given stdin, stdout and stderr; ``terminal`` says that they are one."""
         process, number = Process(), next(self._ids)
         with self._lock:
             self._processes[number] = process
-        answer = self._ask(number, "run", 60, fds, {"argv": list(argv), "env": dict(env), "cwd": cwd})
+        answer = self._ask(number, "run", 60, fds, {"argv": list(argv), "env": dict(env), "cwd": cwd, "tty": terminal})
         process.pid = answer["pid"]
         return process
 
@@ -192,7 +194,7 @@ class Keeper:
         self.machines: dict[str, Machine] = {}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket = ours
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
             [sys.executable, "-m", "kbootstrap.lab.simulated.keeper", str(theirs.fileno()), str(shared), *_binds()],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,

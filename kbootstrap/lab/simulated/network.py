@@ -21,7 +21,7 @@ IN_FLIGHT = 4 * 1024 * 1024
 
 
 class Port:
-    """One host's SSH port. ``delay`` is the one-way delay in seconds; ``connected`` gets the server's end of the wire."""
+    """One host's SSH port. ``delay`` is one-way, in seconds; ``connected`` gets the server's end of the wire."""
 
     def __init__(self, address: str, port: int, connected: Callable[[socket.socket, str], None]) -> None:
         self.address = address
@@ -115,7 +115,12 @@ class Network:
 
     def drop(self, port: Port) -> None:
         """Reset every connection of this port, as a crashed router or a restarted host does."""
-        self._call(lambda: [self._end(wire, reset=True) for wire in list(port.wires)].clear())
+
+        def cut() -> None:
+            for wire in list(port.wires):
+                self._end(wire, reset=True)
+
+        self._call(cut)
 
     def freeze(self, port: Port, frozen: bool) -> None:
         """Stop answering without a word: connections stay open and nothing passes; or let everything pass again."""

@@ -13,7 +13,8 @@ from kbootstrap.lab.simulated import catalogue
 from kbootstrap.lab.simulated.spec import MACHINE
 
 DATABASE = {"el": Path("/var/lib/rpm"), "debian": Path("/var/lib/dpkg/status.d")}
-PYTHON_COMMANDS = frozenset("apt-cache apt-get apt-mark crictl ctr curl dnf gpg gpg2 kubeadm kubectl yum".split())
+_PYTHON = "apt-cache apt-get apt-mark crictl ctr curl dnf gpg gpg2 kubeadm kubectl yum"
+PYTHON_COMMANDS = frozenset(_PYTHON.split())
 """Stand-ins written in Python; all others are shell files of their own."""
 
 
@@ -25,9 +26,10 @@ _SHARED = {
     "rpmkeys": "rpm",
     "runuser": "su",
 }
-_PRESENT = frozenset(
-    "chronyd conntrack containerd-shim-runc-v2 ebtables ethtool haproxy ipset ipvsadm keepalived runc socat tc".split()
+_VERSION_ONLY = (
+    "chronyd conntrack containerd-shim-runc-v2 ebtables ethtool haproxy ipset ipvsadm keepalived runc socat tc"
 )
+_PRESENT = frozenset(_VERSION_ONLY.split())
 """Commands that need only be there: they know their version and refuse everything else."""
 
 
@@ -73,7 +75,7 @@ def install(family: str, name: str, version: str, arch: str, now: int) -> list[s
     for path, text in what.files.items():
         if not (path.startswith("/etc/") and os.path.exists(path)):
             write(path, text)
-            if not path.startswith("/etc/") and "/system-generators/" in path or path.startswith("/opt/cni/bin/"):
+            if (not path.startswith("/etc/") and "/system-generators/" in path) or path.startswith("/opt/cni/bin/"):
                 os.chmod(path, 0o755)  # noqa: S103 - programs
         files.append(path)
     lines = [f"Package: {name}", "Status: install ok installed", f"Version: {version}", f"Architecture: {arch}"]

@@ -18,23 +18,30 @@ from pathlib import Path
 from kbootstrap.lab.simulated import catalogue, flavours, linux, packages
 from kbootstrap.lab.simulated.spec import LAB, MACHINE, Spec
 
-TOOLS = (
-    "[ arch awk b2sum base32 base64 basename bash cat chmod cksum cmp comm cp csplit cut dash dd df diff dir dirname du "
-    "echo egrep env expand expr factor false fgrep find findmnt flock fmt fold getopt grep gunzip gzip head hostid "
-    "hostname ionice join kill link ln logger ls md5sum mkdir mkfifo mktemp more mount mountpoint mv nice nl nohup numfmt "
-    "od paste pathchk pr printenv printf prlimit pwd readlink realpath renice rm rmdir sed seq setsid sh sha1sum sha224sum "
-    "sha256sum sha384sum sha512sum shred shuf sleep sort split stdbuf stty sum sync tac tail tar tee test timeout touch "
-    "tr true truncate tsort tty umount uniq unlink wc which xargs xz yes zcat"
-).split()
+_FILES_AND_PROCESSES = """
+[ arch awk b2sum base32 base64 basename bash cat chmod cksum cmp comm cp csplit cut dash date dd df diff dir dirname du
+echo egrep env expand expr factor false fgrep find findmnt flock fmt fold getopt grep gunzip gzip head hostid hostname
+install ionice join kill link ln logger ls md5sum mkdir mkfifo mktemp more mount mountpoint mv nice nl nohup numfmt od
+paste pathchk pr printenv printf prlimit pwd readlink realpath renice rm rmdir sed seq setsid sh sha1sum sha224sum
+sha256sum sha384sum sha512sum shred shuf sleep sort split stat stdbuf stty sum sync tac tail tar tee test timeout touch
+tr true truncate tsort tty umount uname uniq unlink wc which xargs xz yes zcat
+"""
+TOOLS = _FILES_AND_PROCESSES.split()
 """Programs of the real machine that a host may run: they work on files and processes, nothing else."""
 
-OWN_TOOLS = (
-    "chgrp chown date-skewed getent id install nproc ps stat su runuser uname uptime users who whoami free".split()
-)
+_OWN = "chgrp chown getent id install nproc runuser stat su uname whoami"
+OWN_TOOLS = _OWN.split()
 """Programs every host has that are stand-ins, because the kernel's answer would be the real machine's."""
 
-NEEDED = "awk bash cat cmp diff find flock grep hostname mount sed setsid sh sha256sum tail timeout umount".split()
+_NEEDED = "awk bash cat cmp diff find flock grep hostname mount sed setsid sh sha256sum stat tail timeout umount uname"
+NEEDED = _NEEDED.split()
 """Without these on the real machine there is no simulated host."""
+
+_DIRECTORIES = """
+/dev/shm /etc/systemd/system /etc/sysctl.d /etc/modules-load.d /etc/modprobe.d /etc/sysconfig /home /media /mnt /opt
+/proc/sys /root /srv /sys /tmp /usr/bin /usr/sbin /usr/lib/systemd/system /usr/lib/sysctl.d /usr/local/bin
+/usr/local/sbin /usr/share /var/cache /var/lib /var/log /var/spool /var/tmp /run/lock /run/systemd/system
+"""
 
 _tools: dict[str, str] = {}
 _python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
@@ -43,7 +50,7 @@ _python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executa
 
 def find_tools() -> list[str]:
     """Look the tools up on the real machine; returns those of ``NEEDED`` that are missing."""
-    for name in (*TOOLS, "date", "install", "stat", "uname"):
+    for name in TOOLS:
         for directory in ("/usr/bin", "/bin", "/usr/sbin", "/sbin"):
             path = f"{directory}/{name}"
             if os.access(path, os.X_OK):
@@ -107,15 +114,11 @@ def build(spec: Spec) -> None:
 
 
 def _directories() -> None:
-    for path in (
-        "/dev/shm /etc/systemd/system /etc/sysctl.d /etc/modules-load.d /etc/modprobe.d /etc/sysconfig /home /media /mnt "
-        "/opt /proc/sys /root /srv /sys /tmp /usr/bin /usr/sbin /usr/lib/systemd/system /usr/lib/sysctl.d /usr/local/bin "
-        "/usr/local/sbin /usr/share /var/cache /var/lib /var/log /var/spool /var/tmp /run/lock /run/systemd/system"
-    ).split():
+    for path in _DIRECTORIES.split():
         os.makedirs(path, exist_ok=True)
     os.chmod("/root", 0o700)
     for path in ("/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108 - the host's own
-        os.chmod(path, 0o1777)
+        os.chmod(path, 0o1777)  # noqa: S103 - as on every host
     for name in ("bin", "sbin"):
         _link(f"usr/{name}", f"/{name}")
     _link("/run", "/var/run")
@@ -126,7 +129,7 @@ def _programs(flavour: flavours.Flavour) -> None:
         _link(target, f"/usr/bin/{name}")
     for name in OWN_TOOLS:
         _link(packages.stand_in(name), f"/usr/bin/{name}")
-    shell = _tools.get(flavour.shell) or _tools["sh"]
+    shell = _tools.get(flavour.sh) or _tools["sh"]
     _link(shell, "/usr/bin/sh")
     _link("usr/lib", "/lib")
     libraries = os.listdir(f"{MACHINE}/usr/lib") if os.path.isdir(f"{MACHINE}/usr/lib") else []

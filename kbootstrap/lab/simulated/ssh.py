@@ -1,17 +1,20 @@
 """A real SSH server in front of every simulated host: paramiko's, with OpenSSH's habits.
 
-Commands run without a terminal, as ``sshd`` runs them: binary-clean stdin, stdout and stderr, end of file passed on,
-exit status or the signal that ended the command, and nobody is killed when the connection goes away.
+Commands run as ``sshd`` runs them: binary-clean stdin, stdout and stderr, end of file passed on, exit status or the
+signal that ended the command, and nobody is killed when the connection goes away. A terminal is given when asked for.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hmac
 import os
 import select
 import signal
 import socket
+import struct
+import termios
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,12 +28,14 @@ from paramiko.common import (
     OPEN_SUCCEEDED,
     cMSG_CHANNEL_REQUEST,
 )
+from paramiko.server import InteractiveQuery
 
+from kbootstrap.lab import LabError
 from kbootstrap.lab.simulated.machines import Machine, Process, environment
 from kbootstrap.model import Secret
 
 IDLE_POLL = 10.0
-"""Seconds between two looks of an idle connection's thread; paramiko's own 0.1 would be 10 wake-ups a second and host."""
+"""Seconds between two looks of an idle connection's thread; paramiko's own 0.1 costs 10 wake-ups a second and host."""
 
 METHODS = ("publickey", "password", "keyboard-interactive")
 
@@ -55,6 +60,7 @@ class _Interface(paramiko.ServerInterface):
         self._peer = peer
         self._transport = transport
         self._environment: dict[int, dict[str, str]] = {}
+        self._terminals: dict[int, tuple[int, int]] = {}
         self._kept: list[paramiko.Channel] = []
         self._interactive_user = ""
 
@@ -72,11 +78,11 @@ class _Interface(paramiko.ServerInterface):
         allowed = "password" in self._login.methods and self._password_is(username, password)
         return AUTH_SUCCESSFUL if allowed else AUTH_FAILED
 
-    def check_auth_interactive(self, username: str, submethods: str) -> int | paramiko.InteractiveQuery:
+    def check_auth_interactive(self, username: str, submethods: str) -> int | InteractiveQuery:
         if "keyboard-interactive" not in self._login.methods or self._login.password is None:
             return AUTH_FAILED
         self._interactive_user = username
-        query = paramiko.InteractiveQuery("", "")
+        query = InteractiveQuery("", "")
         query.add_prompt("Password: ", False)
         return query
 
@@ -106,6 +112,30 @@ class _Interface(paramiko.ServerInterface):
             return False
         self._environment.setdefault(channel.get_id(), {})[os.fsdecode(name)] = os.fsdecode(value)
         return True
+
+    def check_channel_pty_request(
+        self,
+        channel: paramiko.Channel,
+        term: bytes,
+        width: int,
+        height: int,
+        pixelwidth: int,
+        pixelheight: int,
+        modes: bytes,
+    ) -> bool:
+        master, slave = os.openpty()
+        _resize(master, width, height)
+        self._terminals[channel.get_id()] = (master, slave)
+        self._environment.setdefault(channel.get_id(), {})["TERM"] = os.fsdecode(term)
+        return True
+
+    def check_channel_window_change_request(
+        self, channel: paramiko.Channel, width: int, height: int, pixelwidth: int, pixelheight: int
+    ) -> bool:
+        master, _slave = self._terminals.get(channel.get_id(), (-1, -1))
+        if master >= 0:
+            _resize(master, width, height)
+        return master >= 0
 
     def check_channel_direct_tcpip_request(
         self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
@@ -148,23 +178,42 @@ class _Interface(paramiko.ServerInterface):
         env.update(self._environment.pop(channel.get_id(), {}))
         env["SSH_CLIENT"] = f"{self._peer} 50000 22"
         env["SSH_CONNECTION"] = f"{self._peer} 50000 {self._machine.spec.ip} 22"
-        stdin, stdout, stderr = os.pipe(), os.pipe(), os.pipe()
-        theirs = (stdin[0], stdout[1], stderr[1])
+        terminal = self._terminals.get(channel.get_id())
+        streams = _terminal(*terminal) if terminal else _pipes()
         try:
-            process = self._machine.start(argv, env, home, theirs)
-        except Exception:
-            for fd in (stdin[1], stdout[0], stderr[0]):
+            process = self._machine.start(argv, env, home, streams.theirs, terminal is not None)
+        except LabError:
+            for fd in {streams.stdin, *streams.outputs}:
                 os.close(fd)
             return False
         finally:
-            for fd in theirs:
+            for fd in set(streams.theirs):
                 os.close(fd)
-        for target, arguments in (
-            (_feed, (channel, stdin[1])),
-            (_drain, (channel, process, stdout[0], stderr[0])),
-        ):
-            threading.Thread(target=target, args=arguments, daemon=True).start()
+        threading.Thread(target=_feed, args=(channel, streams.stdin), daemon=True).start()
+        threading.Thread(target=_drain, args=(channel, process, streams.outputs), daemon=True).start()
         return True
+
+
+@dataclass(frozen=True)
+class _Streams:
+    """Both ends of stdin, stdout and stderr: the command's own three, ours to write to, ours to read from."""
+
+    theirs: tuple[int, int, int]
+    stdin: int
+    outputs: tuple[int, ...]
+
+
+def _pipes() -> _Streams:
+    stdin, stdout, stderr = os.pipe(), os.pipe(), os.pipe()
+    return _Streams((stdin[0], stdout[1], stderr[1]), stdin[1], (stdout[0], stderr[0]))
+
+
+def _terminal(master: int, slave: int) -> _Streams:
+    return _Streams((slave, slave, slave), os.dup(master), (master,))
+
+
+def _resize(terminal: int, width: int, height: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
 
 def _copy_out(channel: paramiko.Channel, remote: socket.socket) -> None:
@@ -184,7 +233,7 @@ def _feed(channel: paramiko.Channel, stdin: int) -> None:
     os.close(stdin)
 
 
-def _drain(channel: paramiko.Channel, process: Process, stdout: int, stderr: int) -> None:
+def _drain(channel: paramiko.Channel, process: Process, outputs: tuple[int, ...]) -> None:
     """What the command prints goes to the client, its status as soon as it ends.
 
     The channel stays open until nobody has stdout open any more, so children left in the background keep it open: sshd
@@ -192,17 +241,17 @@ def _drain(channel: paramiko.Channel, process: Process, stdout: int, stderr: int
     """
     ended = os.eventfd(0)
     process.on_end(lambda _status: os.eventfd_write(ended, 1))
-    sinks = {stdout: channel.sendall, stderr: channel.sendall_stderr}
+    sinks = dict(zip(outputs, (channel.sendall, channel.sendall_stderr), strict=False))
+    waiting = {*outputs, ended}
     poll = select.poll()
-    for fd in (*sinks, ended):
+    for fd in waiting:
         poll.register(fd, select.POLLIN)
-    waiting = {stdout, stderr, ended}
     try:
         while waiting:
             for fd, _event in poll.poll():
                 if fd == ended:
                     _send_exit(channel, process.status or 0)
-                elif data := os.read(fd, 32768):
+                elif data := _read(fd):
                     sinks[fd](data)
                     continue
                 poll.unregister(fd)
@@ -210,10 +259,18 @@ def _drain(channel: paramiko.Channel, process: Process, stdout: int, stderr: int
     except (OSError, EOFError, paramiko.SSHException):
         process.on_end(lambda _status: None)
     finally:
-        for fd in (stdout, stderr, ended):
+        for fd in (*outputs, ended):
             os.close(fd)
         with contextlib.suppress(OSError, EOFError):
             channel.close()
+
+
+def _read(fd: int) -> bytes:
+    """The next bytes; nothing at the end. A terminal whose other side is closed says so with an error (EIO)."""
+    try:
+        return os.read(fd, 32768)
+    except OSError:
+        return b""
 
 
 def _send_exit(channel: paramiko.Channel, status: int) -> None:
@@ -229,7 +286,8 @@ def _send_exit(channel: paramiko.Channel, status: int) -> None:
     message.add_boolean(False)
     message.add_string("")
     message.add_string("")
-    channel.transport._send_user_message(message)
+    send = getattr(channel.get_transport(), "_send_user_message")  # noqa: B009 - not in its type stubs
+    send(message)
 
 
 class Server:

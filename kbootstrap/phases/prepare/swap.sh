@@ -6,13 +6,20 @@ active_swap() { sed -n '2,$s/[[:space:]].*//p' /proc/swaps; }
 
 fstab_swap() { awk '$1 !~ /^#/ && $3 == "swap" { print FNR ": " $0 }' /etc/fstab 2>/dev/null; }
 
+# Unit files of administrators and packages; a masked one is a link to /dev/null.
 swap_units() {
-    systemctl list-unit-files --type=swap --no-legend --no-pager 2>/dev/null |
-        awk '$2 != "masked" && $2 != "generated" && $2 != "transient" { print $1 }'
+    for unit in /etc/systemd/system/*.swap /usr/lib/systemd/system/*.swap; do
+        [ -f "$unit" ] || continue
+        name=${unit##*/}
+        if [ ! -L "/etc/systemd/system/$name" ] || [ "$(readlink "/etc/systemd/system/$name")" != /dev/null ]; then
+            echo "$name"
+        fi
+    done | sort -u
 }
 
 zram_generator() {
-    [ -e /usr/lib/systemd/system-generators/zram-generator ] && [ ! -e /etc/systemd/zram-generator.conf ]
+    [ -e /usr/lib/systemd/system-generators/zram-generator ] || return 1
+    [ ! -e /etc/systemd/zram-generator.conf ] || grep -q '^\[zram' /etc/systemd/zram-generator.conf
 }
 
 check() {
@@ -48,6 +55,11 @@ apply() {
         replace_with "$new" /etc/fstab 644
     fi
     for unit in $(swap_units); do
+        # A unit file in /etc stands in the way of the mask, which is a link of the same name.
+        if [ -f "/etc/systemd/system/$unit" ]; then
+            keep_original "/etc/systemd/system/$unit"
+            rm -f "/etc/systemd/system/$unit"
+        fi
         run systemctl mask --now "$unit"
     done
     if zram_generator; then

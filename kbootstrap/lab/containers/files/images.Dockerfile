@@ -1,6 +1,8 @@
 # The lab's container images. `base` has what kube-proxy and the stand-ins call; the control plane is one static binary each.
 ARG BASE=scratch
 FROM ${BASE} AS base
+# The packages are only unpacked: what their scripts would have linked is linked here.
+RUN ["/bin/dash", "-c", "ln -sf dash /bin/sh; for name in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do ln -sf xtables-nft-multi /usr/sbin/$name; done; for python in /usr/bin/python3.*; do ln -sf $python /usr/bin/python3; done"]
 
 FROM scratch AS kube-apiserver
 COPY kube-apiserver /usr/local/bin/

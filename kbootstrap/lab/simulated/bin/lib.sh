@@ -201,7 +201,8 @@ facts() {
 # publish - tell the lab's "network" which ports are open here, and which the firewall lets through. PID 1 is woken: it
 # opens the real sockets, and has the pods of this host do what they do.
 publish() {
-    ports=22
+    # sshd answers on the port the lab's inventory names too.
+    ports='22 2222'
     cluster=''
     if [ -e "$SIM_ACTIVE/kubelet.service" ] && kubelet_can_run; then
         [ ! -e /var/lib/sim/cluster ] || read -r cluster </var/lib/sim/cluster

@@ -1,5 +1,7 @@
 """apt-get, apt-cache and apt-mark: the sources say what could be had, ``update`` decides what is known."""
 
+# ruff: noqa: E501 - messages are those of the real program, in one piece
+
 from __future__ import annotations
 
 import fcntl
@@ -9,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from kbootstrap.lab.simulated import catalogue, packages
@@ -77,7 +79,7 @@ def _main(command: str, argv: list[str]) -> int:
         print("apt 2.6.1 (simulated)")
         return 0
     request = _parse(command, argv)
-    verbs = {
+    verbs: dict[str, dict[str, Callable[[Request], int]]] = {
         "apt-get": {
             "update": _update,
             "install": _install,
@@ -91,10 +93,10 @@ def _main(command: str, argv: list[str]) -> int:
         },
         "apt-cache": {"madison": _madison, "policy": _policy, "show": _show},
         "apt-mark": {"hold": _hold, "unhold": _hold, "showhold": _show_hold, "manual": _nothing, "auto": _nothing},
-    }[command]
-    if request.verb not in verbs:
+    }
+    if request.verb not in verbs[command]:
         unsupported(command, argv)
-    return verbs[request.verb](request)
+    return verbs[command][request.verb](request)
 
 
 def _parse(command: str, argv: list[str]) -> Request:
@@ -144,7 +146,9 @@ def _one_line(text: str, path: str) -> Iterator[Source]:
             options = dict(part.split("=", 1) for part in (match[1] or "").split())
             yield Source(match[2], match[3], options.get("signed-by", ""), path)
         elif re.match(r"\s*deb\s", line):
-            raise Failed(f"E: Malformed entry 1 in list file {path} (Suite)\nE: The list of sources could not be read.", 100)
+            raise Failed(
+                f"E: Malformed entry 1 in list file {path} (Suite)\nE: The list of sources could not be read.", 100
+            )
 
 
 def _deb822(text: str, path: str) -> Iterator[Source]:
@@ -192,7 +196,7 @@ class _lock:
 
     def __enter__(self) -> None:
         os.makedirs("/var/lib/dpkg", exist_ok=True)
-        self._file = open(LOCK, "w")  # noqa: SIM115 - closed by __exit__
+        self._file = open(LOCK, "w")
         deadline = time.monotonic() + self._seconds
         while True:
             try:
@@ -404,7 +408,9 @@ def _policy(request: Request) -> int:
         if not found and here is None:
             continue
         versions = sorted({package.version for package in found}, key=catalogue.version_key, reverse=True)
-        print(f"{name}:\n  Installed: {here or '(none)'}\n  Candidate: {versions[0] if versions else here}\n  Version table:")
+        print(
+            f"{name}:\n  Installed: {here or '(none)'}\n  Candidate: {versions[0] if versions else here}\n  Version table:"
+        )
         for version in versions:
             print(f" {'***' if version == here else '   '} {version} 500")
     return 0

@@ -5,6 +5,8 @@ through an API server: port 6443 of a control plane host that is up, whose kubel
 Nothing in here runs in the background; nodes and pods are worked out from the state and the hosts when somebody asks.
 """
 
+# ruff: noqa: E501 - messages are those of the real program, in one piece
+
 from __future__ import annotations
 
 import base64
@@ -150,7 +152,7 @@ def credentials(path: str) -> tuple[str, str, str]:
         for key in ("server", "certificate-authority-data", "client-key-data")
     ]
     if not all(found):
-        raise Failed(f"error: error loading config file \"{path}\": simulated kubectl cannot read it")
+        raise Failed(f'error: error loading config file "{path}": simulated kubectl cannot read it')
     server, ca, key = (match[1] if match else "" for match in found)
     try:
         return server, base64.b64decode(ca).decode(), base64.b64decode(key).decode().partition(" ")[0]
@@ -281,9 +283,12 @@ def network_problem(state: State, node: State) -> tuple[str, str] | None:
         if problem:
             return "ImagePullBackOff", f'Back-off pulling image "{container["image"]}": {problem}'
     if not node.get("pod_cidr"):
-        return "CrashLoopBackOff", f'Error registering network: failed to acquire lease: node "{node["name"]}" pod cidr not assigned'
+        return (
+            "CrashLoopBackOff",
+            f'Error registering network: failed to acquire lease: node "{node["name"]}" pod cidr not assigned',
+        )
     wanted = flannel_network(state)
-    if wanted is None or not ipaddress.ip_network(node["pod_cidr"]).subnet_of(wanted):
+    if wanted is None or not ipaddress.IPv4Network(node["pod_cidr"]).subnet_of(wanted):
         return "CrashLoopBackOff", (
             f"Error registering network: failed to acquire lease: subnet {wanted} specified in the flannel net config "
             f"doesn't contain {node['pod_cidr']} PodCIDR of the {node['name']} node."
@@ -418,7 +423,9 @@ def pods(state: State) -> list[State]:
         if node["role"] == "control-plane":
             for component in CONTROL_PLANE:
                 image = f"{repository}/{component}:{tag}"
-                found.append(_pod(state, node, "kube-system", f"{component}-{name}", component, image, tier="control-plane"))
+                found.append(
+                    _pod(state, node, "kube-system", f"{component}-{name}", component, image, tier="control-plane")
+                )
         if "kube-proxy" not in state.get("skipped", []):
             image = f"{repository}/kube-proxy:{tag}"
             found.append(_pod(state, node, "kube-system", f"kube-proxy-{_short(state, name)}", "kube-proxy", image))

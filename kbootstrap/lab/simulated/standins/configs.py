@@ -1,5 +1,7 @@
 """kubeadm's configuration documents: reading them as strictly as kubeadm does, and the files made from them."""
 
+# ruff: noqa: E501 - messages are those of the real program, in one piece
+
 from __future__ import annotations
 
 from typing import Any
@@ -77,7 +79,9 @@ def _check_document(document: Document, kind: str, api: str, have: int) -> None:
     known |= _SINCE_4.get(kind, set()) if api == "v1beta4" else set()
     for field in document:
         if field not in known:
-            raise Failed(f'error unmarshaling configuration: strict decoding error: unknown field "{field}" in {kind} ({api})')
+            raise Failed(
+                f'error unmarshaling configuration: strict decoding error: unknown field "{field}" in {kind} ({api})'
+            )
     _check_nested(document, api)
 
 
@@ -118,7 +122,9 @@ def _check_arguments(value: Any, place: str, api: str) -> None:
     texts = [argument["value"] for argument in value] if right and isinstance(value, list) else []
     texts = list(value.values()) if right and isinstance(value, dict) else texts
     if not right or not all(isinstance(text, str) for text in texts):
-        raise Failed(f"error unmarshaling configuration: json: cannot unmarshal {kind} into Go struct field {place} of type {wanted}")
+        raise Failed(
+            f"error unmarshaling configuration: json: cannot unmarshal {kind} into Go struct field {place} of type {wanted}"
+        )
 
 
 def arguments(value: Any) -> list[tuple[str, str]]:
@@ -157,7 +163,11 @@ _FLAGS = {
     "kube-controller-manager": ["--allocate-node-cidrs=true", "--cluster-cidr={pod_cidr}", "--cluster-name={name}"],
     "kube-scheduler": ["--bind-address=127.0.0.1", "--leader-elect=true"],
 }
-_SECTIONS = {"kube-apiserver": "apiServer", "kube-controller-manager": "controllerManager", "kube-scheduler": "scheduler"}
+_SECTIONS = {
+    "kube-apiserver": "apiServer",
+    "kube-controller-manager": "controllerManager",
+    "kube-scheduler": "scheduler",
+}
 
 
 def static_pod(state: State, component: str, advertise: str, whole: Document) -> str:

@@ -63,7 +63,10 @@ def _without_endpoints(argv: list[str]) -> list[str]:
 
 
 def _check_endpoint(endpoint: str) -> None:
-    if endpoint.removeprefix("unix://") not in ("/run/containerd/containerd.sock", "/var/run/containerd/containerd.sock"):
+    if endpoint.removeprefix("unix://") not in (
+        "/run/containerd/containerd.sock",
+        "/var/run/containerd/containerd.sock",
+    ):
         raise Failed(f"FATA[0000] {runtime_error(f'dial unix {endpoint}: connect: no such file or directory')}")
 
 
@@ -84,7 +87,9 @@ def containerd_version() -> str:
 
 
 def _version(rest: list[str]) -> bool:
-    print(f"Version:  0.1.0\nRuntimeName:  containerd\nRuntimeVersion:  v{containerd_version()}\nRuntimeApiVersion:  v1")
+    print(
+        f"Version:  0.1.0\nRuntimeName:  containerd\nRuntimeVersion:  v{containerd_version()}\nRuntimeApiVersion:  v1"
+    )
     return not rest
 
 
@@ -124,7 +129,9 @@ def _pull(rest: list[str]) -> bool:
     try:
         name = runtime.pull(rest[0])
     except Failed as failed:
-        raise Failed(f"E1124 00:00:00.000000 remote_image.go] {failed.text}\nFATA[0001] pulling image: {failed.text}") from None
+        raise Failed(
+            f"E1124 00:00:00.000000 remote_image.go] {failed.text}\nFATA[0001] pulling image: {failed.text}"
+        ) from None
     print(f"Image is up to date for sha256:{runtime.image_id(name)}")
     return True
 
@@ -135,7 +142,10 @@ def _images(rest: list[str]) -> bool:
     if rest in (["-q"], ["--quiet"]):
         print("".join(f"sha256:{runtime.image_id(name)}\n" for name in names), end="")
     elif rest in (["-o", "json"], ["--output", "json"], ["--output=json"]):
-        rows = [{"id": f"sha256:{runtime.image_id(name)}", "repoTags": [name], "repoDigests": [], "size": "1"} for name in names]
+        rows = [
+            {"id": f"sha256:{runtime.image_id(name)}", "repoTags": [name], "repoDigests": [], "size": "1"}
+            for name in names
+        ]
         print(json.dumps({"images": rows}, indent=2))
     elif not rest:
         print(f"{'IMAGE':<55} {'TAG':<20} {'IMAGE ID':<15} SIZE")

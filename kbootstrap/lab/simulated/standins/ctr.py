@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from kbootstrap.lab.simulated.standins import runtime
 from kbootstrap.lab.simulated.standins.common import Failed, active, run_main, unsupported, user
+
+if TYPE_CHECKING:
+    import tarfile
 
 
 def main(command: str, argv: list[str]) -> int:
@@ -42,17 +46,22 @@ def _main(command: str, argv: list[str]) -> int:
 def _import(path: str) -> None:
     import sys
     import tarfile
+    from contextlib import ExitStack
 
-    try:
-        archive = tarfile.open(fileobj=sys.stdin.buffer, mode="r|*") if path == "-" else tarfile.open(path)
-        with archive:
-            for member in archive:
-                if member.name == "manifest.json":
-                    file = archive.extractfile(member)
-                    names = [tag for image in json.load(file or sys.stdin) for tag in image["RepoTags"]]
-                    runtime.add([runtime.full_name(name) for name in names])
-                    print("".join(f"unpacking {name}...done\n" for name in names), end="")
-                    return
-    except (OSError, tarfile.TarError) as error:
-        raise Failed(f"ctr: {error}") from None
+    with ExitStack() as stack:
+        try:
+            source = sys.stdin.buffer if path == "-" else stack.enter_context(open(path, "rb"))
+            archive = stack.enter_context(tarfile.open(fileobj=source, mode="r|*"))
+            names = _names(archive)
+        except (OSError, tarfile.TarError) as error:
+            raise Failed(f"ctr: {error}") from None
+    runtime.add([runtime.full_name(name) for name in names])
+    print("".join(f"unpacking {name}...done\n" for name in names), end="")
+
+
+def _names(archive: tarfile.TarFile) -> list[str]:
+    for member in archive:
+        file = archive.extractfile(member) if member.name == "manifest.json" else None
+        if file:
+            return [tag for image in json.load(file) for tag in image["RepoTags"]]
     raise Failed("ctr: unrecognized image format")

@@ -8,9 +8,28 @@ import sys
 from kbootstrap.lab.simulated.standins import internet
 from kbootstrap.lab.simulated.standins.common import Failed, connect, run_main, unsupported
 
-_FLAGS = {"fail": "f", "silent": "s", "show-error": "S", "location": "L", "insecure": "k", "head": "I", "remote-name": "O"}
+_FLAGS = {
+    "fail": "f",
+    "silent": "s",
+    "show-error": "S",
+    "location": "L",
+    "insecure": "k",
+    "head": "I",
+    "remote-name": "O",
+}
 _VALUES = {"-o": "o", "--output": "o", "-w": "w", "--write-out": "w"}
-_IGNORED = {"--connect-timeout", "--max-time", "-m", "--retry", "--retry-delay", "--max-filesize", "--cacert", "-H", "--proto", "--max-redirs"}
+_IGNORED = {
+    "--connect-timeout",
+    "--max-time",
+    "-m",
+    "--retry",
+    "--retry-delay",
+    "--max-filesize",
+    "--cacert",
+    "-H",
+    "--proto",
+    "--max-redirs",
+}
 _SWITCHES = {"--tlsv1.2", "--retry-connrefused", "--no-progress-meter", "-4", "--ipv4", "--compressed"}
 
 
@@ -87,7 +106,9 @@ def _api(host: str, port: int, path: str) -> tuple[int, str]:
     except Failed as failed:
         if "no such host" in failed.text:
             raise Failed(f"curl: (6) Could not resolve host: {host}", 6) from None
-        raise Failed(f"curl: (7) Failed to connect to {host} port {port}: {failed.text.rpartition(': ')[2]}", 7) from None
+        raise Failed(
+            f"curl: (7) Failed to connect to {host} port {port}: {failed.text.rpartition(': ')[2]}", 7
+        ) from None
     return (200, "ok") if path in ("/healthz", "/readyz", "/livez") else (403, "{}\n")
 
 

@@ -1,5 +1,7 @@
 """dnf and yum: what the repository files say is what can be installed."""
 
+# ruff: noqa: E501 - messages are those of the real program, in one piece
+
 from __future__ import annotations
 
 import configparser
@@ -18,7 +20,17 @@ from kbootstrap.lab.simulated.standins.common import HOST, Failed, now, run_main
 
 FAMILY = "el"
 _FLAGS = {"-y", "--assumeyes", "-q", "--quiet", "--showduplicates", "--nogpgcheck", "-C", "--cacheonly", "--refresh"}
-_FLAGS |= {"--installed", "--available", "--allowerasing", "--best", "--nobest", "--skip-broken", "-v", "--noplugins", "--latest-limit=1"}
+_FLAGS |= {
+    "--installed",
+    "--available",
+    "--allowerasing",
+    "--best",
+    "--nobest",
+    "--skip-broken",
+    "-v",
+    "--noplugins",
+    "--latest-limit=1",
+}
 _SETTINGS = ("--disableexcludes=", "--disablerepo=", "--enablerepo=", "--setopt=", "--qf=", "--queryformat=")
 _PRESET = ("chronyd.service", "firewalld.service", "sshd.service")
 """Units EL's presets enable when their package is installed."""
@@ -88,7 +100,16 @@ def _parse(command: str, argv: list[str]) -> Request:
     request = Request()
     words = iter(argv)
     for word in words:
-        if word in ("--disablerepo", "--enablerepo", "--disableexcludes", "--qf", "--queryformat", "--setopt", "-d", "-e"):
+        if word in (
+            "--disablerepo",
+            "--enablerepo",
+            "--disableexcludes",
+            "--qf",
+            "--queryformat",
+            "--setopt",
+            "-d",
+            "-e",
+        ):
             word = f"{word}={next(words)}"
         if word.startswith(("-d=", "-e=")):
             continue
@@ -149,7 +170,9 @@ def _repo(section: str, values: dict[str, str]) -> Repo:
         url = url.replace(f"${name}", value)
     excludes = (values.get("exclude", "") + " " + values.get("excludepkgs", "")).replace(",", " ").split()
     keys = values.get("gpgkey", "").split()
-    return Repo(section, url.strip(), yes("enabled", "1"), yes("gpgcheck", "1"), yes("repo_gpgcheck", "0"), keys, excludes)
+    return Repo(
+        section, url.strip(), yes("enabled", "1"), yes("gpgcheck", "1"), yes("repo_gpgcheck", "0"), keys, excludes
+    )
 
 
 def metadata(repo: Repo) -> internet.Repository:
@@ -224,7 +247,9 @@ def matches(package: Package, spec: str) -> bool:
 
 def _need_root() -> None:
     if user() != "root":
-        raise Failed("Error: This command has to be run with superuser privileges (under the root user on most systems).")
+        raise Failed(
+            "Error: This command has to be run with superuser privileges (under the root user on most systems)."
+        )
 
 
 def _newest(found: list[tuple[Repo, Package]]) -> tuple[Repo, Package]:
@@ -271,7 +296,11 @@ def _with_requirements(
 
 
 def _locked() -> list[str]:
-    path = "/etc/dnf/plugins/versionlock.list" if HOST["FLAVOUR"] != "centos7" else "/etc/yum/pluginconf.d/versionlock.list"
+    path = (
+        "/etc/dnf/plugins/versionlock.list"
+        if HOST["FLAVOUR"] != "centos7"
+        else "/etc/yum/pluginconf.d/versionlock.list"
+    )
     return [line.strip() for line in open(path)] if os.path.exists(path) else []
 
 
@@ -345,7 +374,7 @@ class _lock:
 
     def __enter__(self) -> None:
         os.makedirs("/run/sim", exist_ok=True)
-        self._file = open("/run/sim/dnf.lock", "w")  # noqa: SIM115 - closed by __exit__
+        self._file = open("/run/sim/dnf.lock", "w")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -370,7 +399,9 @@ def _list(request: Request) -> int:
     installed_only = "--installed" in request.flags or "installed" in request.names
     available_only = "--available" in request.flags or "available" in request.names
     patterns = names or ["*"]
-    here = {n: f["Version"][0] for n, f in packages.read(FAMILY).items() if any(fnmatch.fnmatch(n, p) for p in patterns)}
+    here = {
+        n: f["Version"][0] for n, f in packages.read(FAMILY).items() if any(fnmatch.fnmatch(n, p) for p in patterns)
+    }
     rows = []
     if not available_only and here:
         rows += ["Installed Packages", *(_row(n, v, "@System") for n, v in sorted(here.items()))]
@@ -394,7 +425,13 @@ def _repoquery(request: Request) -> int:
         found = list(newest.values()) if "--latest-limit=1" in request.flags else found
     for repo, package in found:
         upstream, _, release = package.version.rpartition("-")
-        values = {"name": package.name, "version": upstream, "release": release, "arch": HOST["ARCH"], "repoid": repo.id}
+        values = {
+            "name": package.name,
+            "version": upstream,
+            "release": release,
+            "arch": HOST["ARCH"],
+            "repoid": repo.id,
+        }
         values |= {"evr": package.version, "epoch": "0"}
         text = request.format or "%{name}-%{epoch}:%{version}-%{release}.%{arch}"
         for key, value in values.items():

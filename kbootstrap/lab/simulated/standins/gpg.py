@@ -8,7 +8,17 @@ import sys
 
 from kbootstrap.lab.simulated.standins.common import HOST, Failed, run_main, unsupported
 
-_FLAGS = {"--batch", "--quiet", "-q", "--no-tty", "--with-colons", "--with-fingerprint", "--yes", "--no-default-keyring", "--no-options"}
+_FLAGS = {
+    "--batch",
+    "--quiet",
+    "-q",
+    "--no-tty",
+    "--with-colons",
+    "--with-fingerprint",
+    "--yes",
+    "--no-default-keyring",
+    "--no-options",
+}
 _VALUES = {"--homedir", "-o", "--output", "--import-options", "--keyring", "--keyid-format"}
 
 

@@ -130,7 +130,10 @@ def _key_at(url: str) -> str:
 def _metadata(url: str) -> bool:
     found = kubernetes(url)
     if found:
-        names = {"rpm": ("", "repodata/repomd.xml", "repodata/repomd.xml.asc"), "deb": ("", "Release", "InRelease", "Packages")}
+        names = {
+            "rpm": ("", "repodata/repomd.xml", "repodata/repomd.xml.asc"),
+            "deb": ("", "Release", "InRelease", "Packages"),
+        }
         return found[2] in names[found[1]]
     for base in _DOCKER:
         if re.match(re.escape(base) + r"/linux/(centos|rhel)/[79]/[a-z0-9_]+/stable/(repodata/repomd\.xml)?\Z", url):

@@ -1,5 +1,7 @@
 """kubeadm: init, join, reset, tokens and certificates, with the preflight checks and the refusals of the real one."""
 
+# ruff: noqa: E501 - messages are those of the real program, in one piece
+
 from __future__ import annotations
 
 import os
@@ -168,12 +170,40 @@ def image_names(version: str, repository: str) -> list[str]:
     """What ``kubeadm config images list`` prints; the tags are those of kubeadm's constants."""
     minor = cluster.minor(version)
     tables: dict[str, list[tuple[int, str]]] = {
-        "pause": [(36, "3.10.2"), (34, "3.10.1"), (31, "3.10"), (26, "3.9"), (25, "3.8"), (24, "3.7"), (23, "3.6")]
-        + [(22, "3.5"), (21, "3.4.1"), (0, "3.2")],
-        "etcd": [(35, "3.6.6-0"), (34, "3.6.4-0"), (33, "3.5.21-0"), (31, "3.5.15-0"), (27, "3.5.9-0"), (24, "3.5.3-0")]
-        + [(22, "3.5.0-0"), (0, "3.4.13-0")],
-        "coredns": [(34, "v1.12.1"), (33, "v1.12.0"), (31, "v1.11.3"), (29, "v1.11.1"), (27, "v1.10.1"), (25, "v1.9.3")]
-        + [(23, "v1.8.6"), (22, "v1.8.4"), (21, "v1.8.0"), (0, "1.7.0")],
+        "pause": [
+            (36, "3.10.2"),
+            (34, "3.10.1"),
+            (31, "3.10"),
+            (26, "3.9"),
+            (25, "3.8"),
+            (24, "3.7"),
+            (23, "3.6"),
+            (22, "3.5"),
+            (21, "3.4.1"),
+            (0, "3.2"),
+        ],
+        "etcd": [
+            (35, "3.6.6-0"),
+            (34, "3.6.4-0"),
+            (33, "3.5.21-0"),
+            (31, "3.5.15-0"),
+            (27, "3.5.9-0"),
+            (24, "3.5.3-0"),
+            (22, "3.5.0-0"),
+            (0, "3.4.13-0"),
+        ],
+        "coredns": [
+            (34, "v1.12.1"),
+            (33, "v1.12.0"),
+            (31, "v1.11.3"),
+            (29, "v1.11.1"),
+            (27, "v1.10.1"),
+            (25, "v1.9.3"),
+            (23, "v1.8.6"),
+            (22, "v1.8.4"),
+            (21, "v1.8.0"),
+            (0, "1.7.0"),
+        ],
     }
     tag = {name: next(value for since, value in table if minor >= since) for name, table in tables.items()}
     names = [
@@ -182,7 +212,11 @@ def image_names(version: str, repository: str) -> list[str]:
     ]
     # Only the default repository has CoreDNS in a folder of its own.
     dns = "coredns/coredns" if repository == "registry.k8s.io" and minor >= 21 else "coredns"
-    names += [f"{repository}/{dns}:{tag['coredns']}", f"{repository}/pause:{tag['pause']}", f"{repository}/etcd:{tag['etcd']}"]
+    names += [
+        f"{repository}/{dns}:{tag['coredns']}",
+        f"{repository}/pause:{tag['pause']}",
+        f"{repository}/etcd:{tag['etcd']}",
+    ]
     return names
 
 
@@ -207,7 +241,9 @@ def _images_pull(request: Request) -> int:
             runtime.check_cri()
             runtime.pull(name)
         except Failed as failed:
-            raise Failed(f'failed to pull image "{name}": {failed.text}\nTo see the stack trace of this error execute with --v=5 or higher') from None
+            raise Failed(
+                f'failed to pull image "{name}": {failed.text}\nTo see the stack trace of this error execute with --v=5 or higher'
+            ) from None
         print(f"[config/images] Pulled {name}")
     return 0
 
@@ -266,7 +302,9 @@ def _common_checks(check: Preflight, minor: int) -> None:
     except Failed as failed:
         check.error("CRI", f"could not connect to the container runtime: {failed.text}")
     if read("/proc/sys/net/ipv4/ip_forward").strip() != "1":
-        check.error("FileContent--proc-sys-net-ipv4-ip_forward", "/proc/sys/net/ipv4/ip_forward contents are not set to 1")
+        check.error(
+            "FileContent--proc-sys-net-ipv4-ip_forward", "/proc/sys/net/ipv4/ip_forward contents are not set to 1"
+        )
     if minor < 30:
         path = "/proc/sys/net/bridge/bridge-nf-call-iptables"
         if not read(path):
@@ -278,8 +316,16 @@ def _common_checks(check: Preflight, minor: int) -> None:
         if minor < 22:
             check.error("Swap", text)
         else:
-            check.warning("Swap", "swap is supported for cgroup v2 only. The kubelet must be properly configured to use swap.")
-    for name, needed in {"conntrack": minor < 32, "crictl": minor < 30, "ip": True, "iptables": minor < 33, "mount": True}.items():
+            check.warning(
+                "Swap", "swap is supported for cgroup v2 only. The kubelet must be properly configured to use swap."
+            )
+    for name, needed in {
+        "conntrack": minor < 32,
+        "crictl": minor < 30,
+        "ip": True,
+        "iptables": minor < 33,
+        "mount": True,
+    }.items():
         if needed and not _installed(name):
             check.error(f"FileExisting-{name}", f"{name} not found in system path")
     for name in ("ebtables", "ethtool", "socat", "tc"):
@@ -290,13 +336,18 @@ def _common_checks(check: Preflight, minor: int) -> None:
     elif cluster.minor(_package_version("kubelet")) > minor:
         check.error(
             "KubeletVersion",
-            f'the kubelet version is higher than the control plane version. This is not a supported version skew and may '
+            f"the kubelet version is higher than the control plane version. This is not a supported version skew and may "
             f'lead to a malfunctional cluster. Kubelet version: "{_package_version("kubelet")}"',
         )
     if not os.path.exists("/etc/systemd/system/multi-user.target.wants/kubelet.service"):
-        check.warning("Service-Kubelet", "kubelet service is not enabled, please run 'systemctl enable kubelet.service'")
+        check.warning(
+            "Service-Kubelet", "kubelet service is not enabled, please run 'systemctl enable kubelet.service'"
+        )
     if os.path.exists("/run/sim/active/firewalld.service"):
-        check.warning("Firewalld", "firewalld is active, please ensure ports [6443 10250] are open or your cluster may not function correctly")
+        check.warning(
+            "Firewalld",
+            "firewalld is active, please ensure ports [6443 10250] are open or your cluster may not function correctly",
+        )
     _system_verification(check, minor)
 
 
@@ -308,7 +359,9 @@ def _system_verification(check: Preflight, minor: int) -> None:
         if minor >= 35:
             check.error("SystemVerification", "cgroups v1 support is in maintenance mode, please migrate to cgroups v2")
         elif minor >= 31:
-            check.warning("SystemVerification", "cgroups v1 support is in maintenance mode, please migrate to cgroups v2")
+            check.warning(
+                "SystemVerification", "cgroups v1 support is in maintenance mode, please migrate to cgroups v2"
+            )
 
 
 def _installed(name: str) -> bool:
@@ -492,7 +545,9 @@ def _start_control_plane(state: State, name: str, advertise: str, endpoint: str)
             "error execution phase wait-control-plane: could not initialize a Kubernetes cluster\n"
             "To see the stack trace of this error execute with --v=5 or higher"
         )
-    print(f"[control-plane-check] kube-apiserver is healthy after 0.2s\n[mark-control-plane] Marking the node {name} as control-plane")
+    print(
+        f"[control-plane-check] kube-apiserver is healthy after 0.2s\n[mark-control-plane] Marking the node {name} as control-plane"
+    )
 
 
 def _bootstrap_token(request: Request, init: dict[str, Any]) -> tuple[str, float]:
@@ -532,11 +587,15 @@ def _print_upload(key: str) -> None:
 def _admin(request: Request) -> State:
     path = request.get("--kubeconfig") or ADMIN
     if not os.path.exists(path):
-        raise Failed(f"failed to load admin kubeconfig: open {path}: no such file or directory\nTo see the stack trace of this error execute with --v=5 or higher")
+        raise Failed(
+            f"failed to load admin kubeconfig: open {path}: no such file or directory\nTo see the stack trace of this error execute with --v=5 or higher"
+        )
     try:
         return cluster.api(*cluster.credentials(path))
     except Failed as failed:
-        raise Failed(f"error: {failed.text}\nTo see the stack trace of this error execute with --v=5 or higher") from None
+        raise Failed(
+            f"error: {failed.text}\nTo see the stack trace of this error execute with --v=5 or higher"
+        ) from None
 
 
 def _upload_certs(request: Request) -> int:
@@ -546,15 +605,16 @@ def _upload_certs(request: Request) -> int:
         return 0
     key = request.get("--certificate-key")
     if request.get("--config"):
-        key = key or configs.load(request.get("--config"), kubeadm_version()).get("InitConfiguration", {}).get("certificateKey", "")
+        key = key or configs.load(request.get("--config"), kubeadm_version()).get("InitConfiguration", {}).get(
+            "certificateKey", ""
+        )
     _print_upload(_store_certificates(_admin(request)["id"], key))
     return 0
 
 
 def _new_token() -> str:
-    letters = string.ascii_lowercase + string.digits
-    pick = lambda count: "".join(secrets.choice(letters) for _ in range(count))  # noqa: E731
-    return f"{pick(6)}.{pick(16)}"
+    letters = [secrets.choice(string.ascii_lowercase + string.digits) for _ in range(22)]
+    return "".join(letters[:6]) + "." + "".join(letters[6:])
 
 
 def _token_record(ttl: float, description: str) -> dict[str, Any]:
@@ -591,12 +651,16 @@ def _token_list(request: Request) -> int:
     tokens = _living(_admin(request))
     if not tokens:
         return 0
-    print("TOKEN                     TTL         EXPIRES                USAGES                   DESCRIPTION   EXTRA GROUPS")
+    print(
+        "TOKEN                     TTL         EXPIRES                USAGES                   DESCRIPTION   EXTRA GROUPS"
+    )
     for token, record in tokens.items():
         left = "<forever>" if record["expires"] is None else f"{int(record['expires'] - now()) // 60}m"
         until = "<never>" if record["expires"] is None else cluster.stamp(record["expires"])
         description = record["description"] or "<none>"
-        print(f"{token}   {left:<11} {until:<22} authentication,signing   {description}   system:bootstrappers:kubeadm:default-node-token")
+        print(
+            f"{token}   {left:<11} {until:<22} authentication,signing   {description}   system:bootstrappers:kubeadm:default-node-token"
+        )
     return 0
 
 
@@ -628,9 +692,13 @@ def _certificate_key(_request: Request) -> int:
 def _check_expiration(request: Request) -> int:
     state = _admin(request)
     left = int((state["created"] + 365 * 24 * 3600 - now()) // (24 * 3600))
-    print("CERTIFICATE                EXPIRES                  RESIDUAL TIME   CERTIFICATE AUTHORITY   EXTERNALLY MANAGED")
+    print(
+        "CERTIFICATE                EXPIRES                  RESIDUAL TIME   CERTIFICATE AUTHORITY   EXTERNALLY MANAGED"
+    )
     for name in ("admin.conf", "apiserver", "apiserver-etcd-client", "apiserver-kubelet-client", "front-proxy-client"):
-        print(f"{name:<26} {cluster.stamp(state['created'] + 365 * 24 * 3600):<24} {left}d            ca                      no")
+        print(
+            f"{name:<26} {cluster.stamp(state['created'] + 365 * 24 * 3600):<24} {left}d            ca                      no"
+        )
     return 0
 
 
@@ -643,7 +711,7 @@ def _join_settings(request: Request) -> dict[str, Any]:
             raise Failed("can not mix '--config' with arguments [token]")
         return dict(configs.load(request.get("--config"), kubeadm_version()).get("JoinConfiguration") or {})
     if len(request.words) != 1:
-        raise Failed("discovery: Invalid value: \"\": bootstrapToken or file must be set")
+        raise Failed('discovery: Invalid value: "": bootstrapToken or file must be set')
     settings: dict[str, Any] = {
         "discovery": {
             "bootstrapToken": {
@@ -672,7 +740,7 @@ def _join(request: Request) -> int:
     _join_preflight(request, registration, as_control_plane)
     state = _discover(discovery)
     name = registration.get("name") or os.uname().nodename.lower()
-    print("[preflight] Reading configuration from the \"kubeadm-config\" ConfigMap in namespace \"kube-system\"...")
+    print('[preflight] Reading configuration from the "kubeadm-config" ConfigMap in namespace "kube-system"...')
     _check_versions(state)
     if as_control_plane:
         _join_as_control_plane(state, name, settings["controlPlane"])
@@ -693,7 +761,9 @@ def _join(request: Request) -> int:
     if as_control_plane:
         print("\nThis node has joined the cluster and a new control plane instance was created:\n")
     else:
-        print("\nThis node has joined the cluster:\n* Certificate signing request was sent to apiserver and a response was received.")
+        print(
+            "\nThis node has joined the cluster:\n* Certificate signing request was sent to apiserver and a response was received."
+        )
     return 0
 
 
@@ -721,7 +791,7 @@ def _discover(discovery: dict[str, Any]) -> State:
         raise Failed(f'discovery.bootstrapToken.token: Invalid value: "": the bootstrap token is invalid{_STACK}')
     if not hashes and not discovery.get("unsafeSkipCAVerification"):
         raise Failed(
-            "discovery.bootstrapToken: Invalid value: \"\": using token-based discovery without caCertHashes can be unsafe. "
+            'discovery.bootstrapToken: Invalid value: "": using token-based discovery without caCertHashes can be unsafe. '
             "Set unsafeSkipCAVerification as true in your kubeadm config file or pass --discovery-token-unsafe-skip-ca-verification flag to continue"
         )
     host, _, port = endpoint.rpartition(":")
@@ -730,9 +800,13 @@ def _discover(discovery: dict[str, Any]) -> State:
     same_id = [known for known in living if known.partition(".")[0] == token.partition(".")[0]]
     if not same_id:
         name = token.partition(".")[0]
-        raise Failed(f'{_IDENTITY_ERROR}could not find a JWS signature in the cluster-info ConfigMap for token ID "{name}"{_STACK}')
+        raise Failed(
+            f'{_IDENTITY_ERROR}could not find a JWS signature in the cluster-info ConfigMap for token ID "{name}"{_STACK}'
+        )
     if token not in living:
-        raise Failed(f"{_IDENTITY_ERROR}failed to verify JWS signature of received cluster info object, can't trust this API Server{_STACK}")
+        raise Failed(
+            f"{_IDENTITY_ERROR}failed to verify JWS signature of received cluster info object, can't trust this API Server{_STACK}"
+        )
     if hashes and state["ca_hash"] not in hashes:
         raise Failed(
             f"{_IDENTITY_ERROR}cluster CA found in cluster-info ConfigMap is invalid: none of the public keys "
@@ -767,7 +841,9 @@ def _check_versions(state: State) -> None:
         )
     kubelet = cluster.minor(_package_version("kubelet"))
     if kubelet > there:
-        raise Failed(f"error execution phase preflight: [ERROR KubeletVersion]: the kubelet version is higher than the control plane version{_STACK}")
+        raise Failed(
+            f"error execution phase preflight: [ERROR KubeletVersion]: the kubelet version is higher than the control plane version{_STACK}"
+        )
 
 
 def _join_as_control_plane(state: State, name: str, settings: dict[str, Any]) -> None:
@@ -787,7 +863,9 @@ def _join_as_control_plane(state: State, name: str, settings: dict[str, Any]) ->
             f"to generate a new one{_STACK}"
         )
     if expires is None:
-        raise Failed(f"{prefix}error decoding secret data with provided key: cipher: message authentication failed{_STACK}")
+        raise Failed(
+            f"{prefix}error decoding secret data with provided key: cipher: message authentication failed{_STACK}"
+        )
     advertise = (settings.get("localAPIEndpoint") or {}).get("advertiseAddress") or HOST["IP"]
     _write_control_plane(state, name, advertise, {})
 
@@ -806,7 +884,9 @@ def _bootstrap_kubelet(state: State, name: str, registration: dict[str, Any]) ->
     _write_kubelet(state, name, registration, {})
     kubeconfig = read("/etc/kubernetes/kubelet.conf")
     os.unlink("/etc/kubernetes/kubelet.conf")
-    print("[kubelet-start] Starting the kubelet\n[kubelet-check] Waiting for a healthy kubelet at http://127.0.0.1:10248/healthz")
+    print(
+        "[kubelet-start] Starting the kubelet\n[kubelet-check] Waiting for a healthy kubelet at http://127.0.0.1:10248/healthz"
+    )
     if not _start_kubelet():
         time.sleep(0.3)
         problem = read("/run/sim/kubelet-error").strip()
@@ -847,7 +927,9 @@ def _reset(request: Request) -> int:
     cluster.wake(HOST["IP"])
     if not active("containerd"):
         print("[reset] Failed to remove containers: the container runtime is not running", file=sys.stderr)
-    print("\nThe reset process does not perform cleanup of CNI plugin configuration,\nnetwork filtering rules and kubeconfig files.")
+    print(
+        "\nThe reset process does not perform cleanup of CNI plugin configuration,\nnetwork filtering rules and kubeconfig files."
+    )
     return 0
 
 

@@ -1,5 +1,7 @@
 """kubectl: the verbs and the output formats an installer and its tests use; everything else is refused."""
 
+# ruff: noqa: E501 - messages are those of the real program, in one piece
+
 from __future__ import annotations
 
 import json
@@ -55,7 +57,13 @@ class Request:
             self._take(word, rest)
 
     def _take(self, word: str, rest: Any) -> None:
-        short = {"-n": "--namespace", "-o": "--output", "-l": "--selector", "-f": "--filename", "-A": "--all-namespaces"}
+        short = {
+            "-n": "--namespace",
+            "-o": "--output",
+            "-l": "--selector",
+            "-f": "--filename",
+            "-A": "--all-namespaces",
+        }
         name, equals, value = word.partition("=")
         if word in _VALUES:
             self.options[short.get(word, word)] = next(rest, "")
@@ -85,9 +93,15 @@ class Request:
         home = os.environ.get("HOME", "/root")
         path = self.options.get("--kubeconfig") or os.environ.get("KUBECONFIG") or f"{home}/.kube/config"
         if not os.path.exists(path) and path == f"{home}/.kube/config":
-            raise Failed("The connection to the server localhost:8080 was refused - did you specify the right host or port?")
-        if os.stat(path).st_mode & 0o077 == 0 and os.environ.get("SIM_USER", "root") != "root" and not path.startswith(home):
-            raise Failed(f"error: error loading config file \"{path}\": open {path}: permission denied")
+            raise Failed(
+                "The connection to the server localhost:8080 was refused - did you specify the right host or port?"
+            )
+        if (
+            os.stat(path).st_mode & 0o077 == 0
+            and os.environ.get("SIM_USER", "root") != "root"
+            and not path.startswith(home)
+        ):
+            raise Failed(f'error: error loading config file "{path}": open {path}: permission denied')
         return path
 
     def api(self) -> State:
@@ -276,7 +290,11 @@ def _raw(request: Request, state: State) -> int:
     if path in ("/healthz", "/readyz", "/livez"):
         sys.stdout.write("ok")
     elif path == "/version":
-        print(json.dumps({"major": "1", "minor": str(cluster.minor(state["version"])), "gitVersion": f"v{state['version']}"}))
+        print(
+            json.dumps(
+                {"major": "1", "minor": str(cluster.minor(state["version"])), "gitVersion": f"v{state['version']}"}
+            )
+        )
     elif path == "/api/v1/nodes":
         print(json.dumps({"kind": "NodeList", "apiVersion": "v1", "items": objects(state, "Node")}))
     else:
@@ -314,7 +332,9 @@ def _table(request: Request, items: list[Object], kind: str, wide: bool) -> None
         return
     rows = [_row(item, wide) for item in items]
     if request.has("--all-namespaces"):
-        rows = [{"NAMESPACE": item["metadata"].get("namespace", ""), **row} for item, row in zip(items, rows, strict=True)]
+        rows = [
+            {"NAMESPACE": item["metadata"].get("namespace", ""), **row} for item, row in zip(items, rows, strict=True)
+        ]
     if request.has("--show-labels"):
         for item, row in zip(items, rows, strict=True):
             row["LABELS"] = ",".join(f"{k}={v}" for k, v in item["metadata"].get("labels", {}).items()) or "<none>"
@@ -460,7 +480,9 @@ def _wait(request: Request) -> int:
                 print(f"{kind.lower()}/{item['metadata']['name']} condition met")
             return 0
         if time.monotonic() > deadline:
-            raise Failed(f"error: timed out waiting for the condition on {_KINDS[kind][1]}/{pending[0]['metadata']['name']}")
+            raise Failed(
+                f"error: timed out waiting for the condition on {_KINDS[kind][1]}/{pending[0]['metadata']['name']}"
+            )
         time.sleep(0.1)
 
 
@@ -527,7 +549,9 @@ def _check_object(item: Object) -> None:
         raise Failed("error: error when retrieving current configuration: resource name may not be empty")
     labels = {**(meta.get("labels") or {}), **(meta.get("annotations") or {})}
     if not all(isinstance(value, str) for value in labels.values()):
-        raise Failed(f"The {item['kind']} \"{meta['name']}\" is invalid: json: cannot unmarshal into Go struct field of type string")
+        raise Failed(
+            f'The {item["kind"]} "{meta["name"]}" is invalid: json: cannot unmarshal into Go struct field of type string'
+        )
     versions = {"DaemonSet": "apps/v1", "Deployment": "apps/v1", "Namespace": "v1", "ConfigMap": "v1", "Service": "v1"}
     wanted = versions.get(item["kind"], item["apiVersion"])
     if item["apiVersion"] != wanted:
@@ -578,7 +602,7 @@ def _apply(request: Request) -> int:
 
 def _full_kind(item: Object) -> str:
     group, slash, _version = item["apiVersion"].partition("/")
-    return item["kind"].lower() + (f".{group}" if slash else "")
+    return str(item["kind"]).lower() + (f".{group}" if slash else "")
 
 
 def _store(state: State, key: str, item: Object) -> str:
@@ -604,8 +628,8 @@ def _diff(request: Request) -> int:
         before = json.loads(old["applied_text"]) if old else {}
         if before != item:
             different = True
-            texts = [json.dumps(side, indent=2, sort_keys=True).splitlines() for side in (before, item)]
-            print("\n".join(difflib.unified_diff(*texts, "live", "merged", lineterm="")))
+            live, merged = (json.dumps(side, indent=2, sort_keys=True).splitlines() for side in (before, item))
+            print("\n".join(difflib.unified_diff(live, merged, "live", "merged", lineterm="")))
     return int(different)
 
 
@@ -615,7 +639,9 @@ def _delete(request: Request) -> int:
         with cluster.change(identity) as state:
             for item in _documents(request):
                 if state["objects"].pop(_key(request, item), None) is None and not request.has("--ignore-not-found"):
-                    raise Failed(f'Error from server (NotFound): {_full_kind(item)} "{item["metadata"]["name"]}" not found')
+                    raise Failed(
+                        f'Error from server (NotFound): {_full_kind(item)} "{item["metadata"]["name"]}" not found'
+                    )
                 print(f'{_full_kind(item)} "{item["metadata"]["name"]}" deleted')
         cluster.settle(cluster.load(identity))
         return 0
@@ -716,7 +742,9 @@ def _change_taint(request: Request, node: State, word: str) -> None:
         node["taints"] = [t for t in node["taints"] if t not in same]
         return
     if same and same[0].get("value", "") != (value or "") and not request.has("--overwrite"):
-        raise Failed(f"error: node {node['name']} already has {key} taint(s) with same effect(s) and --overwrite is false")
+        raise Failed(
+            f"error: node {node['name']} already has {key} taint(s) with same effect(s) and --overwrite is false"
+        )
     taint = {"key": key, "effect": effect, **({"value": value} if value else {})}
     node["taints"] = [t for t in node["taints"] if t not in same] + [taint]
 

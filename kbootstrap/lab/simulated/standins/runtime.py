@@ -1,5 +1,7 @@
 """containerd's images and whether it can be talked to; shared by crictl, ctr and kubeadm."""
 
+# ruff: noqa: E501 - messages are those of the real program, in one piece
+
 from __future__ import annotations
 
 import glob
@@ -20,7 +22,7 @@ def check_cri() -> None:
     prefix = 'validate service connection: validate CRI v1 runtime API for endpoint "unix:///run/containerd/containerd.sock": rpc error: '
     if not active("containerd"):
         raise Failed(
-            prefix + "code = Unavailable desc = connection error: desc = \"transport: Error while dialing: dial unix "
+            prefix + 'code = Unavailable desc = connection error: desc = "transport: Error while dialing: dial unix '
             '/run/containerd/containerd.sock: connect: no such file or directory"'
         )
     if re.search(r'^\s*disabled_plugins\s*=.*"(io\.containerd\.grpc\.v1\.)?cri"', read(CONFIG), re.MULTILINE):
