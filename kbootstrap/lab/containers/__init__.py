@@ -106,7 +106,7 @@ def _start(
     addresses = subnet.hosts()
     next(addresses)  # the bridge's own
     server = str(next(addresses))
-    _run_server(name, server, served, images[flavours[0]])
+    _run_server(name, server, served, artifacts.plain_image(say))
     say(f"starting {len(flavours)} hosts")
     hosts = []
     for index, flavour in enumerate(flavours):

@@ -102,9 +102,6 @@ def folder(name: str, recipe: str, build: Callable[[Path], None], say: Say) -> P
         except BaseException:
             shutil.rmtree(half, ignore_errors=True)
             raise
-        for old in cache().glob(f"{name}-????????????"):
-            if old != target:
-                shutil.rmtree(old, ignore_errors=True)
     return target
 
 
@@ -212,9 +209,14 @@ def _has_image(tag: str) -> bool:
     return subprocess.run(["docker", "image", "inspect", tag], capture_output=True, check=False).returncode == 0  # noqa: S603, S607
 
 
+def plain_image(say: Say) -> str:
+    """The root that hosts are made from, as it is: the package server runs on it."""
+    return root_image("node-root", SUITE, NODE_PACKAGES, say)
+
+
 def node_image(flavour: str, say: Say) -> str:
     """The image of a host of a flavour."""
-    root = root_image("node-root", SUITE, NODE_PACKAGES, say)
+    root = plain_image(say)
     names = ("node-entrypoint", "node-setup", "node.Dockerfile", f"os-release.{flavour}")
     tag = f"kbootstrap-lab/{flavour}:{hashed(root, flavour, *(FILES / name for name in names))}"
     with only_one(f"image-{flavour}"):

@@ -351,8 +351,10 @@ _DEBIAN_CONTENT = {
 }
 
 
-def content(name: str, family: str) -> Content:
+def content(name: str, family: str, version: str = "") -> Content:
     """What the package of this name holds. A package of whose content nothing matters here holds nothing."""
+    if name == "iproute" and ".el7" in version:
+        return Content(("/usr/sbin/ip", "/usr/sbin/ss", "/usr/sbin/tc"))
     if family == "debian":
         special = _DEBIAN_CONTENT.get(name)
         if special:

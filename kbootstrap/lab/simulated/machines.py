@@ -202,17 +202,17 @@ class Keeper:
         )
         theirs.close()
         self._selector = selectors.DefaultSelector()
-        self._await_ready()
+        self._await_ready(shared.parent / "log")
         threading.Thread(target=self._receive, name="keeper", daemon=True).start()
 
-    def _await_ready(self) -> None:
+    def _await_ready(self, log: Path) -> None:
         self._socket.settimeout(30)
         try:
             data = self._socket.recv(MAX_MESSAGE)
         except TimeoutError:
             raise LabError("the keeper of the simulated hosts does not start") from None
         if b"ready" not in data:
-            detail = json.loads(data)["error"] if data else "see the lab's log"
+            detail = json.loads(data)["error"] if data else _last_words(log)
             raise LabError(f"simulated hosts cannot be made on this machine: {detail}", _USERNS_HINT)
         self._socket.settimeout(None)
         self._wake_read, self._wake_write = os.pipe()
@@ -242,6 +242,12 @@ class Keeper:
         self._socket.close()
         self._process.kill()
         self._process.wait()
+
+
+def _last_words(log: Path) -> str:
+    """The last line the keeper printed before it died."""
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1] if lines else "the keeper ended without a word"
 
 
 def _binds() -> list[str]:

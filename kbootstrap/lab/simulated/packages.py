@@ -63,7 +63,7 @@ def version_of(family: str, name: str) -> str | None:
 
 def install(family: str, name: str, version: str, arch: str, now: int) -> list[str]:
     """Put a package in place. Returns its units. A configuration file that is there already is kept as it is."""
-    what = catalogue.content(name, family)
+    what = catalogue.content(name, family, version)
     files = []
     for command in what.commands:
         _link(stand_in(command), command)

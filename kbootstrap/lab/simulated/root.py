@@ -232,6 +232,7 @@ def power_on() -> None:
     """The kernel's part of a boot: what it knows is forgotten, /proc and the name in /etc/hostname are as new."""
     spec_name = Path("/etc/hostname").read_text().strip() if os.path.exists("/etc/hostname") else "localhost"
     linux.set_hostname(spec_name or "localhost")
+    clear("/proc/sys")
     for path, text in flavours.fresh_kernel().items():
         write(path, text)
     write("/proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n", 0o444)

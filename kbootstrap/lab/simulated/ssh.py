@@ -27,6 +27,7 @@ from paramiko.common import (
     OPEN_FAILED_CONNECT_FAILED,
     OPEN_SUCCEEDED,
     cMSG_CHANNEL_REQUEST,
+    cMSG_CHANNEL_SUCCESS,
 )
 from paramiko.server import InteractiveQuery
 
@@ -51,10 +52,24 @@ class Login:
     forward: Callable[[str, int], tuple[str, int] | None] = field(default=lambda _host, _port: None)
 
 
+class _Transport(paramiko.Transport):
+    """paramiko answers a request only after the server interface has said yes, with no word when it has. A command that
+    ends at once must not close its channel before that answer, so what speaks on the channel starts after it.
+    """
+
+    after_reply: Callable[[], None] | None = None
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)  # type: ignore[misc]
+        if self.after_reply and data.asbytes()[:1] == cMSG_CHANNEL_SUCCESS:
+            start, self.after_reply = self.after_reply, None
+            start()
+
+
 class _Interface(paramiko.ServerInterface):
     """The answers one connection gets."""
 
-    def __init__(self, machine: Machine, login: Login, peer: str, transport: paramiko.Transport) -> None:
+    def __init__(self, machine: Machine, login: Login, peer: str, transport: _Transport) -> None:
         self._machine = machine
         self._login = login
         self._peer = peer
@@ -189,8 +204,12 @@ class _Interface(paramiko.ServerInterface):
         finally:
             for fd in set(streams.theirs):
                 os.close(fd)
-        threading.Thread(target=_feed, args=(channel, streams.stdin), daemon=True).start()
-        threading.Thread(target=_drain, args=(channel, process, streams.outputs), daemon=True).start()
+
+        def start() -> None:
+            threading.Thread(target=_feed, args=(channel, streams.stdin), daemon=True).start()
+            threading.Thread(target=_drain, args=(channel, process, streams.outputs), daemon=True).start()
+
+        self._transport.after_reply = start
         return True
 
 
@@ -286,8 +305,9 @@ def _send_exit(channel: paramiko.Channel, status: int) -> None:
     message.add_boolean(False)
     message.add_string("")
     message.add_string("")
-    send = getattr(channel.get_transport(), "_send_user_message")  # noqa: B009 - not in its type stubs
-    send(message)
+    transport = channel.get_transport()
+    assert isinstance(transport, _Transport)  # noqa: S101 - we made it
+    transport._send_user_message(message)
 
 
 class Server:
@@ -300,7 +320,7 @@ class Server:
 
     def connected(self, wire: socket.socket, peer: str) -> None:
         """Take a new connection; its own thread does the rest."""
-        transport = paramiko.Transport(wire)
+        transport = _Transport(wire)
         transport.local_version = "SSH-2.0-OpenSSH_9.9"
         wire.settimeout(IDLE_POLL)
         transport.add_server_key(self.host_key)
