@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from kbootstrap import script
+from kbootstrap import script, versions
 from kbootstrap.model import (
     Context,
     Event,
@@ -31,6 +31,7 @@ from kbootstrap.model import (
     StepOutput,
     StepStarted,
 )
+from kbootstrap.redact import printable
 from kbootstrap.session import Item, Session
 
 CHECK_TIMEOUT_S = 120
@@ -352,7 +353,14 @@ class Engine:
         return work
 
     def _value(self, name: str, value: Secret) -> None:
-        self.context.values[name] = value
+        """Keep a value a host handed over. All are secrets but the version, which must be one."""
+        if name != "kubernetes_version":
+            self.context.values[name] = value
+            return
+        minor, exact = versions.parse(value.reveal())
+        if exact is None or minor != self.context.inventory.cluster.minor:
+            raise ValueError(f"{printable(value.reveal())!r} is not a version of the wanted minor")
+        self.context.values[name] = exact
 
     def _skip(self, phase: Phase, name: str) -> None:
         if name not in self.context.facts:

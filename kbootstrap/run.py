@@ -440,8 +440,8 @@ def _node_status(line: str) -> NodeStatus:
 
 def _pod_trouble(line: str) -> str:
     """Why a pod (a line of ``pods`` in shell/prelude.sh) does not run, or nothing."""
-    namespace, name, phase, ready, reason, message = _fields(line, 6)
-    if phase == "Succeeded" or (phase == "Running" and "false" not in ready):
+    namespace, name, phase, ready, owner, reason, message = _fields(line, 7)
+    if phase == "Succeeded" or (phase == "Running" and ("false" not in ready or owner == "Node")):
         return ""
     return f"{namespace}/{name}: {phase}, {reason or 'not ready'}" + (f": {message}" if message else "")
 

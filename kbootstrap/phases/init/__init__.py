@@ -5,6 +5,7 @@ from __future__ import annotations
 from kbootstrap import kubeadm
 from kbootstrap.inventory import Host, Inventory
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.packages import version
 from kbootstrap.versions import config_api
 
 
@@ -14,18 +15,17 @@ def hosts(inventory: Inventory) -> list[Host]:
 
 def steps(context: Context, host: Host) -> list[Step]:
     cluster = context.inventory.cluster
-    version = str(context.values.get("kubernetes_version") or cluster.exact or "")
-    shown = version or f"the newest {cluster.kubernetes}"
+    wanted = version(context)
     return [
         Step(
             "init",
-            f"Initialise the control plane (kubeadm init, {config_api(cluster.minor)}, {shown})",
+            f"Initialise the control plane (kubeadm init, {config_api(cluster.minor)}, {wanted})",
             "init/init.sh",
             why="kubeadm makes the certificates, starts etcd and the control plane, and registers this node.",
             params={
                 "NODE_NAME": host.name,
-                "CONFIG": kubeadm.to_yaml(kubeadm.init_documents(context.inventory, host, version or "0.0.0")),
-                "SHOWN": shown,
+                "CONFIG": kubeadm.to_yaml(kubeadm.init_documents(context.inventory, host, wanted)),
+                "SHOWN": wanted,
                 "SKIP_PHASES": ",".join(cluster.kubeadm.skip_phases),
                 "CRI_SOCKET": kubeadm.CRI_SOCKET,
             },

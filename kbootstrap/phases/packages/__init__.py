@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from kbootstrap.inventory import Host, Inventory
-from kbootstrap.model import Context, Phase, Secret, Step
+from kbootstrap.model import Context, Phase, Step
 from kbootstrap.phases.repository.sources import el_release
+from kbootstrap.versions import show
 
 _TOOLS = {
     "el": "conntrack=conntrack-tools socat=socat ethtool=ethtool iptables=iptables tc=iproute-tc ip=iproute tar=tar",
@@ -29,9 +30,7 @@ def tools(context: Context, host: Host) -> str:
 def version(context: Context) -> str:
     """The exact version once it is known, else the minor."""
     known = context.values.get("kubernetes_version")
-    if isinstance(known, Secret):
-        return known.reveal()
-    return known or context.inventory.cluster.exact or context.inventory.cluster.kubernetes
+    return str(known) if known else context.inventory.cluster.exact or show(context.inventory.cluster.minor)
 
 
 def steps(context: Context, host: Host) -> list[Step]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kbootstrap.inventory import Host, Inventory
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.packages import version
 
 TIMEOUT_S = 300
 """Longest wait for nodes and pods, in seconds: a slow disk and a first image pull fit in."""
@@ -15,7 +16,6 @@ def hosts(inventory: Inventory) -> list[Host]:
 
 def steps(context: Context, host: Host) -> list[Step]:
     expected = [node for node in context.inventory.hosts if node.name not in context.lost]
-    version = context.values.get("kubernetes_version") or context.inventory.cluster.kubernetes
     return [
         Step(
             "nodes",
@@ -24,7 +24,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             why="A node is only done when the API server says Ready, with the right version and address.",
             params={
                 "EXPECTED": "\n".join(f"{node.name} {node.node_ip}" for node in expected),
-                "VERSION": version if isinstance(version, str) else version.reveal(),
+                "VERSION": version(context),
                 "TIMEOUT": str(TIMEOUT_S),
             },
             timeout=TIMEOUT_S + 60,
