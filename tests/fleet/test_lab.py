@@ -161,12 +161,13 @@ def test_latency_is_added_once_per_round_trip(lab: MakeLab) -> None:
     fleet = lab(1, 0, latency_ms=100)
     with login(fleet, "cp1") as client:
         into, out, _err = client.exec_command("cat")
-        into.write(b"a\n")
-        assert out.readline() == "a\n"
-        started = time.monotonic()
-        into.write(b"b\n")
-        assert out.readline() == "b\n"
-        assert 0.1 <= time.monotonic() - started < 0.3
+        trips = []
+        for _ in range(5):
+            started = time.monotonic()
+            into.write(b"a\n")
+            assert out.readline() == "a\n"
+            trips.append(time.monotonic() - started)
+        assert 0.1 <= min(trips) < 0.2
 
 
 # --- the host --------------------------------------------------------------------------------------------------------

@@ -188,7 +188,7 @@ def fault(name: str, host: str, kind: str, **options: Any) -> str:
         "slow": lambda: _inside(name, host, "tc qdisc replace dev eth0 root netem delay 500ms"),
         "stop": lambda: container.pause(),
         "kill": lambda: container.kill(),
-        "reboot": lambda: (container.restart(timeout=20), _wait_for_ssh(_kept(name), host)),
+        "reboot": lambda: _reboot(container, name, host),
         "disk-full": lambda: _inside(name, host, "mount -t tmpfs -o size=4k tmpfs /var/lib/kbootstrap-full || true"),
         "clock-skew": lambda: _inside(name, host, "true"),
         "heal": lambda: _heal(name, host),
@@ -220,6 +220,11 @@ def _inside(name: str, host: str, command: str) -> None:
     done = run(name, host, command)
     if done.returncode != 0:
         raise LabError(f"{host}: {command} failed: {done.stderr.strip()}")
+
+
+def _reboot(container: Any, name: str, host: str) -> None:
+    container.restart(timeout=20)
+    _wait_for_ssh(_kept(name), host)
 
 
 def _heal(name: str, host: str) -> None:

@@ -146,7 +146,8 @@ def _verify(place: Path, name: str) -> None:
     sums = place / "SHA256SUMS"
     if not sums.is_file():
         return
-    wanted = dict(reversed(line.split(None, 1)) for line in sums.read_text().splitlines() if line.strip())
+    lines = (line.split(None, 1) for line in sums.read_text().splitlines() if line.strip())
+    wanted = {name.strip(): digest for digest, name in lines}
     digest = hashlib.sha256((place / name).read_bytes()).hexdigest()
     if wanted.get(name, digest) != digest:
         raise LabError(

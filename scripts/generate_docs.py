@@ -1,0 +1,113 @@
+"""Makes the generated pages from the code they describe; see scripts/docs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic_core import PydanticUndefined
+
+from kbootstrap import inventory
+from kbootstrap.cli import cli
+from kbootstrap.phases.catalogue import catalogue
+
+DOCS = Path(__file__).parent.parent / "docs"
+SECTIONS: tuple[tuple[str, type[Any]], ...] = (
+    ("The file", inventory.Inventory),
+    ("cluster", inventory.Cluster),
+    ("cluster.runtime", inventory.Runtime),
+    ("cluster.network", inventory.Network),
+    ("cluster.kubeadm", inventory.Kubeadm),
+    ("cluster.kubeadm.extra_args", inventory.ExtraArgs),
+    ("ssh, and hosts[].ssh", inventory.Ssh),
+    ("ssh.bastions[]", inventory.Bastion),
+    ("hosts[]", inventory.Host),
+)
+
+
+def inventory_page() -> Iterator[str]:
+    yield "# Inventory reference\n"
+    yield "Generated from the code by `scripts/docs`. The JSON Schema for editors is `docs/inventory.schema.json`, or"
+    yield "`kbootstrap schema`. Examples are in `inventories/`.\n"
+    yield "Secrets (`password`, `passphrase`, `sudo_password`) may be `${env:NAME}` or `${file:PATH}`; nothing else may.\n"
+    for title, model in SECTIONS:
+        yield f"## {title}\n"
+        yield f"{(model.__doc__ or '').strip().splitlines()[0]}\n"
+        yield "| key | default | meaning |"
+        yield "|---|---|---|"
+        for name, field in model.model_fields.items():
+            yield f"| `{name}` | {_default(field)} | {field.description} |"
+        yield ""
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default if field.default is not PydanticUndefined else None
+    if value is None or value == () or isinstance(value, inventory.BaseModel):
+        return ""
+    if isinstance(value, tuple):
+        return "<br>".join(f"`{item}`" for item in value)
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def steps_page() -> Iterator[str]:
+    yield "# Every step, and why\n"
+    yield "Generated from the code by `scripts/docs`. `kbootstrap explain STEP` also shows the shell a step runs.\n"
+    yield "A step that only waits changes nothing: a plan shows it as unknown until it holds.\n"
+    for phase, steps in catalogue():
+        yield f"## {phase.name}: {phase.title}\n"
+        yield f"{phase.why}\n"
+        yield "| step | what | why | shell |"
+        yield "|---|---|---|---|"
+        for step in steps:
+            waits = " (waits)" if step.waits else ""
+            yield f"| `{step.id}` | {step.title}{waits} | {step.why} | `phases/{step.shell}` |"
+        yield ""
+
+
+def commands_page() -> Iterator[str]:
+    yield "# Commands\n"
+    yield "Generated from the code by `scripts/docs`: what `kbootstrap COMMAND --help` says.\n"
+    yield from _command(cli, click.Context(cli, info_name="kbootstrap", max_content_width=100, terminal_width=100))
+
+
+def _command(command: click.Command, context: click.Context) -> Iterator[str]:
+    yield f"## {context.command_path}\n"
+    yield "```text"
+    yield command.get_help(context)
+    yield "```\n"
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child is not None:
+                yield from _command(child, click.Context(child, info_name=name, parent=context))
+
+
+def pages() -> dict[Path, str]:
+    return {
+        DOCS / "inventory.md": "\n".join(inventory_page()),
+        DOCS / "inventory.schema.json": json.dumps(inventory.json_schema(), indent=2) + "\n",
+        DOCS / "steps.md": "\n".join(steps_page()),
+        DOCS / "commands.md": "\n".join(commands_page()),
+    }
+
+
+def main() -> None:
+    check = "--check" in sys.argv
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        if check:
+            print(f"{path.relative_to(DOCS.parent)} is stale: run scripts/docs", file=sys.stderr)
+        else:
+            path.write_text(pages()[path], encoding="utf-8")
+            print(f"wrote {path.relative_to(DOCS.parent)}")
+    sys.exit(1 if check and stale else 0)
+
+
+if __name__ == "__main__":
+    main()
