@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from kbootstrap import inventory
@@ -33,7 +34,7 @@ def inventory_page() -> Iterator[str]:
     yield "# Inventory reference\n"
     yield "Generated from the code by `scripts/docs`. The JSON Schema for editors is `docs/inventory.schema.json`, or"
     yield "`kbootstrap schema`. Examples are in `inventories/`.\n"
-    yield "Secrets (`password`, `passphrase`, `sudo_password`) may be `${env:NAME}` or `${file:PATH}`; nothing else may.\n"
+    yield "Secrets (`password`, `passphrase`, `sudo_password`) may be `${env:NAME}` or `${file:PATH}`.\n"
     for title, model in SECTIONS:
         yield f"## {title}\n"
         yield f"{(model.__doc__ or '').strip().splitlines()[0]}\n"
@@ -48,7 +49,7 @@ def _default(field: Any) -> str:
     if field.is_required():
         return "required"
     value = field.default if field.default is not PydanticUndefined else None
-    if value is None or value == () or isinstance(value, inventory.BaseModel):
+    if value is None or value == () or isinstance(value, BaseModel):
         return ""
     if isinstance(value, tuple):
         return "<br>".join(f"`{item}`" for item in value)

@@ -488,7 +488,8 @@ def test_as_an_ordinary_user(tmp_path: Path) -> None:
     """The same works without root. As root, this test becomes `nobody`, who gets to see Python and this project."""
     if os.geteuid() != 0:
         pytest.skip("every other test here shows it")
-    folders = [os.path.abspath(path) for path in sys.path if os.path.isdir(path)]
+    project = Path(__file__).parents[2]
+    folders = [os.path.abspath(path) for path in (project, *sys.path) if os.path.isdir(path)]
     prefix = os.path.realpath(sys.base_prefix)
     lines = ["set -e", "mount -t tmpfs -o mode=0755 none /mnt", "mkdir /mnt/python /mnt/home", "chown 65534 /mnt/home"]
     lines.append(f"mount --bind {shlex.quote(prefix)} /mnt/python")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -73,11 +72,15 @@ def key(name: str) -> Key:
 def test_a_worker_goes_on_while_the_master_initialises() -> None:
     log, slow = Log(), threading.Event()
     prepared = log.task("prepare@w")
-    release = Task(key("images@w"), start=lambda: lambda _emit: bool(slow.set()) or True, skip=lambda: None)
+
+    def let_init_go_on(_emit: Emit) -> bool:
+        slow.set()
+        return True
+
     tasks = [
         log.task("init@m", wait=slow),
         prepared,
-        Task(release.key, release.start, release.skip, needs=(prepared.key,)),
+        Task(key("images@w"), start=lambda: let_init_go_on, skip=lambda: None, needs=(prepared.key,)),
         log.task("join@w", "init@m", "images@w"),
     ]
     ended = Scheduler(lambda _event: None, 8).run(tasks)
@@ -196,7 +199,7 @@ def states(ended: list[StepEnded]) -> list[State]:
 
 
 def test_changed_steps_carry_their_diff() -> None:
-    said = [
+    said: list[Report | Output] = [
         report("begin swap"),
         Output("swap is on: /dev/sda2 hunter2"),
         report("apply swap"),
@@ -215,7 +218,7 @@ def test_changed_steps_carry_their_diff() -> None:
 
 
 def test_a_failed_step_says_everything_and_the_rest_is_skipped() -> None:
-    said = [
+    said: list[Report | Output] = [
         report("begin swap"),
         report("apply swap"),
         report("command swapoff -a --password hunter2"),
@@ -236,7 +239,7 @@ def test_a_failed_step_says_everything_and_the_rest_is_skipped() -> None:
 
 
 def test_a_change_that_did_not_take_is_a_failure() -> None:
-    said = [
+    said: list[Report | Output] = [
         report("begin swap"),
         report("apply swap"),
         report("verify swap"),
@@ -249,7 +252,13 @@ def test_a_change_that_did_not_take_is_a_failure() -> None:
 
 
 def test_plan_states() -> None:
-    said = [report("begin swap"), Output("x"), report("end swap change"), report("begin time"), report("end time unknown")]
+    said: list[Report | Output] = [
+        report("begin swap"),
+        Output("x"),
+        report("end swap change"),
+        report("begin time"),
+        report("end time unknown"),
+    ]
     ok, ended, _, _ = play(said, mode="plan")
     assert ok
     assert states(ended) == ["change", "unknown"]
@@ -276,7 +285,9 @@ def test_an_overdue_step_names_its_limit() -> None:
 
 
 def test_values_are_secrets() -> None:
-    _, _, _, values = play([report("begin swap"), report("value join aGVsbG8="), report("end swap ok"), *ok_step("time")])
+    _, _, _, values = play(
+        [report("begin swap"), report("value join aGVsbG8="), report("end swap ok"), *ok_step("time")]
+    )
     assert values == {"join": Secret("hello")}
 
 

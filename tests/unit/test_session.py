@@ -56,7 +56,8 @@ def lines(items: list[Item]) -> list[str]:
 
 
 def test_plan_runs_from_memory_and_writes_nothing(run_dir: Path) -> None:
-    session, items = make(run_dir, "plan"), []
+    items: list[Item] = []
+    session = make(run_dir, "plan")
     session.open()
     status = session.look('echo "hello $KB_MODE"; printf "%s value x\\n" "$KB_MARK"; exit 3', items.append, 5)
     session.close()
@@ -67,7 +68,8 @@ def test_plan_runs_from_memory_and_writes_nothing(run_dir: Path) -> None:
 
 
 def test_run_follows_a_detached_script(run_dir: Path) -> None:
-    session, items = make(run_dir), []
+    items: list[Item] = []
+    session = make(run_dir)
     session.open()
     status = session.run("prepare", "echo one; echo two; exit 7", items.append, lambda: False)
     again = session.run("runtime", "echo three", items.append, lambda: False)
@@ -78,7 +80,8 @@ def test_run_follows_a_detached_script(run_dir: Path) -> None:
 
 
 def test_scripts_are_private(run_dir: Path) -> None:
-    session, items = make(run_dir), []
+    items: list[Item] = []
+    session = make(run_dir)
     session.open()
     session.run("x", 'stat -c %a /run/kbootstrap "$KB_DIR" "$KB_DIR/x.sh" "$KB_DIR/x.log"', items.append, lambda: False)
     session.close()
@@ -151,7 +154,8 @@ def test_an_overdue_script_is_ended(run_dir: Path) -> None:
 
 
 def test_stop_is_seen_by_the_script(run_dir: Path) -> None:
-    session, items = make(run_dir), []
+    items: list[Item] = []
+    session = make(run_dir)
     session.open()
 
     def keep(item: Item) -> None:

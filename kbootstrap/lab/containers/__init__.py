@@ -1,7 +1,7 @@
 """The container lab: hosts with systemd, sshd and real kubeadm as containers, and a package server of their own.
 
-Everything runs on an internal Docker network, so nothing a host sends leaves this machine. docs/lab.md says what is real
-and what is a stand-in. testcontainers makes the containers, here as in the tests.
+Everything runs on an internal Docker network, so nothing a host sends leaves this machine. docs/lab.md says what is
+real and what is a stand-in. testcontainers makes the containers, here as in the tests.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def up(
 ) -> Lab:
     """Start a lab; returns when every host accepts SSH. ``flavours`` gives each host its own, in order.
 
-    ``image`` starts the hosts from this image (pulled where it is not there) instead of those made here. Raises LabError.
+    ``image`` starts the hosts from this image (pulled if it is not there) instead of those made here. Raises
+    LabError.
     """
     chosen = flavours or (flavour,) * (masters + workers)
     images, served = artifacts.prepare(chosen, say)

@@ -1,8 +1,8 @@
 """What the container lab is made of, built once and kept: binaries, images, package repositories.
 
 Every artifact has a recipe: a text with everything that decides its content. It is kept under the recipe's hash, so a
-changed recipe builds anew exactly what depends on it, and it appears in one move, so an interrupted build leaves nothing
-half made. ``KBOOTSTRAP_LAB_CACHE`` names a folder to look in first (it may be read-only) and to keep things in.
+changed recipe builds anew exactly what depends on it, and it appears in one move, so an interrupted build leaves
+nothing half made. ``KBOOTSTRAP_LAB_CACHE`` names a folder to look in first (it may be read-only) and to keep things in.
 """
 
 from __future__ import annotations
@@ -40,7 +40,16 @@ BUILDER_PACKAGES = (
     "rpm createrepo-c apt-utils dpkg-dev gnupg gcc libc6-dev containerd runc etcd-server containernetworking-plugins"
     " chrony conntrack socat"
 ).split()
-IMAGE_PACKAGES = ["dash", "coreutils", "python3-minimal", "libpython3-stdlib", "iproute2", "iptables", "conntrack", "kmod"]
+IMAGE_PACKAGES = [
+    "dash",
+    "coreutils",
+    "python3-minimal",
+    "libpython3-stdlib",
+    "iproute2",
+    "iptables",
+    "conntrack",
+    "kmod",
+]
 DEB_PACKAGES = ["chrony", "conntrack", "socat"]
 BUILD_PACKAGES = ["golang-1.15-go", "make", "rsync", "jq", "dpkg-dev", "ca-certificates"]
 PACKAGE_FILES = (
@@ -254,7 +263,7 @@ def _make_key(target: Path, builder: str) -> None:
 
 
 def server_root(say: Say) -> Path:
-    """Everything the package server serves: repositories laid out as upstream's, and one archive per container image."""
+    """Everything the package server serves: repositories laid out as upstream's, one archive per container image."""
     binaries, key, builder = kubernetes(say), signing_key(say), builder_image(say)
     packages = folder(
         "packages",

@@ -71,8 +71,8 @@ def start_docker(say: Say) -> None:
 def host_options() -> dict[str, Any]:
     """Options of the Docker API that let systemd, containerd and the kubelet run in a container.
 
-    Like ``--privileged``, but with only the capabilities this machine has itself: where one is missing (CAP_SYS_RESOURCE
-    in many sandboxes) Docker cannot grant it, and ``--privileged`` fails as a whole.
+    Like ``--privileged``, but with only the capabilities this machine has itself: where one is missing
+    (CAP_SYS_RESOURCE in many sandboxes) Docker cannot grant it, and ``--privileged`` fails as a whole.
     """
     return {
         "cap_drop": ["ALL"],
