@@ -76,7 +76,7 @@ class Context:
     """What phases turn into steps.
 
     ``facts`` has every host that answered; ``values`` are born during the run (a join token); ``lost`` are the hosts
-    that failed so far.
+    that failed so far, or take no part in this run.
     """
 
     inventory: Inventory

@@ -315,6 +315,7 @@ class Run:
         self._learn_version()
         if wanted not in (phases.UP, phases.CHECK):
             return
+        self.context.lost.update({host.name for host in self.inventory.hosts} - set(self._facts))
         found = findings(self.inventory, self._facts)
         for host in self._selected:
             if host.name not in self._facts:

@@ -34,6 +34,12 @@ class LockedError(KbootstrapError):
     """Another run is at work on this host."""
 
 
+class SudoError(StepError):
+    """The login works, but the user does not become root."""
+
+    exit_code = 4
+
+
 class LostError(KbootstrapError):
     """The host went away and did not come back in time."""
 
@@ -69,7 +75,7 @@ class Session:
     # --- opening -----------------------------------------------------------------------------------------------------
 
     def open(self, timeout: float = 60) -> None:
-        """Connect, become root, take the host's lock. Raises ConnectError, LockedError or StepError (sudo)."""
+        """Connect, become root, take the host's lock. Raises ConnectError, LockedError or SudoError."""
         self._transport.connect()
         try:
             self._pipe = self._transport.execute(self._command())
@@ -133,13 +139,13 @@ class Session:
             if not data or (asked and prompt in seen):
                 raise self._refused(seen.decode("utf-8", "replace").replace(self._prompt, "").splitlines())
 
-    def _refused(self, said: list[str]) -> StepError:
+    def _refused(self, said: list[str]) -> SudoError:
         hints = {
             "none": "Log in as root, or set ssh.sudo to passwordless or password.",
             "passwordless": "Give the user NOPASSWD in sudoers, or set ssh.sudo: password (and -K to be asked for it).",
             "password": "Check the sudo password and that the user may use sudo.",
         }
-        return StepError(
+        return SudoError(
             Failure(
                 message=f"{self._host}: cannot become root ({self._sudo}): " + (said[-1] if said else "no answer"),
                 command=" ".join(["sudo"] if self._sudo != "none" else ["sh"]),

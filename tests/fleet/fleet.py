@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,6 +60,81 @@ class Fleet:
             for path, kind in found.items()
             if not any(path == skipped or path.startswith(skipped + "/") for skipped in but)
         }
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Start `kbootstrap ARGUMENTS`; its journals lie beside the inventory, its input is empty."""
+        state = {"XDG_STATE_HOME": str(self.inventory.parent / "state")}
+        return subprocess.Popen(
+            [sys.executable, "-m", "kbootstrap", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **state, **environment},
+        )
+
+    def kbootstrap(self, *arguments: str, code: int = 0, **environment: str) -> str:
+        """What `kbootstrap ARGUMENTS` prints; it must end with this exit code."""
+        process = self.start(*arguments, **environment)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == code, f"exit code {process.returncode}\n{out}{err}"
+        assert "Traceback" not in err
+        return out if code == 0 else out + err
+
+    def events(self, verb: str, *options: str, code: int = 0, **environment: str) -> Events:
+        """A run with ``--output json``."""
+        process = self.start(verb, str(self.inventory), "--output", "json", *options, **environment)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == code, f"exit code {process.returncode}\n{out}{err}"
+        return Events([json.loads(line) for line in out.splitlines()])
+
+    def up(self, *options: str, code: int = 0, **environment: str) -> Events:
+        return self.events("up", "--yes", *options, code=code, **environment)
+
+    def plan(self, *options: str, code: int = 0, **environment: str) -> Events:
+        return self.events("plan", *options, code=code, **environment)
+
+    def change_inventory(self, change: Callable[[str], str]) -> None:
+        """Rewrite the inventory's text; it must become another one."""
+        before = self.inventory.read_text()
+        after = change(before)
+        assert after != before
+        self.inventory.write_text(after)
+
+
+Step = tuple[str, str, str]
+"""Host, phase and step."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """The lines of a run with ``--output json``."""
+
+    lines: list[dict[str, Any]]
+
+    @property
+    def run(self) -> dict[str, Any]:
+        assert self.lines[0]["type"] == "run"
+        return self.lines[0]
+
+    @property
+    def result(self) -> dict[str, Any]:
+        assert self.lines[-1]["type"] == "result"
+        return self.lines[-1]
+
+    @property
+    def states(self) -> dict[Step, str]:
+        steps = [line for line in self.lines if line["type"] == "step"]
+        states = {(line["host"], line["phase"], line["step"]): line["state"] for line in steps}
+        assert len(states) == len(steps), "a step was reported twice"
+        return states
+
+    def those(self, state: str) -> set[Step]:
+        return {step for step, its in self.states.items() if its == state}
+
+    @property
+    def counts(self) -> Counter[str]:
+        return Counter(self.states.values())
 
 
 class MakeLab(Protocol):

@@ -1,0 +1,292 @@
+"""`plan` and `up` on simulated hosts, as an operator runs them: the command, real SSH, a real shell."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import stat
+import time
+from pathlib import Path
+
+import pytest
+from fleet import Fleet, MakeLab
+
+from kbootstrap.lab.simulated import FLAVOURS
+from kbootstrap.model import Secret
+
+BORN_IN_THE_RUN = {"resolve", "certificate-key", "untoken", "nodes", "pods", "time-sync"}
+"""Steps whose check needs something an earlier step of the same run makes, or that wait for it."""
+RUNTIME_STATE = ("/run", "/var/log", "/home/kb/.cache")
+"""What a look at a host may change: sshd's and sudo's own records."""
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("state", ["clean", "dirty"])
+def test_the_plan_is_true(lab: MakeLab, flavour: str, state: str) -> None:
+    """For a new and for a finished host: what plan calls a change is what up changes, step by step."""
+    fleet = lab(1, 1, flavour, state=state)
+    for round_number in (1, 2):
+        planned, done = fleet.plan(), fleet.up()
+        changes, changed, unknown = planned.those("change"), done.those("changed"), planned.those("unknown")
+        foreseen = changed - unknown
+        precision = len(changes & changed) / len(changes) if changes else 1.0
+        recall = len(changes & foreseen) / len(foreseen) if foreseen else 1.0
+        assert (precision, recall) == (1.0, 1.0), (changes - changed, foreseen - changes)
+        assert {step for _, _, step in unknown} <= BORN_IN_THE_RUN
+        assert planned.those("ok") <= done.those("ok")
+        assert bool(changed) is (round_number == 1)
+        assert done.counts["skipped"] == done.counts["failed"] == 0
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_a_plan_changes_nothing_on_the_hosts(lab: MakeLab, flavour: str) -> None:
+    fleet = lab(1, 1, flavour)
+    for _ in range(2):
+        before = {host: fleet.files(host, *RUNTIME_STATE) for host in fleet.hosts}
+        fleet.plan()
+        assert {host: fleet.files(host, *RUNTIME_STATE) for host in fleet.hosts} == before
+        fleet.up()
+
+
+def test_the_second_up_changes_nothing_and_is_as_fast_as_a_plan(lab: MakeLab) -> None:
+    fleet = lab(1, 3)
+    first = fleet.up()
+    before = {host: fleet.files(host, *RUNTIME_STATE) for host in fleet.hosts}
+    seconds: dict[str, list[float]] = {"up": [], "plan": []}
+    for _ in range(3):
+        second, planned = fleet.up(), fleet.plan()
+        assert second.result["changed"] == planned.result["change"] == planned.result["unknown"] == 0
+        seconds["up"].append(second.result["seconds"])
+        seconds["plan"].append(planned.result["seconds"])
+    assert first.result["changed"] > 40
+    assert {host: fleet.files(host, *RUNTIME_STATE) for host in fleet.hosts} == before
+    assert min(seconds["up"]) < min(seconds["plan"]) * 1.5 + 0.5, seconds
+    assert "4 of 4 nodes Ready, 0 pods not running" in fleet.kbootstrap("status", str(fleet.inventory))
+
+
+def test_the_json_lines_are_an_interface(lab: MakeLab) -> None:
+    fleet = lab(1, 1)
+    for verb, states in (("plan", {"ok", "change", "unknown"}), ("up", {"ok", "changed"})):
+        events = fleet.events(verb, *(["--yes"] if verb == "up" else []))
+        assert events.run["version"] == 1
+        assert [line["type"] for line in events.lines[1:-1] if line["type"] != "notice"] == ["step"] * len(
+            events.states
+        )
+        assert set(events.states.values()) == states
+        result = events.result
+        assert result["status"] == "ok"
+        assert result["seconds"] > 0
+        assert set(result["hosts"]) == {"cp1", "w1"}
+        for state in ("ok", "change", "changed", "failed", "skipped", "unknown"):
+            assert result[state] == events.counts[state] == sum(host[state] for host in result["hosts"].values())
+
+
+def test_up_asks_before_it_changes_anything(lab: MakeLab) -> None:
+    fleet = lab(1, 0)
+    said = fleet.kbootstrap("up", str(fleet.inventory), code=2)
+    assert "Plan for" in said
+    assert "--yes" in said
+    assert fleet.plan().result["change"] > 10
+
+
+def test_a_dry_run_is_the_plan(lab: MakeLab) -> None:
+    fleet = lab(1, 1)
+    fleet.up("--only", "prepare")
+    assert fleet.kbootstrap("up", "--dry-run", str(fleet.inventory)) == fleet.kbootstrap("plan", str(fleet.inventory))
+
+
+def test_the_exit_code_of_a_plan_tells_whether_there_is_something_to_do(lab: MakeLab) -> None:
+    fleet = lab(1, 0)
+    fleet.plan("--exit-code", code=3)
+    fleet.up()
+    fleet.plan("--exit-code", code=0)
+
+
+def test_three_masters_two_workers(lab: MakeLab) -> None:
+    fleet = lab(3, 2)
+    done = fleet.up()
+    joins = [line["host"] for line in done.lines if line.get("step") == "join" and line["host"].startswith("cp")]
+    assert joins == ["cp2", "cp3"]
+    assert fleet.plan().result["change"] == 0
+    roles = re.findall(r"^(\w+) +Ready +(control plane|worker)", fleet.kbootstrap("status", str(fleet.inventory)), re.M)
+    assert dict(roles) == {name: "control plane" if name.startswith("cp") else "worker" for name in fleet.hosts}
+
+
+def test_twenty_hosts_in_one_up(lab: MakeLab) -> None:
+    fleet = lab(1, 19)
+    assert fleet.up().result["status"] == "ok"
+    planned = fleet.kbootstrap("plan", str(fleet.inventory))
+    assert "19 workers, nothing to change" in planned
+    assert len(planned.splitlines()) < 40
+
+
+@pytest.mark.parametrize("flavours", [("debian12", "centos9", "centos9"), ("centos9", "debian12", "centos9")])
+def test_mixed_distributions(lab: MakeLab, flavours: tuple[str, ...]) -> None:
+    fleet = lab(1, 2, flavours=flavours)
+    assert fleet.up().result["status"] == "ok"
+    assert fleet.plan().result["change"] == 0
+
+
+def test_passwords_for_login_and_sudo(lab: MakeLab) -> None:
+    login, sudo = "log1n-Sekret", "suD0-Sekret"
+    fleet = lab(1, 1, password=Secret(login), sudo_password=Secret(sudo), methods=("keyboard-interactive",))
+    fleet.up(KB_SSH_PASSWORD=login, KB_SUDO_PASSWORD=sudo)
+    wrong = fleet.kbootstrap("plan", str(fleet.inventory), code=4, KB_SSH_PASSWORD="no", KB_SUDO_PASSWORD=sudo)
+    assert "cp1" in wrong
+    fleet.plan(code=4, KB_SSH_PASSWORD=login, KB_SUDO_PASSWORD="no")
+    assert_nowhere(fleet, login, sudo)
+
+
+def test_no_secret_of_a_run_is_left_anywhere(lab: MakeLab) -> None:
+    fleet = lab(2, 1)
+    fleet.up()
+    key = fleet.text("cp1", "sed -n 's/.*client-key-data: //p' /etc/kubernetes/admin.conf").strip()
+    assert len(key) > 40
+    assert_nowhere(fleet, key)
+    journals = "".join(path.read_text() for path in journal_files(fleet))
+    assert re.search(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b", journals) is None
+    assert "kubeadm join" in journals
+
+
+def assert_nowhere(fleet: Fleet, *secrets: str) -> None:
+    """No journal holds a secret, and no file on a host that others may read."""
+    for path in journal_files(fleet):
+        text = path.read_text()
+        assert not [secret for secret in secrets if secret in text], path
+    for host in fleet.hosts:
+        for secret in secrets:
+            places = "/etc /var /tmp /run /home /root /opt /usr/local"
+            found = fleet.run(
+                host, f"grep -rlF -f - {places} 2>/dev/null | xargs -r stat -c '%a %n'", stdin=secret + "\n"
+            )
+            loose = [line for line in found.stdout.splitlines() if not line.split()[0].endswith("00")]
+            assert loose == [], host
+
+
+def journal_files(fleet: Fleet) -> list[Path]:
+    files = [path for path in (fleet.inventory.parent / "state").rglob("*") if path.is_file()]
+    assert files
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    return files
+
+
+def test_a_failure_says_everything(lab: MakeLab) -> None:
+    fleet = lab(1, 1)
+    fleet.fault("w1", "fail-command", command="modprobe", message="modprobe: FATAL: Module overlay not found")
+    said = fleet.kbootstrap("up", "--yes", str(fleet.inventory), code=1)
+    for part in ("w1: prepare.modules failed", "command  modprobe", "exit status", "output", "log  ", "Mend w1"):
+        assert part in said
+    fleet.fault("w1", "heal")
+    assert fleet.up().result["status"] == "ok"
+
+
+def test_an_unreachable_host_stops_nobody_else(lab: MakeLab) -> None:
+    fleet = lab(1, 2)
+    fleet.fault("w2", "kill")
+    done = fleet.up(code=4)
+    assert done.result["hosts"]["w2"]["failure"]["step"] == "ssh"
+    assert done.states["w1", "join", "join"] == "changed"
+    fleet.fault("w2", "heal")
+    again = fleet.up()
+    assert {host for host, _, _ in again.those("changed")} <= {"w2", "cp1"}
+    assert "3 of 3 nodes Ready" in fleet.kbootstrap("status", str(fleet.inventory))
+
+
+def test_limit_touches_only_the_named_hosts(lab: MakeLab) -> None:
+    fleet = lab(1, 2)
+    fleet.up("--limit", "cp1,w1", code=0)
+    assert fleet.plan("--limit", "w2").states["w2", "join", "join"] == "change"
+    done = fleet.up("--limit", "w2")
+    assert {host for host, phase, _ in done.those("changed") if phase not in ("token", "untoken")} == {"w2"}
+
+
+def test_only_and_from(lab: MakeLab) -> None:
+    fleet = lab(1, 1)
+    assert {phase for _, phase, _ in fleet.up("--only", "prepare").those("changed")} == {"prepare"}
+    said = fleet.kbootstrap("up", "--yes", "--only", "nonsense", str(fleet.inventory), code=2)
+    assert "there is no phase 'nonsense'" in said
+    fleet.up()
+    phases = {phase for _, phase, _ in fleet.up("--from", "network").states}
+    assert "prepare" not in phases
+    assert {"network", "verify"} <= phases
+
+
+def test_labels_and_taints_follow_the_inventory(lab: MakeLab) -> None:
+    fleet = lab(1, 1)
+    fleet.up()
+    fleet.change_inventory(
+        lambda text: re.sub(r"(name: w1\n)", r"\1    labels: {disk: fast}\n    taints: ['gpu=yes:NoSchedule']\n", text)
+    )
+    assert fleet.plan().those("change") == {("cp1", "labels", "labels-w1")}
+    fleet.up()
+    node = json.loads(fleet.text("cp1", "kubectl --kubeconfig /etc/kubernetes/admin.conf get node w1 -o json"))
+    assert node["metadata"]["labels"]["disk"] == "fast"
+    assert {"key": "gpu", "value": "yes", "effect": "NoSchedule"} in node["spec"]["taints"]
+
+
+def test_the_first_interrupt_stops_after_the_running_steps(lab: MakeLab) -> None:
+    fleet = lab(1, 1, latency_ms=20)
+    process = fleet.start("up", "--yes", "--output", "lines", str(fleet.inventory))
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "prepare.swap" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopping after the running steps" in err
+    assert "Run the same `kbootstrap up` again" in out
+    assert fleet.up().result["status"] == "ok"
+    assert fleet.plan().result["change"] == 0
+
+
+def test_the_second_interrupt_leaves_at_once(lab: MakeLab) -> None:
+    fleet = lab(1, 0)
+    fleet.text(
+        "cp1", "printf '#!/bin/sh\\nexec sleep 600\\n' >/usr/local/sbin/modprobe; chmod 755 /usr/local/sbin/modprobe"
+    )
+    process = fleet.start("up", "--yes", "--output", "lines", str(fleet.inventory))
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "prepare.firewall" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert "stopping" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 15
+
+
+def test_the_scripts_can_be_written_and_run_by_hand(lab: MakeLab, tmp_path: Path) -> None:
+    fleet = lab(1, 0)
+    folder = tmp_path / "scripts"
+    fleet.kbootstrap("plan", str(fleet.inventory), "--script", str(folder))
+    written = sorted(path.name for path in (folder / "cp1").iterdir())
+    prepare = next(name for name in written if "prepare" in name)
+    script = (folder / "cp1" / prepare).read_text()
+    assert "end swap change" in fleet.text("cp1", "sh -s plan", stdin=script)
+    assert "end swap changed" in fleet.text("cp1", "sh -s apply", stdin=script)
+    states = fleet.plan().states
+    assert {state for (_, phase, _), state in states.items() if phase == "prepare"} == {"ok"}
+
+
+def test_the_kubeconfig_is_fetched_and_merged(lab: MakeLab, tmp_path: Path) -> None:
+    fleet = lab(1, 0)
+    assert "Run `kbootstrap up` first" in fleet.kbootstrap("kubeconfig", str(fleet.inventory), code=1)
+    fleet.up()
+    target = tmp_path / "config"
+    fleet.kbootstrap("kubeconfig", str(fleet.inventory), "--merge", "--file", str(target))
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert f"current-context: {fleet.name}" in target.read_text()
+
+
+def test_latency_costs_round_trips_not_steps(lab: MakeLab) -> None:
+    """A plan at 100 ms takes about its round trips longer than at 0 ms: it does not pay per step."""
+    near, far = lab(1, 0), lab(1, 0, latency_ms=100)
+    fast, slow = near.plan(), far.plan()
+    assert len(slow.states) > 20
+    assert slow.result["seconds"] - fast.result["seconds"] < 100e-3 * 30
