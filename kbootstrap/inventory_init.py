@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,9 @@ _RANGE = re.compile(r"\[(\d+):(\d+)\]")
 _MASTER_GROUPS = ("kube_control_plane", "kube-control-plane", "kube_master", "kube-master", "masters", "master")
 _WORKER_GROUPS = ("kube_node", "kube-node", "workers", "worker", "nodes")
 
+VAGRANT_FIRST = ipaddress.IPv4Address("192.168.56.10")
+"""The first machine's address on the private network of scripts/vagrant/Vagrantfile; the others follow."""
+
 
 @dataclass(frozen=True)
 class NewHost:
@@ -28,6 +32,8 @@ class NewHost:
     user: str = ""
     port: int = 22
     key: str = ""
+    internal_address: str = ""
+    trusted_at_first: bool = False
 
 
 def from_targets(targets: Sequence[str], masters: int) -> list[NewHost]:
@@ -44,7 +50,11 @@ def from_targets(targets: Sequence[str], masters: int) -> list[NewHost]:
 
 
 def from_vagrant(text: str, masters: int = 1) -> list[NewHost]:
-    """Hosts from the output of `vagrant ssh-config`; the first ``masters`` of them are masters."""
+    """Hosts from the output of `vagrant ssh-config`; the first ``masters`` of them are masters.
+
+    VirtualBox forwards a port of 127.0.0.1 to each machine, and Vagrant does not tell the machine's own address: it is
+    taken to be the one scripts/vagrant/Vagrantfile gives. Preflight finds out when it is not.
+    """
     sections: list[dict[str, str]] = []
     for line in text.splitlines():
         key, _, value = line.strip().partition(" ")
@@ -60,6 +70,8 @@ def from_vagrant(text: str, masters: int = 1) -> list[NewHost]:
             section.get("user", ""),
             int(section.get("port", "22")),
             section.get("identityfile", ""),
+            str(VAGRANT_FIRST + index) if section.get("hostname", "").startswith("127.") else "",
+            section.get("stricthostkeychecking") == "no",
         )
         for index, section in enumerate(sections)
     ]
@@ -192,6 +204,8 @@ def render(hosts: Sequence[NewHost], *, name: str, kubernetes: str) -> str:
     common = _common(hosts)
     for host in hosts:
         lines += [f"  - name: {_plain(host.name)}", f"    address: {_plain(host.address)}"]
+        if host.internal_address:
+            lines.append(f"    internal_address: {host.internal_address}   # on the network the machines share")
         lines.append(f"    role: {'master' if host.master else 'worker'}")
         own = {key: value for key, value in _login(host).items() if common.get(key) != value}
         if own:
@@ -222,11 +236,10 @@ def _ssh(hosts: Sequence[NewHost]) -> list[str]:
     sudo = "none                        # the login is root already"
     if common.get("user") != "root":
         sudo = "passwordless                # or: password, with -K to be asked for it"
-    return [
-        *lines,
-        f"  sudo: {sudo}",
-        "  host_key_policy: strict           # the hosts must be in known_hosts; or: accept-new",
-    ]
+    policy = "strict           # the hosts must be in known_hosts; or: accept-new"
+    if all(host.trusted_at_first for host in hosts):
+        policy = "accept-new       # as Vagrant does it; strict: the hosts must be in known_hosts"
+    return [*lines, f"  sudo: {sudo}", f"  host_key_policy: {policy}"]
 
 
 def _plain(value: str | int) -> str:

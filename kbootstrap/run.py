@@ -126,10 +126,11 @@ def verify(inventory: Inventory, *, options: Options, view: View) -> RunEnded:
 def status(inventory: Inventory, *, options: Options) -> ClusterStatus:
     """Ask the API server through the first control plane host. Raises KbootstrapError when it cannot be asked."""
     run = _on_first_master("status", inventory, options, phases.STATUS)
-    nodes = tuple(_node_status(line) for line in _value(run, "nodes").splitlines())
-    names = {node.name for node in nodes}
+    found = {node.name: node for node in map(_node_status, _value(run, "nodes").splitlines())}
+    ordered = [found.pop(host.name) for host in inventory.hosts if host.name in found]
+    names = {node.name for node in ordered}
     return ClusterStatus(
-        nodes=nodes,
+        nodes=(*ordered, *found.values()),
         missing=tuple(host.name for host in inventory.hosts if host.name not in names),
         pods_not_running=tuple(text for line in _value(run, "pods").splitlines() if (text := _pod_trouble(line))),
     )

@@ -154,7 +154,8 @@ class SshShared:
     """What every connection of a run shares and is read only once: ssh_config, known_hosts files, private keys."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # A chain of bastions asks for configuration, known_hosts and keys while it is made.
+        self._lock = threading.RLock()
         self._cache: dict[tuple[str, object], Any] = {}
 
     def _once(self, kind: str, key: object, make: Any) -> Any:
@@ -232,14 +233,15 @@ def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
     import paramiko
 
     try:
-        return paramiko.PKey.from_path(path, passphrase.reveal() if passphrase else None)
+        return paramiko.PKey.from_path(path, passphrase.reveal().encode() if passphrase else None)
     except FileNotFoundError:
         raise ConnectError(f"the SSH key {path} does not exist", "Set ssh.key to an existing private key.") from None
-    except paramiko.PasswordRequiredException:
-        raise ConnectError(
-            f"the SSH key {path} is protected by a passphrase", "Set ssh.passphrase, or add the key to your agent."
-        ) from None
     except (paramiko.SSHException, ValueError, TypeError, OSError) as error:
+        # paramiko tells a missing passphrase by PasswordRequiredException, cryptography by TypeError.
+        if passphrase is None and isinstance(error, (paramiko.PasswordRequiredException, TypeError)):
+            raise ConnectError(
+                f"the SSH key {path} is protected by a passphrase", "Set ssh.passphrase, or add the key to your agent."
+            ) from None
         raise ConnectError(
             f"the SSH key {path} cannot be read: {error}", "Check the file and ssh.passphrase."
         ) from None

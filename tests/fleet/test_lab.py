@@ -15,7 +15,8 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from fleet import Fleet, MakeLab
+from driver import Fleet
+from labs import MakeLab
 
 from kbootstrap.lab import LabError, names, simulated, state_dir
 from kbootstrap.model import Secret
@@ -488,7 +489,7 @@ def test_as_an_ordinary_user(tmp_path: Path) -> None:
     """The same works without root. As root, this test becomes `nobody`, who gets to see Python and this project."""
     if os.geteuid() != 0:
         pytest.skip("every other test here shows it")
-    project = Path(__file__).parents[2]
+    project = str(Path(__file__).parents[2])
     folders = [os.path.abspath(path) for path in (project, *sys.path) if os.path.isdir(path)]
     prefix = os.path.realpath(sys.base_prefix)
     lines = ["set -e", "mount -t tmpfs -o mode=0755 none /mnt", "mkdir /mnt/python /mnt/home", "chown 65534 /mnt/home"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from fleet import Fleet, MakeLab
+from driver import Fleet
+from labs import MakeLab
 
 KUBECTL = "KUBECONFIG=/etc/kubernetes/admin.conf kubectl"
 

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from fleet import Fleet, MakeLab
+from driver import Fleet
+from labs import MakeLab
 
 from kbootstrap.lab.simulated import FLAVOURS
 from kbootstrap.model import Secret
@@ -43,16 +44,16 @@ def test_the_plan_is_true(lab: MakeLab, flavour: str, state: str) -> None:
 def test_a_plan_changes_nothing_on_the_hosts(lab: MakeLab, flavour: str) -> None:
     fleet = lab(1, 1, flavour)
     for _ in range(2):
-        before = {host: fleet.files(host, *RUNTIME_STATE) for host in fleet.hosts}
+        before = fleet.snapshot(*RUNTIME_STATE)
         fleet.plan()
-        assert {host: fleet.files(host, *RUNTIME_STATE) for host in fleet.hosts} == before
+        assert fleet.snapshot(*RUNTIME_STATE) ^ before == set()
         fleet.up()
 
 
 def test_the_second_up_changes_nothing_and_is_as_fast_as_a_plan(lab: MakeLab) -> None:
     fleet = lab(1, 3)
     first = fleet.up()
-    before = {host: fleet.files(host, *RUNTIME_STATE) for host in fleet.hosts}
+    before = fleet.snapshot(*RUNTIME_STATE)
     seconds: dict[str, list[float]] = {"up": [], "plan": []}
     for _ in range(3):
         second, planned = fleet.up(), fleet.plan()
@@ -60,7 +61,7 @@ def test_the_second_up_changes_nothing_and_is_as_fast_as_a_plan(lab: MakeLab) ->
         seconds["up"].append(second.result["seconds"])
         seconds["plan"].append(planned.result["seconds"])
     assert first.result["changed"] > 40
-    assert {host: fleet.files(host, *RUNTIME_STATE) for host in fleet.hosts} == before
+    assert fleet.snapshot(*RUNTIME_STATE) ^ before == set()
     assert min(seconds["up"]) < min(seconds["plan"]) * 1.5 + 0.5, seconds
     assert "4 of 4 nodes Ready, 0 pods not running" in fleet.kbootstrap("status", str(fleet.inventory))
 

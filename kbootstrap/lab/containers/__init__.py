@@ -21,7 +21,7 @@ from typing import Any
 
 from kbootstrap.lab import LabError, create_state_dir, remove_state_dir, state_dir
 from kbootstrap.lab.containers import artifacts
-from kbootstrap.lab.containers.machine import host_options, missing, start_docker
+from kbootstrap.lab.containers.machine import TMPFS, VOLUMES, host_options, missing, start_docker
 from kbootstrap.model import Secret
 
 __all__ = ["Lab", "LabHost", "down", "fault", "logs", "missing", "run", "ssh_command", "status", "up"]
@@ -30,7 +30,6 @@ LABEL = "kbootstrap.lab"
 SERVER = "packages.lab"
 START_SECONDS = 90
 """Longest wait for a host's sshd."""
-_VOLUMES = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd")
 
 Say = Callable[[str], None]
 
@@ -162,10 +161,13 @@ def ssh_command(name: str, host: str) -> list[str]:
 
 def logs(name: str, host: str) -> str:
     """What a person wants to see of a host that failed: units, journal, kubelet, containers."""
-    script = (
-        "systemctl --failed --no-pager; journalctl -u kubelet -u containerd --no-pager -n 80;"
-        " ctr -n k8s.io tasks ls 2>/dev/null; df -h / | tail -n 1"
-    )
+    script = """
+        systemctl --failed --no-pager
+        journalctl -u kubelet -u containerd --no-pager -n 300 | grep -v -e perf_event -e 'loading plugin' | tail -n 80
+        [ ! -s /etc/kubernetes/admin.conf ] || kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes,pods -A -o wide
+        ctr -n k8s.io tasks ls
+        df -h / | tail -n 1
+    """
     return run(name, host, script).stdout
 
 
@@ -307,7 +309,7 @@ def _run_server(lab: str, address: str, served: Path, image: str) -> None:
 def _run_host(lab: str, host: LabHost, image: str, server: str) -> None:
     import docker
 
-    mounts = [docker.types.Mount(path, None, type="volume") for path in _VOLUMES]
+    mounts = [docker.types.Mount(path, None, type="volume") for path in VOLUMES]
     container = _new_container(
         lab,
         host.name,
@@ -318,7 +320,7 @@ def _run_host(lab: str, host: LabHost, image: str, server: str) -> None:
         mounts=mounts,
         **host_options(),
     )
-    container.tmpfs = {"/run": "exec,mode=755", "/tmp": "exec,mode=1777"}  # noqa: S108 - the host's own
+    container.tmpfs = TMPFS
     container.start()
 
 
@@ -336,7 +338,7 @@ def _set_up(lab: Lab, host: LabHost, key: str, password: Secret | None, sudo_pas
         echo '{lab.user} ALL=(ALL) {nopasswd}ALL' >/etc/sudoers.d/lab
         read -r secret || true
         [ -z "$secret" ] || printf '%s:%s\\n' {user} "$secret" | chpasswd
-        {_os_repository(host.flavour)}
+        {os_repository(host.flavour)}
     """
     secret = sudo_password or password
     done = run(lab.name, host.name, script, stdin=f"{secret.reveal() if secret else ''}\n")
@@ -345,7 +347,8 @@ def _set_up(lab: Lab, host: LabHost, key: str, password: Secret | None, sudo_pas
     _wait_for_ssh(lab, host.name)
 
 
-def _os_repository(flavour: str) -> str:
+def os_repository(flavour: str) -> str:
+    """Shell that gives a host the lab's repository of its OS."""
     if flavour.startswith("centos"):
         return (
             f"curl -fsS http://{SERVER}/os/key -o /etc/pki/rpm-gpg/RPM-GPG-KEY-lab; "

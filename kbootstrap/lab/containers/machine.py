@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from kbootstrap.lab import LabError, labs_dir
 
 Say = Callable[[str], None]
 TOOLS = {"docker": "docker.io", "mmdebstrap": "mmdebstrap"}
+VOLUMES = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd")
+TMPFS = {"/run": "exec,mode=755", "/tmp": "exec,mode=1777"}  # noqa: S108 - the host's own
 DAEMON_SECONDS = 60
 """Longest wait for dockerd to answer."""
 
@@ -57,15 +60,27 @@ def start_docker(say: Say) -> None:
     if docker_answers():
         return
     say("starting dockerd")
+    _forget_dead_daemon()
     log = labs_dir().parent / "dockerd.log"
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with log.open("ab") as output:
-        subprocess.Popen(["dockerd"], stdout=output, stderr=output, start_new_session=True)  # noqa: S607
+        daemon = subprocess.Popen(["dockerd"], stdout=output, stderr=output, start_new_session=True)  # noqa: S607
+    # It is meant to outlive us; without this, Popen would warn that it still runs.
+    daemon.returncode = 0
     deadline = time.monotonic() + DAEMON_SECONDS
     while not docker_answers():
         if time.monotonic() > deadline:
             raise LabError(f"dockerd does not answer after {DAEMON_SECONDS} s", f"Its log is {log}")
         time.sleep(0.3)
+
+
+def _forget_dead_daemon() -> None:
+    """A pid file that outlived its dockerd names some other process by now, and dockerd would take that for itself."""
+    pid_file = Path("/var/run/docker.pid")
+    with contextlib.suppress(OSError):
+        comm = Path("/proc") / pid_file.read_text(encoding="ascii").strip() / "comm"
+        if not comm.exists() or comm.read_text(encoding="utf-8").strip() != "dockerd":
+            pid_file.unlink()
 
 
 def host_options() -> dict[str, Any]:
@@ -82,6 +97,21 @@ def host_options() -> dict[str, Any]:
         "cgroupns": "private",
         "stop_signal": "SIGRTMIN+3",
     }
+
+
+def docker_arguments() -> list[str]:
+    """The same as arguments of ``docker run``, for a tool that starts the containers itself."""
+    options = host_options()
+    flags = {
+        "cap-drop": options["cap_drop"],
+        "cap-add": options["cap_add"],
+        "security-opt": options["security_opt"],
+        "device-cgroup-rule": options["device_cgroup_rules"],
+        "cgroupns": [options["cgroupns"]],
+        "tmpfs": [f"{path}:{how}" for path, how in TMPFS.items()],
+        "volume": VOLUMES,
+    }
+    return [f"--{flag}={value}" for flag, values in flags.items() for value in values]
 
 
 def own_capabilities() -> list[str]:

@@ -2,23 +2,16 @@
 # The images of this version, as kubeadm on this very host lists them, and those of the pod network.
 # Params: VERSION, REPOSITORY, ROLE, EXTRA (images)
 
-wanted() {
-    kubeadm config images list --kubernetes-version "v$VERSION" --image-repository "$REPOSITORY" 2>/dev/null |
-        if [ "$ROLE" = worker ]; then
-            grep -e /kube-proxy: -e /pause: -e /coredns:
-        else
-            cat
-        fi
-    printf '%s\n' "$EXTRA" | tr ' ' '\n'
-}
-
+# What has to be pulled, a line each. What kubeadm warns of is not an image; what it fails with is our failure.
 missing() {
+    listed=$(kubeadm config images list --kubernetes-version "v$VERSION" --image-repository "$REPOSITORY" 2>&1) ||
+        fail "kubeadm cannot list its images: $listed"
     there=$(crictl images 2>/dev/null | awk '{ print $1 ":" $2 }')
-    wanted | while read -r image; do
-        if ! printf '%s\n' "$there" | grep -qxF "$image"; then
-            printf '%s\n' "$image"
-        fi
-    done
+    printf '%s\n%s\n' "$listed" "$(printf '%s\n' "$EXTRA" | tr ' ' '\n')" | awk -v there="$there" -v role="$ROLE" '
+        BEGIN { count = split(there, lines, "\n"); for (i = 1; i <= count; i++) known[lines[i]] = 1 }
+        !/^[^ ]+:[^ ]+$/ || known[$0] { next }
+        role == "worker" && /\/(kube-(apiserver|controller-manager|scheduler)|etcd):/ { next }
+        { print }'
 }
 
 check() {
@@ -26,7 +19,10 @@ check() {
         echo "+ the images of Kubernetes $VERSION"
         return 1
     fi
-    found=$(missing)
+    found=$(missing) || {
+        printf '%s\n' "$found"
+        return 2
+    }
     if [ -n "$found" ]; then
         printf '%s\n' "$found" | sed 's/^/+ /'
         return 1
@@ -34,7 +30,8 @@ check() {
 }
 
 apply() {
-    for image in $(missing); do
+    found=$(missing) || fail "$found"
+    for image in $found; do
         run crictl pull "$image"
     done
 }

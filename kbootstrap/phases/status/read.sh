@@ -7,7 +7,7 @@ check() {
         return 2
     fi
     value nodes "$(nodes)"
-    value pods "$(pods --all-namespaces)"
+    value pods "$(pods -n kube-system && pods -n kube-flannel)"
     value kubeconfig "$(cat /etc/kubernetes/admin.conf)"
 }
 

@@ -1,4 +1,4 @@
-"""What tests do with a running lab of simulated hosts."""
+"""What tests do with a running lab, whichever backend it has: kbootstrap as an operator runs it, and a look past it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-from kbootstrap.lab import simulated
+from types import ModuleType
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """A running lab and what a test wants from it."""
+    """A running lab: its backend's module, what that made, and the inventory."""
 
-    lab: simulated.Lab
+    backend: ModuleType
+    lab: Any
     inventory: Path
 
     @property
     def name(self) -> str:
-        return self.lab.name
+        return str(self.lab.name)
 
     @property
     def hosts(self) -> list[str]:
@@ -32,7 +32,8 @@ class Fleet:
 
     def run(self, host: str, command: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a shell command as root on a host, past SSH."""
-        return simulated.run(self.name, host, command, stdin, timeout)
+        result: subprocess.CompletedProcess[str] = self.backend.run(self.name, host, command, stdin, timeout)
+        return result
 
     def text(self, host: str, command: str, stdin: str = "", timeout: float = 60) -> str:
         """The output of a command that must succeed."""
@@ -41,7 +42,7 @@ class Fleet:
         return result.stdout
 
     def fault(self, host: str, kind: str, **options: Any) -> str:
-        return simulated.fault(self.name, host, kind, **options)
+        return str(self.backend.fault(self.name, host, kind, **options))
 
     def files(self, host: str, *but: str) -> dict[str, str]:
         """Every file of a host below /etc, /var, /usr, /opt, /root, /home and /run with its mode and checksum.
@@ -60,6 +61,10 @@ class Fleet:
             for path, kind in found.items()
             if not any(path == skipped or path.startswith(skipped + "/") for skipped in but)
         }
+
+    def snapshot(self, *but: str) -> set[tuple[str, str, str]]:
+        """``files`` of every host, as one set: a comparison shows just what differs."""
+        return {(host, path, what) for host in self.hosts for path, what in self.files(host, *but).items()}
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start `kbootstrap ARGUMENTS`; its journals lie beside the inventory, its input is empty."""
@@ -135,7 +140,3 @@ class Events:
     @property
     def counts(self) -> Counter[str]:
         return Counter(self.states.values())
-
-
-class MakeLab(Protocol):
-    def __call__(self, masters: int = 1, workers: int = 0, flavour: str = "centos9", **options: Any) -> Fleet: ...

@@ -1,0 +1,38 @@
+"""Labs of container hosts with real kubeadm. A failed test shows the journals and pods of its hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driver import Fleet
+from labs import MakeLab, maker
+
+from kbootstrap.lab import containers
+
+_FLEETS = pytest.StashKey[list[Fleet]]()
+
+
+@pytest.fixture
+def lab(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeLab]:
+    fleets = request.node.stash.setdefault(_FLEETS, [])
+    with maker(containers, tmp_path) as make:
+
+        def remember(masters: int = 1, workers: int = 0, flavour: str = "centos9", **options: Any) -> Fleet:
+            fleet = make(masters, workers, flavour, **options)
+            fleets.append(fleet)
+            return fleet
+
+        yield remember
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and report.when == "call":
+        for fleet in item.stash.get(_FLEETS, []):
+            for host in fleet.hosts:
+                report.sections.append((f"{host} of lab {fleet.name}", fleet.backend.logs(fleet.name, host)))
+    return report

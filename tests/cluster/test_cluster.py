@@ -1,0 +1,130 @@
+"""kbootstrap against real kubeadm, real systemd and real package managers. Each test is a story told in order."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+
+import pytest
+from driver import Fleet
+from kube import (
+    assert_healthy,
+    deploy_probe,
+    eventually,
+    items,
+    kubectl,
+    ready_nodes,
+    restless_pods,
+    slowest,
+)
+from labs import MakeLab
+
+from kbootstrap.model import Secret
+
+SUDO_PASSWORD = "correct horse battery"
+RUNTIME_STATE = (
+    "/run",
+    "/var/log",
+    "/var/lib/systemd",
+    "/var/lib/sudo",
+    "/var/lib/chrony",
+    "/var/tmp",
+    "/var/cache",
+    "/root/.rpmdb/rpmdb.sqlite-shm",
+)
+"""What a host that just runs changes by itself, what sudo and sshd write about a visitor, and rpm about a question."""
+
+
+def test_four_fresh_hosts(lab: MakeLab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main job, with the settings of the classic procedure: image repository, networks, address."""
+    monkeypatch.setenv("KB_SUDO_PASSWORD", SUDO_PASSWORD)
+    fleet = lab(1, 3, sudo_password=Secret(SUDO_PASSWORD))
+    address = fleet.lab.hosts[0].address
+    fleet.change_inventory(
+        lambda text: text.replace(
+            "cluster:\n",
+            "cluster:\n"
+            "  image_repository: packages.lab/google_containers\n"
+            "  pod_cidr: 10.244.0.0/16\n"
+            "  service_cidr: 10.96.0.0/12\n"
+            f"  control_plane_endpoint: {address}:6443\n",
+        )
+    )
+    before = fleet.snapshot(*RUNTIME_STATE)
+    planned = fleet.plan()
+    assert fleet.snapshot(*RUNTIME_STATE) ^ before == set()
+    assert planned.those("change") >= {("cp1", "init", "init"), ("w3", "join", "join"), ("w1", "prepare", "swap")}
+
+    first = fleet.up()
+    with capsys.disabled():
+        print(f"\n{slowest(first)}")
+    assert planned.those("change") <= first.those("changed")
+    assert first.those("changed") <= planned.those("change") | planned.those("unknown")
+    assert_healthy(fleet)
+    images = {c["image"] for pod in items(fleet, "pods -n kube-system") for c in pod["spec"]["containers"]}
+    assert {image.rpartition("/")[0] for image in images} == {"packages.lab/google_containers"}
+
+    pods = deploy_probe(fleet)
+    service = kubectl(fleet, "get service probe -o jsonpath={.spec.clusterIP}")
+    for host in fleet.hosts:
+        for pod in pods:
+            assert fleet.text(host, f"curl -fsS --max-time 5 http://{pod}:8080/name").startswith("probe-")
+        assert fleet.text(host, f"curl -fsS --max-time 5 http://{service}/name").startswith("probe-")
+    fetch = "import urllib.request as u; print(u.urlopen('http://{}/name', timeout=5).read().decode())"
+    for target in (f"{pods[0]}:8080", f"{pods[1]}:8080", f"{pods[2]}:8080", "probe.default.svc.cluster.local"):
+        script = fetch.format(target)
+        assert kubectl(fleet, f'exec deployment/probe -- python3 -c "{script}"').startswith("probe-")
+
+    assert fleet.up().result["changed"] == 0
+    assert fleet.plan("--exit-code").result["change"] == 0
+
+    for host in fleet.hosts:
+        fleet.fault(host, "reboot")
+    eventually("every node is Ready again", lambda: ready_nodes(fleet) == set(fleet.hosts))
+    eventually("every system pod runs again", lambda: restless_pods(fleet) == [])
+    fleet.kbootstrap("verify", str(fleet.inventory))
+    assert_healthy(fleet)
+    assert fleet.up().result["changed"] == 0
+    eventually("the Service answers again", lambda: fleet.run("w1", f"curl -fsS -m 5 http://{service}").returncode == 0)
+
+
+def test_mixed_interrupted_and_grown(lab: MakeLab) -> None:
+    """Debian master and EL workers; kbootstrap is killed during init and during a join; then a worker more."""
+    fleet = lab(1, 3, flavours=("debian12", "centos9", "centos7", "centos9"))
+    whole = fleet.inventory.read_text()
+    without_w3 = "".join(line for line in whole.splitlines(keepends=True) if "name: w3" not in line)
+    fleet.inventory.write_text(without_w3)
+
+    kill_during(fleet, "cp1", "kubeadm init")
+    kill_during(fleet, "w2", "kubeadm join")
+    done = fleet.up()
+    assert done.result["failed"] == 0
+    assert ready_nodes(fleet) == {"cp1", "w1", "w2"}
+    assert fleet.plan().result["change"] == 0
+
+    fleet.inventory.write_text(whole)
+    grown = fleet.up()
+    changed = grown.those("changed")
+    # /etc/hosts lists the new node everywhere; a token is made for the join. Nothing else changes on the others.
+    assert {(phase, step) for host, phase, step in changed if host != "w3"} == {
+        ("prepare", "hosts"),
+        ("token", "token"),
+        ("untoken", "untoken"),
+    }
+    assert_healthy(fleet)
+
+
+def kill_during(fleet: Fleet, host: str, command: str) -> None:
+    """Run `up` and SIGKILL it as soon as the command runs on the host."""
+    process = fleet.start("up", "--yes", "--output", "lines", str(fleet.inventory))
+    try:
+        eventually(f"{command} runs on {host}", lambda: runs(fleet, host, command) or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def runs(fleet: Fleet, host: str, command: str) -> bool:
+    found: subprocess.CompletedProcess[str] = fleet.run(host, f"pgrep -f '^[^ ]*{command}'")
+    return found.returncode == 0
