@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -143,7 +144,7 @@ def _facts(said: Mapping[str, list[str]], received_at: float) -> Facts:
         addresses=dict(_address(line) for line in said.get("address", [])),
         routes=tuple(_route(line) for line in said.get("route", [])),
         listening=frozenset(int(port, 16) for port in said.get("listening", [])),
-        clock_offset=float(one("epoch")) - received_at,
+        clock_offset=_seconds(one("epoch")) - received_at,
         swap=flag("swap"),
         selinux={"0": "permissive", "1": "enforcing"}.get(one("selinux"), ""),  # type: ignore[arg-type]
         runtimes=tuple(said.get("runtime", [])),
@@ -161,6 +162,13 @@ def _facts(said: Mapping[str, list[str]], received_at: float) -> Facts:
         kubelet_server=one("kubelet_server"),
         apiserver_version=one("apiserver_version"),
     )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not math.isfinite(seconds):
+        raise ValueError(f"{text} is no time")
+    return seconds
 
 
 def _address(line: str) -> tuple[str, str]:

@@ -399,7 +399,9 @@ def _validated(source: Source) -> Inventory | None:
         for item in error.errors():
             place = tuple(part for part in item["loc"] if part != "[key]")
             # A secret that could not be filled in was reported where it is; its empty value is no second mistake.
-            if not any(problem.place == place for problem in source.problems):
+            # Nor is a list that counts as too short because its members are wrong.
+            told = any(problem.place == place for problem in source.problems)
+            if not told and not (item["type"] == "too_short" and item["input"]):
                 source.add(place, _said(item, place))
         return None
 
@@ -424,6 +426,8 @@ def _said(item: Any, place: Place) -> str:
 
 
 def _special(place: Place, value: object) -> str:
+    if place[-1:] == ("role",):
+        return " (master means control-plane)"
     if place[-2:] in (("cluster", "runtime"), ("runtime", "name")) and value in (
         "docker",
         "dockershim",

@@ -41,11 +41,10 @@ def from_targets(targets: Sequence[str], masters: int) -> list[NewHost]:
     hosts = []
     for index, target in enumerate(targets):
         match = _TARGET.match(target)
-        if match is None or int(match["port"] or 22) > 65535:
+        if match is None:
             raise InventoryError(f"{target!r} is not a host", "Write user@address, or user@address:port.")
         name = f"cp{index + 1}" if index < masters else f"w{index + 1 - masters}"
-        port = int(match["port"] or 22)
-        hosts.append(NewHost(name, match["host"], index < masters, match["user"] or "", port))
+        hosts.append(NewHost(name, match["host"], index < masters, match["user"] or "", _port(match["port"] or "22")))
     return _checked(hosts, masters)
 
 
@@ -68,7 +67,7 @@ def from_vagrant(text: str, masters: int = 1) -> list[NewHost]:
             section.get("hostname", section["name"]),
             index < masters,
             section.get("user", ""),
-            int(section.get("port", "22")),
+            _port(section.get("port", "22")),
             section.get("identityfile", ""),
             str(VAGRANT_FIRST + index) if section.get("hostname", "").startswith("127.") else "",
             section.get("stricthostkeychecking") == "no",
@@ -100,7 +99,7 @@ def from_ansible(text: str) -> list[NewHost]:
                 known.get("ansible_host", known.get("ansible_ssh_host", name)),
                 name in masters,
                 known.get("ansible_user", known.get("ansible_ssh_user", "")),
-                int(known.get("ansible_port", known.get("ansible_ssh_port", "22"))),
+                _port(known.get("ansible_port", known.get("ansible_ssh_port", "22"))),
                 known.get("ansible_ssh_private_key_file", known.get("ansible_private_key_file", "")),
             )
         )
@@ -165,11 +164,21 @@ def _members(groups: Groups, names: Iterable[str]) -> list[str]:
     return found
 
 
+def _port(text: str) -> int:
+    if not re.fullmatch(r"\d{1,5}", text) or not 0 < int(text) < 65536:
+        raise InventoryError(f"{text!r} is not a port")
+    return int(text)
+
+
 def _checked(hosts: list[NewHost], masters: int) -> list[NewHost]:
     if not hosts:
         raise InventoryError("there are no hosts in it")
     if masters > len(hosts):
         raise InventoryError(f"{masters} masters are wanted, and there are {len(hosts)} hosts")
+    places = [(host.address, host.port) for host in hosts]
+    twice = next((address for address, port in places if places.count((address, port)) > 1), None)
+    if twice is not None:
+        raise InventoryError(f"{twice} is there twice")
     return hosts
 
 

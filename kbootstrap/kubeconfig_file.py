@@ -53,14 +53,15 @@ def _named(config: Entry, cluster: str) -> Entry:
 
 
 def _refuse_foreign(existing: Entry, ours: Entry, path: Path) -> None:
+    """The CA tells clusters apart; a cluster may get another address."""
     name = ours["clusters"][0]["name"]
     mine = ours["clusters"][0]["cluster"]
     for entry in existing["clusters"]:
         theirs = entry.get("cluster", {})
         ca = "certificate-authority-data"
-        if entry.get("name") == name and (theirs.get("server"), theirs.get(ca)) != (mine.get("server"), mine.get(ca)):
+        if entry.get("name") == name and theirs.get(ca) != mine.get(ca):
             raise KbootstrapError(
-                f"{path} has a cluster {name!r} already, at {theirs.get('server')}: it is left as it is",
+                f"{path} has another cluster named {name!r}, at {theirs.get('server')}: it is left as it is",
                 "Give the cluster another name in the inventory, use --file, or remove the old entry:"
                 f" kubectl config delete-cluster {name}",
             )

@@ -233,7 +233,9 @@ def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
     import paramiko
 
     try:
-        return paramiko.PKey.from_path(path, passphrase.reveal().encode() if passphrase else None)
+        # Bytes, whatever the stubs say: it goes straight to cryptography.
+        secret: Any = passphrase.reveal().encode() if passphrase else None
+        return paramiko.PKey.from_path(path, secret)
     except FileNotFoundError:
         raise ConnectError(f"the SSH key {path} does not exist", "Set ssh.key to an existing private key.") from None
     except (paramiko.SSHException, ValueError, TypeError, OSError) as error:

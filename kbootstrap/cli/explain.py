@@ -7,7 +7,7 @@ import textwrap
 
 import click
 
-from kbootstrap.model import InventoryError
+from kbootstrap.model import InventoryError, Phase, Step
 
 
 @click.command()
@@ -26,7 +26,6 @@ def phases() -> None:
 def explain(step: str) -> None:
     """Say what a step does and why, and show the shell it runs. STEP is an id from `kbootstrap phases`."""
     from kbootstrap.phases.catalogue import catalogue
-    from kbootstrap.script import PACKAGE
 
     name = step.replace("/", ".").rpartition(".")[2]
     found = [(phase, s) for phase, steps in catalogue() for s in steps if s.id == name]
@@ -38,7 +37,13 @@ def explain(step: str) -> None:
         raise InventoryError(
             f"there is no step {step!r}", f"Did you mean {', '.join(close)}?" if close else "See `kbootstrap phases`."
         )
-    phase, one = found[0]
+    for phase, one in found:
+        _explain(phase, one)
+
+
+def _explain(phase: Phase, one: Step) -> None:
+    from kbootstrap.script import PACKAGE
+
     click.echo(click.style(f"{phase.name}.{one.id}", bold=True) + f"  {one.title}")
     click.echo(textwrap.fill(one.why, 100))
     if one.params:

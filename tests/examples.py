@@ -1,0 +1,61 @@
+"""Inventories and facts that tests begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kbootstrap.facts import Facts
+from kbootstrap.inventory import Inventory, load
+from kbootstrap.model import Context
+
+ROOT = Path(__file__).parents[1]
+EL9 = Facts(
+    os_id="centos",
+    os_version="9",
+    os_name="CentOS Stream 9",
+    arch="x86_64",
+    kernel="5.14.0",
+    uid=0,
+    systemd=True,
+    cgroup=2,
+    cpus=2,
+    memory_mib=4096,
+    disk_free_mib=40000,
+)
+DEBIAN12 = replace(EL9, os_id="debian", os_version="12", os_name="Debian 12", os_codename="bookworm", kernel="6.1.0")
+
+
+def document(masters: int = 1, workers: int = 1, **cluster: Any) -> dict[str, Any]:
+    """An inventory as data: addresses 192.168.1.10 and up."""
+    names = [f"cp{n + 1}" for n in range(masters)] + [f"w{n + 1}" for n in range(workers)]
+    return {
+        "cluster": {"name": "test", "kubernetes": "1.34", **cluster},
+        "hosts": [
+            {"name": name, "address": f"192.168.1.{10 + n}", "role": "master" if n < masters else "worker"}
+            for n, name in enumerate(names)
+        ],
+    }
+
+
+def written(folder: Path, data: object) -> Path:
+    """The data (or text) as a private file."""
+    path = folder / "inventory.yaml"
+    path.write_text(data if isinstance(data, str) else yaml.safe_dump(data, sort_keys=False))
+    path.chmod(0o600)
+    return path
+
+
+def inventory(folder: Path, change: Callable[[dict[str, Any]], object] = lambda _: None, **cluster: Any) -> Inventory:
+    data = document(cluster.pop("masters", 1), cluster.pop("workers", 1), **cluster)
+    change(data)
+    return load(written(folder, data), env={})
+
+
+def context(made: Inventory, facts: Facts = EL9) -> Context:
+    """As after connecting: every host looks like ``facts``."""
+    return Context(made, {host.name: facts for host in made.hosts})

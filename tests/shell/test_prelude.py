@@ -1,0 +1,135 @@
+"""The words steps are written in, in dash and in bash: what they report, what they leave on disk."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kbootstrap.script import shell_file
+
+SHELLS = ("dash", "bash")
+pytestmark = pytest.mark.parametrize("shell", SHELLS)
+
+
+def sh(shell: str, script: str, mode: str = "apply", folder: Path = Path("/")) -> list[str]:
+    """What a script after the prelude prints, line by line; reports begin with ``@m``."""
+    text = shell_file("shell/prelude.sh") + f"KB_STATE={folder}/state\nKB_DIR={folder}\n" + script
+    done = subprocess.run(
+        [shell],
+        input=text,
+        capture_output=True,
+        text=True,
+        env={"KB_MODE": mode, "KB_MARK": "@m", "PATH": "/usr/bin:/bin"},
+    )
+    return [*(done.stdout + done.stderr).splitlines(), f"status {done.returncode}"]
+
+
+def step(check: str, apply: str = ":", retries: int = 0, waits: int = 0) -> str:
+    return f"check() {{\n{check}\n}}\napply() {{\n{apply}\n}}\nkb_step s {retries} {waits}\n"
+
+
+def test_what_holds_is_ok_in_both_modes(shell: str) -> None:
+    for mode in ("plan", "apply"):
+        assert sh(shell, step("true", "echo never"), mode) == ["@m begin s", "@m end s ok", "status 0"]
+
+
+def test_plan_stops_after_the_check(shell: str) -> None:
+    assert sh(shell, step("echo differs; return 1", "echo never"), "plan") == [
+        "@m begin s",
+        "differs",
+        "@m end s change",
+        "status 0",
+    ]
+    assert "@m end s unknown" in sh(shell, step("return 2"), "plan")
+    assert "@m end s unknown" in sh(shell, step("return 1", waits=1), "plan")
+
+
+def test_apply_is_verified(shell: str, tmp_path: Path) -> None:
+    done = sh(shell, step(f"[ -e {tmp_path}/done ]", f": >{tmp_path}/done"))
+    assert done == ["@m begin s", "@m apply s", "@m verify s", "@m end s changed", "status 0"]
+    lying = sh(shell, step("echo still wrong; return 1", "true"))
+    assert lying[-2:] == ["@m end s unverified 1", "status 1"]
+
+
+def test_the_first_failing_command_ends_apply(shell: str, tmp_path: Path) -> None:
+    said = sh(shell, step("return 1", f"run false 'a b'\n: >{tmp_path}/never"))
+    assert said == ["@m begin s", "@m apply s", "@m command false a b", "@m end s failed 1", "status 1"]
+    assert not (tmp_path / "never").exists()
+
+
+def test_an_unset_variable_is_an_error(shell: str) -> None:
+    said = sh(shell, step("return 1", 'echo "$NOT_SET"'))
+    assert [line for line in said if re.match(r"@m end s failed (1|2|127)$", line)]
+
+
+def test_fail_gives_a_message_and_a_hint(shell: str) -> None:
+    said = sh(shell, step("return 1", "fail 'no disk' 'buy one'"))
+    assert said[2:] == ["no disk", "@m hint buy one", "@m end s failed 64", "status 1"]
+
+
+def test_retries_wait_longer_each_time(shell: str, tmp_path: Path) -> None:
+    script = "sleep() { echo slept $1; }\n" + step(
+        f"[ -e {tmp_path}/x3 ]",
+        f"if [ -e {tmp_path}/x2 ]; then : >{tmp_path}/x3; fi\nif [ -e {tmp_path}/x1 ]; then : >{tmp_path}/x2; fi\n"
+        f": >{tmp_path}/x1\n[ -e {tmp_path}/x3 ]",
+        retries=3,
+    )
+    said = sh(shell, script)
+    assert [line for line in said if line.startswith(("@m retry", "slept"))] == [
+        "@m retry s 2",
+        "slept 2",
+        "@m retry s 4",
+        "slept 4",
+    ]
+    assert "@m end s changed" in said
+
+
+def test_a_waiting_step_is_never_a_change(shell: str, tmp_path: Path) -> None:
+    assert "@m end s ok" in sh(shell, step(f"[ -e {tmp_path}/x ]", f": >{tmp_path}/x", waits=1))
+
+
+def test_a_stop_is_seen_before_the_next_step(shell: str, tmp_path: Path) -> None:
+    (tmp_path / "stop").touch()
+    assert sh(shell, step("true") + "exit $?", folder=tmp_path) == ["status 75"]
+
+
+def test_steps_read_nothing_of_the_script(shell: str) -> None:
+    assert sh(shell, step("cat", ":") + "echo after\n") == ["@m begin s", "@m end s ok", "after", "status 0"]
+
+
+def test_put_file_replaces_in_one_move_and_keeps_the_original(shell: str, tmp_path: Path) -> None:
+    target = tmp_path / "etc" / "conf"
+    target.parent.mkdir()
+    target.write_text("as found\n")
+    inode = target.stat().st_ino
+    for text in ("one", "two\nlines with 'quotes' and \\backslashes"):
+        value = "'" + text.replace("'", "'\\''") + "'"
+        assert sh(shell, f"put_file {target} 640 {value}", folder=tmp_path) == ["status 0"]
+        assert target.read_text() == text + "\n"
+        assert sh(shell, f"file_is {target} {value}; echo $?", folder=tmp_path)[0] == "0"
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert target.stat().st_ino != inode
+    assert (tmp_path / f"state/before{target}").read_text() == "as found\n"
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in target.parent.iterdir()] == ["conf"]
+
+
+def test_file_is_shows_the_difference_and_writes_nothing(shell: str, tmp_path: Path) -> None:
+    target = tmp_path / "conf"
+    assert sh(shell, f"file_is {target} x; echo $?")[:2] == [f"+ {target} (new file)", "1"]
+    target.write_text("old\nsame\n")
+    said = sh(shell, f"file_is {target} 'new\nsame'; echo $?")
+    assert {"-old", "+new", " same"} <= set(said)
+    assert [path.name for path in tmp_path.iterdir()] == ["conf"]
+
+
+def test_values_travel_in_base64(shell: str) -> None:
+    (report, *_) = sh(shell, "value name 'two\nlines'")
+    word, name, text = report.removeprefix("@m ").split(" ")
+    assert (word, name) == ("value", "name")
+    import base64
+
+    assert base64.b64decode(text) == b"two\nlines"

@@ -1,0 +1,119 @@
+"""The command as a user meets it: help, mistakes, exit codes, start-up cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from examples import document, written
+
+HEAVY = ("pydantic", "paramiko", "fabric", "rich", "yaml", "testcontainers", "cryptography")
+
+
+def kbootstrap(*arguments: str, state: Path | None = None) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "XDG_STATE_HOME": str(state or "/nonexistent")}
+    return subprocess.run(
+        [sys.executable, "-m", "kbootstrap", *arguments],
+        capture_output=True,
+        text=True,
+        env=env,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--help"], 0, "Turn plain Linux hosts into a Kubernetes cluster"),
+        (["--version"], 0, "kbootstrap, version"),
+        (["nonsense"], 2, "No such command"),
+        (["plan"], 2, "Missing argument"),
+        (["plan", "/no/such/file.yaml"], 2, "/no/such/file.yaml"),
+        (["up", "--output", "nonsense", "x"], 2, "'nonsense' is not one of"),
+        (["explain", "swop"], 2, "Did you mean swap"),
+        (["init"], 2, "user@host"),
+        (["lab", "down", "--name", "no-such-lab"], 1, "there is no lab named no-such-lab"),
+        (["lab", "up", "--name", "Bad Name"], 1, "is not a lab's name"),
+    ],
+)
+def test_first_words(arguments: list[str], code: int, text: str, tmp_path: Path) -> None:
+    done = kbootstrap(*arguments, state=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert text in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_costs_little_cpu() -> None:
+    def cpu() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert kbootstrap("--help").returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(cpu() for _ in range(5)) < 0.150
+
+
+def test_help_and_completion_import_nothing_heavy() -> None:
+    for arguments in (["--help"], ["up", "--help"], ["completion", "bash"]):
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "kbootstrap", *arguments], capture_output=True, text=True
+        )
+        assert done.returncode == 0
+        imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+        assert "click" in imported
+        assert imported & set(HEAVY) == set()
+
+
+def test_mistakes_in_an_inventory_are_exit_code_2(tmp_path: Path) -> None:
+    data = document()
+    data["cluster"]["naem"] = "x"
+    for verb in ("plan", "up", "check", "verify", "status", "kubeconfig"):
+        done = kbootstrap(verb, str(written(tmp_path, data)), state=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert "cluster.naem: there is no such key; did you mean 'name'?" in done.stderr
+        assert done.stdout == ""
+
+
+def test_nobody_answers_is_exit_code_4_and_json_stays_json(tmp_path: Path) -> None:
+    data = document()
+    for host in data["hosts"]:
+        host["internal_address"], host["address"] = host["address"], "127.0.0.1"
+        host["ssh"] = {"port": 1 if host["role"] == "master" else 2, "user": "nobody", "config": str(tmp_path / "none")}
+    done = kbootstrap("plan", str(written(tmp_path, data)), "--output", "json", state=tmp_path)
+    assert done.returncode == 4
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[-1]["status"] == "failed"
+    assert "connection refused" in lines[-1]["hosts"]["cp1"]["failure"]["message"]
+
+
+def test_init_writes_once_and_never_over_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "new.yaml"
+    assert kbootstrap("init", "root@10.0.0.1", "root@10.0.0.2", "--file", str(path)).returncode == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    before = path.read_text()
+    again = kbootstrap("init", "root@10.0.0.9", "--file", str(path))
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+    assert path.read_text() == before
+
+
+def test_explain_shows_why_and_the_shell() -> None:
+    said = kbootstrap("explain", "swap").stdout
+    for part in ("prepare.swap", "Turn swap off", "kubelet", "check() {", "apply() {"):
+        assert part in said
+
+
+def test_schema_is_json() -> None:
+    assert "cluster" in json.loads(kbootstrap("schema").stdout)["properties"]
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{sys.executable} -m kbootstrap explain containerd-config | head -n 1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert "containerd-config" in done.stdout
+    assert done.stderr == ""

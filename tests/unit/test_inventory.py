@@ -1,0 +1,186 @@
+"""The inventory: what is read, and how every mistake is told."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from examples import ROOT, document, inventory, written
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kbootstrap.inventory import json_schema, load
+from kbootstrap.model import InventoryError
+
+
+def mistakes(folder: Path, data: object, env: dict[str, str] | None = None) -> str:
+    with pytest.raises(InventoryError) as refused:
+        load(written(folder, data), env=env or {})
+    assert refused.value.exit_code == 2
+    return refused.value.message
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "inventories").glob("*.yaml")), ids=lambda path: path.name)
+def test_the_examples_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = {name: "x" for name in ("KB_SSH_PASSWORD", "KB_SUDO_PASSWORD", "SUDO_PASSWORD", "SSH_PASSPHRASE")}
+    assert load(path, env={**os.environ, **env}).first_master.is_master
+
+
+def test_the_smallest_inventory_and_its_defaults(tmp_path: Path) -> None:
+    made = inventory(tmp_path)
+    assert made.endpoint == "192.168.1.10:6443"
+    assert str(made.cluster.pod_cidr) == "10.244.0.0/16"
+    assert made.cluster.image_repository == "registry.k8s.io"
+    assert made.hosts[0].ssh.host_key_policy == "strict"
+    assert made.hosts[0].ssh.sudo == "passwordless"
+    assert [host.is_master for host in made.hosts] == [True, False]
+
+
+def test_ssh_settings_of_a_host_win_over_those_of_all(tmp_path: Path) -> None:
+    data = document()
+    data["ssh"] = {"user": "ops", "port": 2222, "key": "keys/id"}
+    data["hosts"][1]["ssh"] = {"user": "root", "sudo": "none"}
+    one, two = load(written(tmp_path, data), env={}).hosts
+    assert (one.ssh.user, one.ssh.port, one.ssh.sudo) == ("ops", 2222, "passwordless")
+    assert (two.ssh.user, two.ssh.port, two.ssh.sudo) == ("root", 2222, "none")
+    assert one.ssh.key == tmp_path / "keys" / "id"
+
+
+def test_every_mistake_at_once_with_line_place_and_suggestion(tmp_path: Path) -> None:
+    said = mistakes(
+        tmp_path,
+        "cluster:\n"
+        "  name: Test_1\n"
+        "  kubernets: '1.34'\n"
+        "  kubernetes: 1.34\n"
+        "  selinux: off\n"
+        "hosts:\n"
+        "  - {name: a, address: 10.0.0.1, role: boss}\n"
+        "  - {name: a, adress: 10.0.0.2, role: worker}\n",
+    )
+    assert "7 mistakes" in said
+    for part in (
+        ":2: cluster.name",
+        ":3: cluster.kubernets: there is no such key; did you mean 'kubernetes'?",
+        ':4: cluster.kubernetes: write the version in quotes: "1.34"',
+        ":5: cluster.selinux",
+        ":7: hosts[0].role",
+        ":8: hosts[1].adress: there is no such key; did you mean 'address'?",
+        ":8: hosts[1].address: this key is missing",
+    ):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda d: d["hosts"][1].update(name="cp1"), "hosts[1].name: 'cp1' is taken by cp1 already"),
+        (lambda d: d["hosts"][1].update(address="192.168.1.10"), "is taken by cp1 already"),
+        (lambda d: d["hosts"][0].update(role="worker"), "no host has the role master"),
+        (lambda d: d["cluster"].update(pod_cidr="10.96.0.0/16"), "overlaps service_cidr"),
+        (lambda d: d["cluster"].update(pod_cidr="192.168.0.0/16"), "contains the addresses of cp1, w1"),
+        (lambda d: d["cluster"].update(pod_cidr="10.244.0.0/24"), "has room for 1 nodes"),
+        (lambda d: d["cluster"].update(pod_cidr="10.244.0.1/16"), "cluster.pod_cidr"),
+        (lambda d: d["cluster"].update(service_cidr="11.0.0.0/8"), "the API server takes networks"),
+        (lambda d: d["cluster"].update(kubernetes="latest"), "cluster.kubernetes"),
+        (lambda d: d["cluster"].update(runtime="dockershim"), "dockershim left Kubernetes with 1.24"),
+        (lambda d: d["cluster"].update(control_plane_endpoint="api"), "'api' is not host:port"),
+        (lambda d: d["hosts"][0].update(address="cp1.example.com"), "give internal_address too"),
+        (lambda d: d["hosts"][0].update(taints=["nonsense"]), "hosts[0].taints"),
+        (lambda d: d["hosts"][0].update(labels={"bad key!": "x"}), "hosts[0].labels"),
+        (lambda d: d["hosts"][0].update(name="a\x1b[31m"), "hosts[0].name"),
+        (lambda d: d.update(ssh={"user": "${env:USER}"}), "ssh.user"),
+        (lambda d: d.update(ssh={"password": "${env:NOT_SET}"}), "NOT_SET"),
+        (lambda d: d.update(ssh={"password": "${file:/nowhere/at/all}"}), "/nowhere/at/all"),
+        (lambda d: d.pop("hosts"), "hosts: this key is missing"),
+        (lambda d: d.update(hosts=[]), "hosts"),
+    ],
+)
+def test_single_mistakes(tmp_path: Path, change: Any, text: str) -> None:
+    data = document()
+    change(data)
+    assert text in mistakes(tmp_path, data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "- a\n- b\n", "cluster: [\n", "cluster: &a {x: *a}\n", "a: 1\na: 2\n", "\x00", "cluster: !!python/x y\n"],
+)
+def test_what_is_no_inventory(tmp_path: Path, text: str) -> None:
+    assert "inventory.yaml" in mistakes(tmp_path, text)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match=r"missing\.yaml"):
+        load(tmp_path / "missing.yaml", env={})
+    with pytest.raises(InventoryError):
+        load(tmp_path, env={})
+
+
+def test_secrets_come_from_the_environment_and_from_files(tmp_path: Path) -> None:
+    (tmp_path / "pass").write_text("from a file\n")
+    data = document()
+    data["ssh"] = {"password": "${env:PW}", "sudo": "password", "sudo_password": f"${{file:{tmp_path / 'pass'}}}"}
+    made = load(written(tmp_path, data), env={"PW": "from the environment"})
+    assert made.hosts[0].ssh.password is not None
+    assert made.hosts[0].ssh.password.reveal() == "from the environment"
+    assert made.hosts[0].ssh.sudo_password is not None
+    assert made.hosts[0].ssh.sudo_password.reveal() == "from a file"
+    assert {secret.reveal() for secret in made.secrets()} == {"from the environment", "from a file"}
+    assert "from the environment" not in repr(made)
+    assert made.warnings == ()
+
+
+def test_a_secret_in_clear_in_a_file_others_read_is_warned_of(tmp_path: Path) -> None:
+    data = document()
+    data["ssh"] = {"password": "in clear"}
+    path = written(tmp_path, data)
+    assert load(path, env={}).warnings == ()
+    path.chmod(0o644)
+    (warning,) = load(path, env={}).warnings
+    assert "ssh.password" in warning
+    assert "in clear:" not in warning
+
+
+def test_an_even_number_of_masters_is_warned_of(tmp_path: Path) -> None:
+    made = inventory(tmp_path, masters=2, control_plane_endpoint="api.example.com:6443")
+    assert [warning for warning in made.warnings if "majority" in warning]
+    assert inventory(tmp_path, masters=3, control_plane_endpoint="api.example.com:6443").warnings == ()
+
+
+def test_the_schema_knows_every_key_and_no_other() -> None:
+    schema = json_schema()
+    assert json.dumps(schema)
+    assert set(schema["properties"]) == {"cluster", "ssh", "parallelism", "hosts"}
+    assert schema["additionalProperties"] is False
+
+
+_SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
+_KEYS = st.sampled_from(
+    ["cluster", "hosts", "ssh", "name", "kubernetes", "address", "role", "pod_cidr", "key", "kubeadm"]
+)
+_DATA = st.recursive(_SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=4))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=_KEYS, where=st.sampled_from(["", "cluster", "hosts", "ssh"]), value=_DATA)
+def test_no_value_anywhere_is_more_than_a_mistake(tmp_path: Path, key: str, where: str, value: object) -> None:
+    """A good inventory with something strange in one place loads, or is refused; nothing else happens."""
+    data = document()
+    data["ssh"] = {}
+    place = data if not where else data["hosts"][0] if where == "hosts" else data[where]
+    place[key] = value
+    try:
+        load(written(tmp_path, json.dumps(data)), env={})
+    except InventoryError as error:
+        assert "inventory.yaml" in error.message  # noqa: PT017 - either way out is right
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(alphabet="abc:{}[]-\n #&*!|>'\"%@`,?\t0x\x07é", max_size=60))
+def test_no_text_is_more_than_a_mistake(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InventoryError):
+        load(written(tmp_path, text), env={})

@@ -1,0 +1,133 @@
+"""kubeadm's documents per API version, and the join command as a value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from examples import inventory
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kbootstrap import kubeadm, versions
+from kbootstrap.model import KbootstrapError, Secret
+
+TOKEN, HASH = "abcdef.0123456789abcdef", "sha256:" + "0123456789abcdef" * 4
+COMMAND = f"kubeadm join 192.168.1.10:6443 --token {TOKEN} --discovery-token-ca-cert-hash {HASH}"
+
+
+@pytest.mark.parametrize(
+    ("kubernetes", "api"),
+    [("1.20", "v1beta2"), ("1.21", "v1beta2"), ("1.22", "v1beta3"), ("1.30", "v1beta3"), ("1.31", "v1beta4"),
+     ("1.34", "v1beta4")],
+)  # fmt: skip
+def test_the_api_version_follows_the_minor(tmp_path: Path, kubernetes: str, api: str) -> None:
+    made = inventory(tmp_path, kubernetes=kubernetes, kubeadm={"extra_args": {"api_server": {"v": "4"}}})
+    init, cluster, kubelet = kubeadm.init_documents(made, made.first_master, kubernetes + ".1")
+    assert init["apiVersion"] == cluster["apiVersion"] == f"kubeadm.k8s.io/{api}"
+    assert cluster["kubernetesVersion"] == f"v{kubernetes}.1"
+    arguments = cluster["apiServer"]["extraArgs"]
+    assert arguments == ([{"name": "v", "value": "4"}] if api == "v1beta4" else {"v": "4"})
+    assert init["localAPIEndpoint"] == {"advertiseAddress": "192.168.1.10", "bindPort": 6443}
+    assert kubelet["cgroupDriver"] == "systemd"
+
+
+def test_the_inventory_decides_networks_names_and_images(tmp_path: Path) -> None:
+    made = inventory(
+        tmp_path,
+        pod_cidr="10.100.0.0/16",
+        service_cidr="10.200.0.0/16",
+        dns_domain="k8s.example",
+        image_repository="registry.aliyuncs.com/google_containers",
+        control_plane_endpoint="api.example.com:6443",
+    )
+    cluster = kubeadm.init_documents(made, made.first_master, "1.34.1")[1]
+    assert cluster["networking"] == {
+        "podSubnet": "10.100.0.0/16",
+        "serviceSubnet": "10.200.0.0/16",
+        "dnsDomain": "k8s.example",
+    }
+    assert cluster["imageRepository"] == "registry.aliyuncs.com/google_containers"
+    assert cluster["controlPlaneEndpoint"] == "api.example.com:6443"
+
+
+def test_extra_documents_are_merged_or_added(tmp_path: Path) -> None:
+    extras = [
+        {"kind": "ClusterConfiguration", "apiServer": {"certSANs": ["api.example.com"]}},
+        {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "ipvs"},
+    ]
+    made = inventory(tmp_path, kubeadm={"documents": extras})
+    documents = kubeadm.init_documents(made, made.first_master, "1.34.1")
+    assert documents[1]["apiServer"]["certSANs"] == ["api.example.com"]
+    assert documents[-1]["mode"] == "ipvs"
+    assert list(yaml.safe_load_all(kubeadm.to_yaml(documents))) == documents
+
+
+def test_a_join_document_pins_the_ca_and_registers_the_address(tmp_path: Path) -> None:
+    made = inventory(tmp_path, masters=2)
+    join = kubeadm.parse_join_command(COMMAND)
+    (worker,) = kubeadm.join_documents(made, made.host("w1"), join, None)
+    assert worker["discovery"]["bootstrapToken"]["caCertHashes"] == [HASH]
+    assert "controlPlane" not in worker
+    assert "192.168.1.12" in str(worker["nodeRegistration"])
+    (master,) = kubeadm.join_documents(made, made.host("cp2"), join, Secret("k" * 64))
+    assert master["controlPlane"]["certificateKey"] == "k" * 64
+    assert master["controlPlane"]["localAPIEndpoint"]["advertiseAddress"] == "192.168.1.11"
+
+
+def test_the_join_command() -> None:
+    for text in (COMMAND, f"W0101 warning\n{COMMAND} \n", COMMAND + f" --discovery-token-ca-cert-hash {HASH}"):
+        join = kubeadm.parse_join_command(text)
+        assert (join.endpoint, join.token.reveal(), join.token_id) == ("192.168.1.10:6443", TOKEN, "abcdef")
+        assert set(join.ca_hashes) == {HASH}
+        assert TOKEN not in repr(join)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "kubeadm join",
+        COMMAND.replace(TOKEN, "abc"),
+        COMMAND.replace(TOKEN, TOKEN.upper()),
+        COMMAND.replace(HASH, "sha256:12"),
+        COMMAND.replace(HASH, "md5:" + "0" * 64),
+        COMMAND.replace("192.168.1.10:6443", "$(reboot):6443"),
+        COMMAND.replace("192.168.1.10:6443", "192.168.1.10"),
+        COMMAND.replace(f" --token {TOKEN}", ""),
+        COMMAND.replace(f" --discovery-token-ca-cert-hash {HASH}", " --discovery-token-unsafe-skip-ca-verification"),
+    ],
+)
+def test_join_commands_that_are_refused(text: str) -> None:
+    with pytest.raises(KbootstrapError, match="no join command"):
+        kubeadm.parse_join_command(text)
+
+
+@given(st.text() | st.text(alphabet="kubeadm join-toksh256:.\n ", max_size=120))
+def test_no_text_is_more_than_a_refusal(text: str) -> None:
+    with pytest.raises(KbootstrapError):
+        kubeadm.parse_join_command(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "minor", "exact"),
+    [("1.34", (1, 34), None), ("1.34.2", (1, 34), "1.34.2"), ("v1.20.15", (1, 20), "1.20.15")],
+)
+def test_versions(text: str, minor: tuple[int, int], exact: str | None) -> None:
+    assert versions.parse(text) == (minor, exact)
+
+
+@pytest.mark.parametrize("text", ["", "latest", "1", "1.x", "2.0", "1.34.2.1", "1.34-rc.1", "0.9"])
+def test_versions_that_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"version|1\.34"):
+        versions.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "api_server", "ok"),
+    [((1, 34), (1, 34), True), ((1, 31), (1, 34), True), ((1, 30), (1, 34), False), ((1, 35), (1, 34), False)],
+)
+def test_the_kubelet_may_be_older_but_never_newer(kubelet: Any, api_server: Any, ok: bool) -> None:
+    assert versions.kubelet_skew_ok(kubelet, api_server) is ok

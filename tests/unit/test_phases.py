@@ -1,0 +1,113 @@
+"""Every step of `up`: complete, documented, and exactly the scripts that were reviewed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from examples import DEBIAN12, EL9, context, inventory
+
+from kbootstrap.facts import Facts
+from kbootstrap.model import Context, Secret
+from kbootstrap.phases import UP
+from kbootstrap.phases.catalogue import catalogue
+from kbootstrap.script import PACKAGE, build, quote
+
+GOLDEN = Path(__file__).parent / "golden"
+SHELL = sorted(path for path in (PACKAGE / "phases").rglob("*.sh"))
+STEPS = [(phase, step) for phase, steps in catalogue() for step in steps]
+
+
+def test_every_step_says_what_and_why() -> None:
+    for phase, step in STEPS:
+        assert step.title[0].isupper(), step.id
+        assert step.why.endswith("."), step.id
+        assert 0 < step.timeout <= 3600, step.id
+        assert phase.why.endswith("."), phase.name
+    shells = [(phase.name, step.id, step.shell) for phase, step in STEPS]
+    assert len(set(shells)) == len(shells)
+
+
+@pytest.mark.parametrize("path", SHELL, ids=lambda path: path.stem)
+def test_every_shell_file_is_one_step(path: Path) -> None:
+    text = path.read_text()
+    assert re.findall(r"^(check|apply)\(\)", text, re.M) == ["check", "apply"]
+    assert str(path.relative_to(PACKAGE / "phases")) in {step.shell for _, step in STEPS}
+    header = text.partition("\n\n")[0]
+    assert header.startswith("# shellcheck shell=sh\n# ")
+
+
+@pytest.mark.parametrize("path", SHELL, ids=lambda path: path.stem)
+def test_every_parameter_is_documented_and_given(path: Path) -> None:
+    header, _, body = path.read_text().partition("\n\n")
+    step = next(step for _, step in STEPS if step.shell == str(path.relative_to(PACKAGE / "phases")))
+    used = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]+)", body)) - {"SUDO_USER"}
+    own = set(re.findall(r"^\s*([A-Z][A-Z0-9_]+)=", body, re.M))
+    assert {name for name in used - own if not name.startswith("KB_")} <= set(step.params)
+    assert {name for name in used & set(step.params) if name not in header} == set()
+
+
+def born(made: Context) -> Context:
+    """The values an earlier phase of the same run hands over."""
+    made.values["kubernetes_version"] = f"{made.inventory.cluster.kubernetes}.7"
+    made.values["join"] = Secret(
+        "kubeadm join 192.168.1.10:6443 --token abcdef.0123456789abcdef"
+        f" --discovery-token-ca-cert-hash sha256:{'a' * 64}"
+    )
+    made.values["certificate_key"] = Secret("f" * 64)
+    return made
+
+
+def listing(made: Context, host: str) -> str:
+    """Phase by phase: the steps of a host, the hash of their shell, their parameters as the host gets them."""
+    lines = []
+    for phase in UP:
+        target = made.inventory.host(host)
+        if target not in phase.hosts(made.inventory):
+            continue
+        for step in phase.steps(made, target):
+            digest = hashlib.sha256((PACKAGE / "phases" / step.shell).read_bytes()).hexdigest()[:12]
+            lines.append(f"\n# {host} {phase.name}.{step.id}: {step.title} ({step.shell} {digest})")
+            for name, value in sorted(step.params.items()):
+                lines.append(f"{name}={quote(value.reveal() if isinstance(value, Secret) else value)}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("minor", ["1.20", "1.34"])
+@pytest.mark.parametrize("family", ["el", "debian"])
+def test_the_scripts_are_the_reviewed_ones(
+    tmp_path: Path, family: str, minor: str, request: pytest.FixtureRequest
+) -> None:
+    facts: Facts = EL9 if family == "el" else DEBIAN12
+    made = born(context(inventory(tmp_path, masters=2, kubernetes=minor), facts))
+    words = hashlib.sha256((PACKAGE / "shell" / "prelude.sh").read_bytes()).hexdigest()[:12]
+    vocabulary = hashlib.sha256((PACKAGE / "shell" / f"{family}.sh").read_bytes()).hexdigest()[:12]
+    text = f"# prelude.sh {words}, {family}.sh {vocabulary}\n" + "".join(listing(made, h) for h in ("cp1", "cp2", "w1"))
+    path = GOLDEN / f"{family}-{minor}.txt"
+    if request.config.getoption("--update-golden"):
+        path.write_text(text)
+    assert text == path.read_text(), "pytest tests/unit --update-golden writes it anew; read the difference"
+
+
+def test_steps_are_made_from_nothing_but_what_they_get(tmp_path: Path) -> None:
+    made = born(context(inventory(tmp_path, masters=2)))
+    for phase in UP:
+        for host in phase.hosts(made.inventory):
+            assert phase.steps(made, host) == phase.steps(made, host)
+
+
+def test_a_script_runs_by_hand_and_starts_with_a_plan(tmp_path: Path) -> None:
+    made = context(inventory(tmp_path))
+    prepare = next(phase for phase in UP if phase.name == "prepare")
+    script = build(prepare.steps(made, made.inventory.host("w1")), "el")
+    assert "KB_MODE=${KB_MODE:-${1:-plan}}" in script
+    assert script.count("kb_step '") == len(prepare.steps(made, made.inventory.host("w1")))
+
+
+def test_no_step_of_a_debian_host_speaks_of_rpm(tmp_path: Path) -> None:
+    made = born(context(inventory(tmp_path), replace(DEBIAN12)))
+    assert "yum.repos.d" not in listing(made, "w1")
+    assert "/deb/" in listing(made, "w1")

@@ -1,0 +1,158 @@
+"""The views: what people and programs see of a run."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from examples import inventory
+
+from kbootstrap.model import (
+    Event,
+    Failure,
+    HostSummary,
+    Notice,
+    RunEnded,
+    RunStarted,
+    State,
+    StepEnded,
+    StepOutput,
+    StepStarted,
+)
+from kbootstrap.ui import Paint, choose_view
+from kbootstrap.ui.jsonlines import JsonView
+from kbootstrap.ui.lines import LinesView
+from kbootstrap.ui.live import LiveView
+from kbootstrap.ui.plan import PlanView
+
+HOSTS = ("cp1", "w1", "w2")
+FAILURE = Failure(
+    "exit status 1", "swapoff -a", 1, (*(f"line {n}" for n in range(40)), "no memory"), "free some memory"
+)
+
+
+def ended(host: str, step: str, state: State, *diff: str, failure: Failure | None = None) -> StepEnded:
+    return StepEnded(2.0, host, "prepare", step, f"Title of {step}", state, 1.5, diff, failure)
+
+
+def run(*steps: StepEnded | Notice | StepOutput, mode: str = "apply", failed: bool = False) -> list[Event]:
+    """A whole run around these events."""
+    counts: dict[State, int] = {}
+    for step in steps:
+        if isinstance(step, StepEnded):
+            counts[step.state] = counts.get(step.state, 0) + 1
+    hosts = {name: HostSummary(counts={"ok": 1}) for name in HOSTS}
+    if failed:
+        hosts["w1"] = HostSummary(counts={"failed": 1}, failed_phase="prepare", failed_step="swap", failure=FAILURE)
+    command = "plan" if mode == "plan" else "up"
+    start = RunStarted(1.0, "run-1", command, "plan" if mode == "plan" else "apply", "demo", HOSTS, "/tmp/log")
+    return [start, *steps, RunEnded(3.0, "failed" if failed else "ok", int(failed), 2.0, counts, hosts)]
+
+
+def shown(view: object, events: list[Event], stream: io.StringIO) -> str:
+    with view:  # type: ignore[attr-defined]
+        for event in events:
+            view.handle(event)  # type: ignore[attr-defined]
+    return stream.getvalue()
+
+
+def plan_text(tmp_path: Path, events: list[Event], *, verbose: bool = False) -> str:
+    stream = io.StringIO()
+    return shown(PlanView(stream, inventory(tmp_path, workers=2), verbose=verbose), events, stream)
+
+
+def test_a_plan_shows_differences_and_folds_hosts_that_are_alike(tmp_path: Path) -> None:
+    steps = [ended("cp1", "swap", "change", "- on", "+ off"), ended("cp1", "time", "ok")]
+    steps += [ended(host, "swap", "change", "- on") for host in ("w1", "w2")]
+    text = plan_text(tmp_path, run(*steps, mode="plan"))
+    assert "Plan for test: 3 hosts, Kubernetes 1.34, containerd, Flannel" in text
+    assert "~ Title of swap" in text
+    assert "= time" in text
+    assert "w1 w2  2 workers, same 1 change" in text
+    assert "Plan: 3 to change, 1 already right." in text
+
+
+def test_long_differences_are_cut_unless_asked_for(tmp_path: Path) -> None:
+    events = run(ended("cp1", "swap", "change", *[f"+ line {n}" for n in range(20)]), mode="plan")
+    assert "... 14 more lines (-v shows them)" in plan_text(tmp_path, events)
+    assert "+ line 19" in plan_text(tmp_path, events, verbose=True)
+
+
+def test_a_plan_shows_what_stands_in_the_way(tmp_path: Path) -> None:
+    events = run(ended("w1", "swap", "failed", failure=FAILURE), Notice(1, "warning", "old disk", "w2"), mode="plan")
+    text = plan_text(tmp_path, events)
+    assert "✗ Title of swap: exit status 1" in text
+    assert "hint     free some memory" in text
+    assert "! w2: old disk" in text
+    assert "1 in the way" in text
+
+
+def test_lines_name_what_changed_and_how_to_go_on() -> None:
+    stream = io.StringIO()
+    events = run(
+        ended("cp1", "time", "ok"),
+        ended("cp1", "swap", "changed"),
+        ended("w1", "swap", "failed", failure=FAILURE),
+        failed=True,
+    )
+    text = shown(LinesView(stream), events, stream)
+    assert "cp1 prepare.swap changed (1.5 s) Title of swap" in text
+    assert "prepare.time" not in text
+    for part in (
+        "w1: prepare.swap failed: exit status 1",
+        "command  swapoff -a  (exit status 1)",
+        "no memory",
+        "hint     free some memory",
+        "log      /tmp/log",
+        "1 of 3 hosts failed",
+        "Mend w1 and run the same command again",
+    ):
+        assert part in text
+    assert "line 3\n" not in text, "only the last lines"
+
+
+def test_json_lines_have_their_shape() -> None:
+    stream = io.StringIO()
+    text = shown(JsonView(stream), run(ended("w1", "swap", "failed", failure=FAILURE), failed=True), stream)
+    first, step, last = (json.loads(line) for line in text.splitlines())
+    assert (first["type"], first["version"]) == ("run", 1)
+    assert (step["host"], step["phase"], step["step"], step["state"]) == ("w1", "prepare", "swap", "failed")
+    assert last["status"] == "failed"
+    assert last["hosts"]["w1"]["failure"]["command"] == "swapoff -a"
+    assert {"changed", "ok", "failed", "skipped", "unknown", "seconds"} <= set(last)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_view_fits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    assert isinstance(choose_view("auto", stream=io.StringIO()), LinesView)
+    assert isinstance(choose_view("auto", stream=Terminal()), LiveView)
+    assert isinstance(choose_view("json", stream=Terminal()), JsonView)
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(choose_view("auto", stream=Terminal()), LinesView)
+
+
+def test_colours_only_on_a_terminal_that_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert Paint(Terminal()).red("x") == "\033[31mx\033[0m"
+    assert Paint(io.StringIO()).red("x") == "x"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert Paint(Terminal()).red("x") == "x"
+
+
+def test_the_live_view_keeps_failures_and_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    stream = Terminal()
+    events = run(ended("w1", "swap", "failed", failure=FAILURE), failed=True)
+    events.insert(1, StepStarted(1.0, "w1", "prepare", "swap", "Turn swap off"))
+    text = shown(LiveView(stream), events, stream)
+    assert "w1" in text
+    assert "exit status 1" in text
+    assert "free some memory" in text
