@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kbootstrap import script, versions
 from kbootstrap.model import (
@@ -338,9 +338,12 @@ class Engine:
         facts = self.context.facts.get(name)
         if session is None or facts is None:
             return lambda _emit: False
-        steps = phase.steps(self.context, self.context.inventory.host(name))
+        host = self.context.inventory.host(name)
+        steps = phase.steps(self.context, host)
         if not steps:
             return lambda _emit: True
+        if host.ssh.command_timeout is not None:
+            steps = [replace(step, timeout=host.ssh.command_timeout) for step in steps]
         text = script.build(steps, facts.family)
         run = PhaseRun(phase, name, steps, self._value, self.clean)
 

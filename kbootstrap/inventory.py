@@ -154,7 +154,12 @@ class Ssh(_Model):
     )
     sudo_password: SecretText | None = Field(None, description="For `sudo: password`; or use `-K` to be asked.")
     connect_timeout: int = Field(10, ge=1, le=600, description="Seconds to wait for a connection.")
-    command_timeout: int = Field(900, ge=10, le=86400, description="Longest a single step may take, in seconds.")
+    command_timeout: int | None = Field(
+        None,
+        ge=10,
+        le=86400,
+        description="Longest a single step may take, in seconds; default: every step's own limit.",
+    )
 
 
 # --- cluster ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from types import ModuleType
 
 import click
 
+from kbootstrap.lab import BACKENDS, FAULTS
 from kbootstrap.model import Secret
 
 _NAME = click.option("--name", default="demo", show_default=True, help="The lab's name.")
@@ -25,7 +26,7 @@ def lab() -> None:
 @_NAME
 @click.option(
     "--backend",
-    type=click.Choice(["simulated", "containers"]),
+    type=click.Choice(BACKENDS),
     default="simulated",
     show_default=True,
     help="The kind.",
@@ -143,7 +144,7 @@ def logs(name: str, host: str) -> None:
 @lab.command()
 @_NAME
 @click.argument("host")
-@click.argument("kind", type=click.Choice(["cut", "slow", "stop", "kill", "heal", "reboot", "disk-full", "clock-skew"]))
+@click.argument("kind", type=click.Choice(FAULTS))
 def fault(name: str, host: str, kind: str) -> None:
     """Do something bad to a host of a lab, or `heal` it."""
     state = _backend(name).fault(name, host, kind)
