@@ -32,6 +32,8 @@ from kbootstrap.lab.simulated.ssh import METHODS, Login, Server
 from kbootstrap.model import Secret
 
 SSH_PORT = 2222
+RESERVED_PORT = 2221
+"""Open at the first address of every lab's subnet; nobody is served there."""
 SUBNETS = range(70, 127)
 """Second number of the loopback addresses labs take: the first free one. The first host of all is 127.70.0.1."""
 
@@ -83,14 +85,17 @@ class Daemon:
             self._open(machine, subnet)
 
     def _free_subnet(self) -> int:
+        """Take a subnet for as long as the daemon lives: a host that is switched off must find its address again."""
         for subnet in SUBNETS:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((address(subnet, 0), SSH_PORT))
-                    probe.listen(1)
-                except OSError:
-                    continue
+            mark = socket.socket()
+            mark.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                mark.bind((address(subnet, 0), RESERVED_PORT))
+                mark.listen(1)
+            except OSError:
+                mark.close()
+                continue
+            self.mark = mark
             return subnet
         raise LabError("there are too many labs on this machine", "kbootstrap lab status lists them")
 
@@ -142,6 +147,8 @@ class Daemon:
                 answer = getattr(self, "_op_" + request.pop("op"))(**request)
             except LabError as error:
                 answer = {"error": error.message, "hint": error.hint}
+            except OSError as error:
+                answer = {"error": str(error), "hint": f"{self.directory}/log may tell more"}
             file.write(json.dumps(answer).encode() + b"\n")
             file.flush()
         if answer.get("down"):
