@@ -6,6 +6,8 @@ everything else (scheduling, values, views) happens in the thread that called ``
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import queue
 import threading
 import time
@@ -41,6 +43,8 @@ MAX_KEPT_LINES = 400
 
 Key = tuple[str, str]
 Emit = Callable[[Event], None]
+Inbox = queue.SimpleQueue[Event | tuple[Key, bool] | Exception]
+"""What threads tell the scheduler: events, how a task ended, and bugs, which end the run."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Scheduler:
         waiting = {task.key: task for task in tasks}
         ended: dict[Key, bool] = {}
         running: set[Key] = set()
-        inbox: queue.SimpleQueue[Event | tuple[Key, bool]] = queue.SimpleQueue()
+        inbox: Inbox = queue.SimpleQueue()
         told = False
         while waiting or running:
             if self.stop.is_set() and not told:
@@ -90,7 +94,7 @@ class Scheduler:
         waiting: dict[Key, Task],
         running: set[Key],
         ended: dict[Key, bool],
-        inbox: queue.SimpleQueue[Event | tuple[Key, bool]],
+        inbox: Inbox,
     ) -> None:
         for key, task in list(waiting.items()):
             if any(k in waiting or k in running for k in task.needs + task.after):
@@ -106,7 +110,7 @@ class Scheduler:
 
     def _take(
         self,
-        inbox: queue.SimpleQueue[Event | tuple[Key, bool]],
+        inbox: Inbox,
         running: set[Key],
         ended: dict[Key, bool],
     ) -> None:
@@ -118,6 +122,8 @@ class Scheduler:
             if isinstance(item, tuple):
                 key, ended[item[0]] = item
                 running.discard(key)
+            elif isinstance(item, Exception):
+                raise item
             else:
                 self.emit(item)
             if inbox.empty():
@@ -125,14 +131,28 @@ class Scheduler:
             item = inbox.get()
 
 
-def _work(key: Key, work: Callable[[Emit], bool], inbox: queue.SimpleQueue[Event | tuple[Key, bool]]) -> None:
+def _work(key: Key, work: Callable[[Emit], bool], inbox: Inbox) -> None:
     ok = False
     try:
         ok = work(inbox.put)
     except KbootstrapError as error:
         inbox.put(Notice(time.time(), "error", f"{error.message}\n{error.hint}".strip(), key[1]))
+    except Exception as error:
+        inbox.put(error)
     finally:
         inbox.put((key, ok))
+
+
+def failure_of(error: KbootstrapError, clean: Callable[[str], str]) -> Failure:
+    """The error as a step's failure, fit to be shown: a host may have had a word in it."""
+    failure = error.failure if isinstance(error, StepError) else Failure(error.message, hint=error.hint)
+    return Failure(
+        clean(failure.message),
+        clean(failure.command),
+        failure.exit_status,
+        tuple(map(clean, failure.output)),
+        clean(failure.hint),
+    )
 
 
 # --- phases ----------------------------------------------------------------------------------------------------------
@@ -177,8 +197,7 @@ class PhaseRun:
                 status = session.run(self._phase, text, lambda item: self._handle(item, emit), self._overdue)
             self._close(status, emit)
         except KbootstrapError as error:
-            failure = error.failure if isinstance(error, StepError) else Failure(error.message, hint=error.hint)
-            self._fail_current(failure, emit)
+            self._fail_current(failure_of(error, self._clean), emit)
         self._skip_rest(emit)
         ok = not self._failed
         emit(PhaseEnded(time.time(), self._host, self._phase, ok, time.time() - began))
@@ -339,7 +358,10 @@ class Engine:
         if session is None or facts is None:
             return lambda _emit: False
         host = self.context.inventory.host(name)
-        steps = phase.steps(self.context, host)
+        try:
+            steps = phase.steps(self.context, host)
+        except KbootstrapError as error:
+            return functools.partial(_raise, error)
         if not steps:
             return lambda _emit: True
         if host.ssh.command_timeout is not None:
@@ -368,10 +390,16 @@ class Engine:
     def _skip(self, phase: Phase, name: str) -> None:
         if name not in self.context.facts:
             return
-        for step in phase.steps(self.context, self.context.inventory.host(name)):
-            self.emit(StepEnded(time.time(), name, phase.name, step.id, step.title, "skipped", 0.0))
+        # What a host handed over may make no sense; the phase that needs it has said so.
+        with contextlib.suppress(KbootstrapError):
+            for step in phase.steps(self.context, self.context.inventory.host(name)):
+                self.emit(StepEnded(time.time(), name, phase.name, step.id, step.title, "skipped", 0.0))
 
     def _stop(self) -> None:
         if self.mode == "apply":
             for session in self.sessions.values():
                 session.stop()
+
+
+def _raise(error: KbootstrapError, _emit: Emit) -> bool:
+    raise error

@@ -95,6 +95,8 @@ def _ipv4(text: str) -> str:
 
 Plain = Annotated[str, AfterValidator(_no_control)]
 Name = Annotated[str, _matching(_NAME, "a name of lower-case letters, digits, '-' and '.'")]
+HostName = Annotated[Name, Field(max_length=63)]
+"""Linux takes 64 characters, a DNS label 63."""
 Url = Annotated[str, _matching(_URL, "an http:// or https:// address"), AfterValidator(lambda url: url.rstrip("/"))]
 Cidr = Annotated[
     ipaddress.IPv4Network, BeforeValidator(_cidr), WithJsonSchema({"type": "string", "format": "ipv4-cidr"})
@@ -105,6 +107,7 @@ GpgKeys = Annotated[
     BeforeValidator(_one_or_many),
 ]
 HostKey = Annotated[str, _matching(_FINGERPRINT, "a fingerprint such as SHA256:... (see ssh-keygen -lf)")]
+File = Annotated[Path, AfterValidator(lambda path: _usable(path))]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Address = Annotated[str, _matching(re.compile(r"[A-Za-z0-9._-]{1,253}\Z"), "an IPv4 address or a DNS name")]
 
@@ -125,7 +128,7 @@ class Bastion(_Model):
     address: Address = Field(description="Address or DNS name.")
     user: Plain | None = Field(None, description="Login; default: ssh_config's, else yours.")
     port: Port = Field(22, description="SSH port.")
-    key: Path | None = Field(None, description="Private key file.")
+    key: File | None = Field(None, description="Private key file.")
     passphrase: SecretText | None = Field(None, description="Passphrase of the key.")
     password: SecretText | None = Field(None, description="Login password.")
     fingerprint: HostKey | None = Field(None, description="The only host key accepted, `SHA256:...`.")
@@ -136,11 +139,11 @@ class Ssh(_Model):
 
     user: Plain | None = Field(None, description="Login; default: ssh_config's, else yours.")
     port: Port | None = Field(None, description="SSH port; default: ssh_config's, else 22.")
-    key: Path | None = Field(None, description="Private key file; relative to the inventory.")
+    key: File | None = Field(None, description="Private key file; relative to the inventory.")
     passphrase: SecretText | None = Field(None, description="Passphrase of the key.")
     password: SecretText | None = Field(None, description="Login password (also keyboard-interactive).")
     agent: bool = Field(True, description="Ask the SSH agent when no key or password is given.")
-    config: Path | None = Field(Path("~/.ssh/config"), description="The ssh_config file to honour; `null` for none.")
+    config: File | None = Field(Path("~/.ssh/config"), description="The ssh_config file to honour; `null` for none.")
     bastions: tuple[Bastion, ...] = Field((), description="Hosts to jump through, the first one first.")
     host_key_policy: Literal["strict", "accept-new"] = Field(
         "strict",
@@ -148,7 +151,7 @@ class Ssh(_Model):
         " contact. A changed key is refused in either case.",
     )
     fingerprint: HostKey | None = Field(None, description="The only host key accepted, `SHA256:...`.")
-    known_hosts: Path = Field(Path("~/.ssh/known_hosts"), description="The known_hosts file.")
+    known_hosts: File = Field(Path("~/.ssh/known_hosts"), description="The known_hosts file.")
     sudo: Literal["none", "passwordless", "password"] = Field(
         "passwordless", description="How the login becomes root; `none` when it is root already."
     )
@@ -274,7 +277,7 @@ class Cluster(_Model):
 class Host(_Model):
     """One host."""
 
-    name: Name = Field(description="The node's name; becomes the host name.")
+    name: HostName = Field(description="The node's name; becomes the host name.")
     address: Address = Field(description="Where SSH goes.")
     role: Annotated[
         Literal["control-plane", "worker"], BeforeValidator(lambda v: "control-plane" if v == "master" else v)
@@ -490,6 +493,15 @@ def _absolute(model: _M, folder: Path) -> _M:
     return model.model_copy(update={key: folder / path.expanduser() for key, path in paths.items()})
 
 
+def _usable(path: Path) -> Path:
+    _no_control(str(path))
+    try:
+        path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no user {str(path).partition('/')[0]!r}") from None
+    return path
+
+
 # --- what no single field can know -----------------------------------------------------------------------------------
 
 
@@ -528,7 +540,7 @@ def _host_problems(inventory: Inventory) -> Iterator[tuple[Place, str]]:
 
 
 def _ports_differ(inventory: Inventory, one: int, other: int) -> bool:
-    return inventory.hosts[one].ssh.port != inventory.hosts[other].ssh.port
+    return (inventory.hosts[one].ssh.port or 22) != (inventory.hosts[other].ssh.port or 22)
 
 
 def _is_ip(text: str) -> bool:
@@ -562,7 +574,8 @@ def _network_problems(inventory: Inventory) -> Iterator[tuple[Place, str]]:
 
 def _endpoint_problems(cluster: Cluster) -> Iterator[tuple[Place, str]]:
     endpoint = cluster.control_plane_endpoint
-    if endpoint is not None and not re.match(r"[A-Za-z0-9.-]{1,253}:\d{1,5}\Z", endpoint):
+    match = re.match(r"[A-Za-z0-9.-]{1,253}:([1-9][0-9]{0,4})\Z", endpoint or "")
+    if endpoint is not None and (match is None or int(match[1]) > 65535):
         yield ("cluster", "control_plane_endpoint"), f"{endpoint!r} is not host:port"
 
 

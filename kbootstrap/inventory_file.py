@@ -60,10 +60,12 @@ def read(path: Path, env: Mapping[str, str]) -> Source:
     text = _text(path)
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is not None:
+            source.data = _Unfolder(source, env).value(root, ())
     except yaml.YAMLError as error:
         raise InventoryError(f"{path}:{_yaml_line(error)}: this is not YAML: {_yaml_text(error)}") from None
-    if root is not None:
-        source.data = _Unfolder(source, env).value(root, ())
+    except RecursionError:
+        raise InventoryError(f"{path}: lists and mappings are nested too deeply") from None
     return source
 
 
@@ -141,8 +143,9 @@ class _Unfolder:
             return node.value
         try:
             plain = yaml.SafeLoader("").construct_object(node)
-        except (yaml.YAMLError, ValueError) as error:
-            self._source.add(place, f"this value cannot be read: {error}")
+        except Exception:
+            # PyYAML's constructors raise whatever they stumble over: KeyError, IndexError, AttributeError ...
+            self._source.add(place, f"{node.value!r} cannot be read as {node.tag.rpartition(':')[2]}")
             return None
         return self._filled_in(plain, place) if isinstance(plain, str) else plain
 
@@ -167,9 +170,10 @@ class _Unfolder:
         return self._env[name]
 
     def _from_file(self, name: str, place: Place) -> str | None:
-        path = self._source.path.parent / Path(name).expanduser()
         try:
-            return path.read_text(encoding="utf-8").rstrip("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            self._source.add(place, f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}")
-            return None
+            return (self._source.path.parent / Path(name).expanduser()).read_text(encoding="utf-8").rstrip("\n")
+        except UnicodeDecodeError:
+            self._source.add(place, f"{name} cannot be read: it is not UTF-8 text")
+        except (OSError, ValueError, RuntimeError) as error:
+            self._source.add(place, f"{name!r} cannot be read: {getattr(error, 'strerror', None) or error}")
+        return None

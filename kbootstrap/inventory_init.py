@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ _RANGE = re.compile(r"\[(\d+):(\d+)\]")
 _MASTER_GROUPS = ("kube_control_plane", "kube-control-plane", "kube_master", "kube-master", "masters", "master")
 _WORKER_GROUPS = ("kube_node", "kube-node", "workers", "worker", "nodes")
 
+CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 VAGRANT_FIRST = ipaddress.IPv4Address("192.168.56.10")
 """The first machine's address on the private network of scripts/vagrant/Vagrantfile; the others follow."""
 
@@ -124,11 +126,14 @@ def _ansible_groups(text: str) -> tuple[Groups, Variables, Variables]:
         if line.startswith("["):
             section, _, kind = line.strip("[]").partition(":")
             kind = kind or "hosts"
+            groups.setdefault(section, [])
             continue
         try:
             words = shlex.split(line, comments=True)
         except ValueError as error:
             raise InventoryError(f"line {number} of the Ansible inventory cannot be read: {error}") from None
+        if not words or not words[0]:
+            raise InventoryError(f"line {number} of the Ansible inventory names no host")
         if kind == "children":
             children.setdefault(section, []).append(words[0])
         elif kind == "vars":
@@ -139,10 +144,17 @@ def _ansible_groups(text: str) -> tuple[Groups, Variables, Variables]:
                 groups.setdefault(section, []).append(name)
                 pairs = (word.partition("=") for word in words[1:] if "=" in word)
                 variables.setdefault(name, {}).update({key: value for key, _, value in pairs})
-    for parent, names in children.items():
-        for child in names:
-            groups.setdefault(parent, []).extend(groups.get(child, []))
-    return groups, variables, group_variables
+    return {name: _descendants(name, groups, children, set()) for name in groups}, variables, group_variables
+
+
+def _descendants(group: str, groups: Groups, children: Groups, seen: set[str]) -> list[str]:
+    """The hosts of a group and of the groups below it; a group that contains itself is visited once."""
+    seen.add(group)
+    hosts = list(groups.get(group, []))
+    for child in children.get(group, []):
+        if child not in seen:
+            hosts += _descendants(child, groups, children, seen)
+    return hosts
 
 
 def _unfold(name: str) -> list[str]:
@@ -196,6 +208,8 @@ def render(hosts: Sequence[NewHost], *, name: str, kubernetes: str) -> str:
         versions.parse(kubernetes)
     except ValueError as error:
         raise InventoryError(str(error)) from None
+    if not CLUSTER_NAME.match(name):
+        raise InventoryError(f"{name!r} is not a name of lower-case letters, digits and '-'")
     lines = [
         _HEADER,
         "cluster:",
@@ -252,5 +266,8 @@ def _ssh(hosts: Sequence[NewHost]) -> list[str]:
 
 
 def _plain(value: str | int) -> str:
-    """A YAML scalar, quoted where it must be."""
-    return yaml.safe_dump(value, default_flow_style=True).splitlines()[0].removesuffix("...").strip()
+    """A YAML scalar, also within {}: as it is when it reads back as itself, else quoted as JSON, which YAML reads."""
+    text = str(value)
+    if re.fullmatch(r"[\w./@~-]+", text, re.ASCII) and yaml.safe_load(text) == value:
+        return text
+    return json.dumps(value)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from kbootstrap.model import Event, Secret
+from kbootstrap.model import Event, KbootstrapError, Secret
 from kbootstrap.redact import Redactor
 
 KEPT = 50
@@ -35,8 +35,13 @@ class Journal:
         self._file: TextIO | None = None
 
     def __enter__(self) -> Journal:
-        self._folder.mkdir(parents=True, mode=0o700)
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        try:
+            self._folder.mkdir(parents=True, mode=0o700)
+            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        except (NotADirectoryError, PermissionError) as error:
+            raise KbootstrapError(
+                f"{self._folder} cannot be written: {error.strerror}", "Runs are kept there; XDG_STATE_HOME moves it."
+            ) from None
         self._file = os.fdopen(fd, "w", encoding="utf-8")
         _forget_old(self._folder.parent)
         return self

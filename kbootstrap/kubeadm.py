@@ -38,7 +38,7 @@ class JoinCommand:
         return self.token.reveal().partition(".")[0]
 
 
-_ENDPOINT = re.compile(r"[A-Za-z0-9.:\[\]-]{1,260}:\d{1,5}\Z")
+_ENDPOINT = re.compile(r"[A-Za-z0-9.:\[\]-]{1,260}:([1-9][0-9]{0,4})\Z")
 _TOKEN = re.compile(r"[a-z0-9]{6}\.[a-z0-9]{16}\Z")
 _HASH = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
@@ -52,7 +52,14 @@ def parse_join_command(text: str) -> JoinCommand:
     options = dict(zip(words[3::2], words[4::2], strict=False))
     hashes = tuple(v for k, v in zip(words[3::2], words[4::2], strict=False) if k == "--discovery-token-ca-cert-hash")
     endpoint, token = (words[2] if len(words) > 2 else ""), options.get("--token", "")
-    if not _ENDPOINT.match(endpoint) or not _TOKEN.match(token) or not hashes or not all(map(_HASH.match, hashes)):
+    port = _ENDPOINT.match(endpoint)
+    if (
+        port is None
+        or int(port[1]) > 65535
+        or not _TOKEN.match(token)
+        or not hashes
+        or not all(map(_HASH.match, hashes))
+    ):
         raise KbootstrapError(
             "the control plane printed no join command kbootstrap understands",
             "Run `kubeadm token create --print-join-command` on the first control plane host and look at it.",

@@ -12,35 +12,58 @@ import yaml
 from kbootstrap.model import KbootstrapError
 
 Entry = dict[str, Any]
+_SECTIONS = {"clusters": "cluster", "users": "user", "contexts": "context"}
+_CA = "certificate-authority-data"
 
 
 def save(text: str, path: Path, cluster: str, *, merge: bool) -> None:
     """Write the kubeconfig ``text`` of ``cluster`` to ``path``.
 
     With ``merge`` the file's other entries stay, and the current context stays too when there is one. Raises
-    KbootstrapError when an entry of that name belongs to another cluster, or when the file is no kubeconfig.
+    KbootstrapError when an entry of that name belongs to another cluster, when the file is no kubeconfig, and when it
+    cannot be read or written.
     """
-    ours = _named(_parse(text, "the cluster"), cluster)
-    existing = _parse(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {}
-    if existing:
-        _refuse_foreign(existing, ours, path)
-    if merge and existing:
-        ours = _merged(existing, ours)
-    _write(path, yaml.safe_dump(ours, sort_keys=False))
+    ours = _named(_parse(text, "the control plane's answer"), cluster)
+    try:
+        existing = _parse(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {}
+        _refuse_foreign(existing, ours, path, merge)
+        _write(path, yaml.safe_dump(_merged(existing, ours) if existing else ours, sort_keys=False))
+    except UnicodeDecodeError:
+        raise _no_kubeconfig(str(path)) from None
+    except OSError as error:
+        raise KbootstrapError(
+            f"{path} cannot be written: {error.strerror}", "Choose another file with --file."
+        ) from None
 
 
 def _parse(text: str, where: str) -> Entry:
+    """The file as data whose sections are lists of named entries; an empty file is an empty kubeconfig."""
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError:
+        data = yaml.safe_load(text) if text.strip() else {"clusters": []}
+    except (yaml.YAMLError, RecursionError):
         data = None
-    if not isinstance(data, dict) or not isinstance(data.get("clusters"), list):
-        raise KbootstrapError(f"{where} has no kubeconfig in it", "Choose another file with --file.")
+    if not isinstance(data, dict) or "clusters" not in data:
+        raise _no_kubeconfig(where)
+    for section, inner in _SECTIONS.items():
+        entries = data.get(section) or []
+        good = isinstance(entries, list) and all(
+            isinstance(entry, dict) and isinstance(entry.get("name"), str) and isinstance(entry.get(inner), dict)
+            for entry in entries
+        )
+        if not good:
+            raise _no_kubeconfig(where)
+        data[section] = entries
     return data
+
+
+def _no_kubeconfig(where: str) -> KbootstrapError:
+    return KbootstrapError(f"{where} has no kubeconfig in it", "Choose another file with --file.")
 
 
 def _named(config: Entry, cluster: str) -> Entry:
     """The same credentials under names of our own: kubeadm calls every user kubernetes-admin."""
+    if not config["clusters"] or not config["users"] or not config["clusters"][0]["cluster"].get("server"):
+        raise _no_kubeconfig("the control plane's answer")
     user = f"{cluster}-admin"
     return {
         "apiVersion": "v1",
@@ -52,26 +75,32 @@ def _named(config: Entry, cluster: str) -> Entry:
     }
 
 
-def _refuse_foreign(existing: Entry, ours: Entry, path: Path) -> None:
-    """The CA tells clusters apart; a cluster may get another address."""
-    name = ours["clusters"][0]["name"]
-    mine = ours["clusters"][0]["cluster"]
-    for entry in existing["clusters"]:
-        theirs = entry.get("cluster", {})
-        ca = "certificate-authority-data"
-        if entry.get("name") == name and theirs.get(ca) != mine.get(ca):
-            raise KbootstrapError(
-                f"{path} has another cluster named {name!r}, at {theirs.get('server')}: it is left as it is",
-                "Give the cluster another name in the inventory, use --file, or remove the old entry:"
-                f" kubectl config delete-cluster {name}",
-            )
+def _refuse_foreign(existing: Entry, ours: Entry, path: Path, merge: bool) -> None:
+    """The CA tells clusters apart, not the address. Entries of our names are ours when that cluster is there."""
+    name, mine = ours["clusters"][0]["name"], ours["clusters"][0]["cluster"]
+    known = {entry["name"]: entry["cluster"] for entry in existing.get("clusters", [])}
+    if name in known and known[name].get(_CA) == mine.get(_CA):
+        taken = []
+    else:
+        names = {section: ours[section][0]["name"] for section in _SECTIONS}
+        taken = [s for s in _SECTIONS for entry in existing.get(s, []) if entry["name"] == names[s]]
+    if taken:
+        raise KbootstrapError(
+            f"{path} has an entry for another cluster named {name!r} ({', '.join(taken)}): it is left as it is",
+            "Give the cluster another name in the inventory, use --file, or remove the old entry:"
+            f" kubectl config delete-cluster {name}",
+        )
+    if not merge and set(known) - {name}:
+        raise KbootstrapError(
+            f"{path} has other clusters in it: it is left as it is", "Use --merge, or another --file."
+        )
 
 
 def _merged(existing: Entry, ours: Entry) -> Entry:
     merged = dict(existing)
     for section in ("clusters", "users", "contexts"):
         new = ours[section][0]
-        others = [entry for entry in existing.get(section) or [] if entry.get("name") != new["name"]]
+        others = [entry for entry in existing[section] if entry["name"] != new["name"]]
         merged[section] = [*others, new]
     merged["current-context"] = existing.get("current-context") or ours["current-context"]
     return merged

@@ -116,7 +116,7 @@ def _routes(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]
         for text, interface in facts.routes:
             if text == "default" or interface.startswith(_CLUSTER_INTERFACES):
                 continue
-            if _overlap(text, wanted):
+            if _overlap(text, wanted, key == "pod_cidr" and facts.cluster_state == "member"):
                 yield Finding(
                     host.name,
                     "error",
@@ -125,13 +125,14 @@ def _routes(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]
                 )
 
 
-def _overlap(text: str, wanted: ipaddress.IPv4Network) -> bool:
+def _overlap(text: str, wanted: ipaddress.IPv4Network, member: bool) -> bool:
     try:
         network = ipaddress.IPv4Network(text, strict=False)
     except ValueError:
         return False
     # host-gw routes of a running cluster are parts of its own pod network.
-    return network.overlaps(wanted) and not (network.prefixlen >= 24 and network.subnet_of(wanted))
+    own = member and network.prefixlen >= 24 and network.subnet_of(wanted)
+    return network.overlaps(wanted) and not own
 
 
 def _ports(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kbootstrap import phases, script
-from kbootstrap.engine import Emit, Engine, Key, Scheduler, Task
+from kbootstrap.engine import Emit, Engine, Key, Scheduler, Task, failure_of
 from kbootstrap.facts import Facts
 from kbootstrap.facts import parse as parse_facts
 from kbootstrap.inventory import Host, Inventory
@@ -197,7 +197,8 @@ class Run:
         self._view = view
         self._sessions: dict[str, Session] = {}
         self._shared = SshShared()
-        self._redactor = Redactor(inventory.secrets())
+        asked = [secret for secret in (options.ssh_password, options.sudo_password) if secret is not None]
+        self._redactor = Redactor([*inventory.secrets(), *asked])
         self._selected = _selected_hosts(inventory, options.limit)
         self._tally = Tally(host.name for host in self._selected)
         self._exit_codes: set[int] = set()
@@ -228,7 +229,8 @@ class Run:
 
     def _emit(self, event: Event) -> None:
         self._tally.handle(event)
-        if isinstance(event, StepEnded) and event.state == "failed":
+        failed = isinstance(event, StepEnded) and event.state == "failed"
+        if failed or (isinstance(event, Notice) and event.level == "error"):
             self._exit_codes.add(1)
         self._view(event)
 
@@ -245,7 +247,7 @@ class Run:
             lines = work()
         except KbootstrapError as error:
             self._exit_codes.add(error.exit_code)
-            failure = error.failure if isinstance(error, StepError) else Failure(error.message, hint=error.hint)
+            failure = failure_of(error, self._redactor.clean)
         now = time.time()
         state: State = "failed" if failure else "ok"
         emit(StepEnded(now, host, phase, step.id, step.title, state, now - began, lines, failure))

@@ -119,17 +119,35 @@ class Parser:
         self._mark = mark.encode() + b" "
         self._foreign = foreign
         self._rest = b""
+        self._dropped = 0
         self.offset = 0
 
     def feed(self, data: bytes) -> Iterator[Report | Output]:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            self.offset += len(line) + 1
+            self.offset += self._dropped + len(line) + 1
+            self._dropped = 0
             yield from self._line(line)
-        limit = MAX_VALUE * 2 if self._mark in self._rest else MAX_LINE
-        if len(self._rest) > limit:
-            self.offset += len(self._rest)
-            yield from self.end()
+        self._bound()
+
+    def _bound(self) -> None:
+        """Forget the middle of a line that grows too long; its beginning stays, and a mark that may have just begun."""
+        at = self._rest.find(self._mark)
+        if at > MAX_LINE:
+            self._forget(MAX_LINE, at)
+        elif at < 0 and len(self._rest) > MAX_LINE + len(self._mark):
+            self._forget(MAX_LINE, len(self._rest) - len(self._mark))
+        elif at >= 0 and len(self._rest) - at > MAX_VALUE * 2:
+            self._forget(at + MAX_VALUE * 2, len(self._rest))
+
+    def _forget(self, start: int, end: int) -> None:
+        self._rest = self._rest[:start] + self._rest[end:]
+        self._dropped += end - start
+
+    @property
+    def received(self) -> int:
+        """All bytes so far, those of an unfinished line included."""
+        return self.offset + self._dropped + len(self._rest)
 
     def end(self) -> Iterator[Report | Output]:
         """What is left when the stream ends without a newline."""

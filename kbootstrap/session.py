@@ -6,6 +6,7 @@ scripts run detached, so a broken connection is reopened and the log followed fr
 
 from __future__ import annotations
 
+import re
 import secrets
 import shlex
 import time
@@ -23,6 +24,9 @@ RECONNECT_S = 300
 """Seconds for which a lost host is tried again before the host counts as failed."""
 MAX_OUTPUT = 64 * 1024 * 1024
 """Most bytes a single script may print; more is a host gone mad."""
+
+MAX_GREETING = 64 * 1024
+"""Most bytes a host may say before it asks for the sudo password or greets."""
 
 _GREETING = "@kbootstrap"
 _LAUNCHER_WORDS = {"ready", "busy", "waiting", "alive", "gone", "killed"}
@@ -136,7 +140,7 @@ class Session:
                 asked = True
             data = self._receive(deadline)
             seen += data
-            if not data or (asked and prompt in seen):
+            if not data or (asked and prompt in seen) or len(seen) > MAX_GREETING:
                 raise self._refused(seen.decode("utf-8", "replace").replace(self._prompt, "").splitlines())
 
     def _refused(self, said: list[str]) -> SudoError:
@@ -164,7 +168,7 @@ class Session:
             self._send(f"plan {len(data)}\n".encode() + data)
             for item in self._items(deadline):
                 if isinstance(item, Report) and item.word == "done":
-                    return int(item.args[0])
+                    return self._status(item)
                 on_item(item)
         except OSError as error:
             raise LostError(
@@ -203,16 +207,16 @@ class Session:
                 if not isinstance(item, Report) or item.word not in _LAUNCHER_WORDS | {"done"}:
                     on_item(item)
                 elif item.word == "done":
-                    return int(item.args[0])
+                    return self._status(item)
                 elif item.word == "killed":
                     return 124
                 elif item.word == "gone" and gone_at is None:
                     gone_at = now
             if gone_at is not None and now - gone_at > 2:
                 raise LostError(f"{self._host}: the script vanished", "Was the host rebooted? Run the command again.")
-            if self._parser.offset > MAX_OUTPUT:
+            if self._parser.received > MAX_OUTPUT:
                 self._send(b"kill KILL\n")
-                raise LostError(f"{self._host}: more than 64 MiB of output from one phase", "Look at the host.")
+                raise self._flood()
             if not killed and overdue():
                 killed = True
                 self._send(b"kill TERM\n")
@@ -221,6 +225,14 @@ class Session:
             if now - max(heard, pinged) > QUIET_S:
                 pinged = now
                 self._send(b"ping\n")
+
+    def _flood(self) -> LostError:
+        return LostError(f"{self._host}: more than 64 MiB of output from one script", "Look at the host.")
+
+    def _status(self, done: Report) -> int:
+        if len(done.args) != 1 or not re.fullmatch(r"[0-9]{1,3}", done.args[0]):
+            raise LostError(f"{self._host}: the host answers nonsense instead of an exit status", "Look at the host.")
+        return int(done.args[0])
 
     def _reconnect(self) -> None:
         deadline = time.monotonic() + RECONNECT_S
@@ -287,6 +299,8 @@ class Session:
         """Everything that arrives until the end of the stream. Raises TimeoutError at the deadline."""
         while data := self._receive(deadline):
             yield from self._parser.feed(data)
+            if self._parser.received > MAX_OUTPUT:
+                raise self._flood()
         yield from self._parser.end()
 
     def _next(self, timeout: float) -> Iterator[Item]:

@@ -16,7 +16,7 @@ FLANNEL_VERSION = "v0.28.0"
 FLANNEL_CNI_PLUGIN = "v1.8.0-flannel1"
 """A pair that was released together: https://github.com/flannel-io/flannel/releases/tag/v0.28.0."""
 
-_VERSION = re.compile(r"1\.(\d{1,3})(?:\.(\d{1,3}))?\Z")
+_VERSION = re.compile(r"1\.(0|[1-9][0-9]{0,2})(?:\.(0|[1-9][0-9]{0,2}))?\Z")
 
 
 def parse(text: str) -> tuple[Minor, str | None]:

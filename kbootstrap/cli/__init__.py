@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
@@ -58,9 +59,14 @@ def main() -> None:
 def _keep_traceback() -> Path:
     from kbootstrap.journal import state_home
 
+    text = traceback.format_exc()
     path = state_home() / "last-bug.txt"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError:
+        fd, name = tempfile.mkstemp(prefix="kbootstrap-bug-", suffix=".txt")
+        path = Path(name)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(traceback.format_exc())
+        file.write(text)
     return path

@@ -35,9 +35,9 @@ def init(
     if sum(map(bool, (targets, from_vagrant, from_ansible))) != 1:
         raise click.UsageError("give hosts as user@host, or one of --from-vagrant and --from-ansible")
     if from_vagrant is not None:
-        hosts = inventory_init.from_vagrant(from_vagrant.read(), masters)
+        hosts = inventory_init.from_vagrant(_text(from_vagrant), masters)
     elif from_ansible is not None:
-        hosts = inventory_init.from_ansible(from_ansible.read())
+        hosts = inventory_init.from_ansible(_text(from_ansible))
     else:
         hosts = inventory_init.from_targets(targets, masters)
     text = inventory_init.render(hosts, name=name, kubernetes=kubernetes)
@@ -53,6 +53,13 @@ def init(
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         file.write(text)
     click.echo(f"wrote {path}; next: kbootstrap plan {path}", err=True)
+
+
+def _text(file: IO[str]) -> str:
+    try:
+        return file.read()
+    except UnicodeDecodeError:
+        raise InventoryError(f"{file.name} is not UTF-8 text") from None
 
 
 @click.command()

@@ -132,9 +132,10 @@ put_file() {
     replace_with "$kb_new" "$1" "$2"
 }
 
-# replace_with NEW PATH MODE - move a finished file over another: mode and SELinux context set, content on disk first.
+# replace_with NEW PATH [MODE] - move a finished file over another: mode (default: as it was) and SELinux context set,
+# content on disk first.
 replace_with() {
-    chmod "$3" "$1"
+    chmod "${3:-$(stat -c %a "$2")}" "$1"
     sync "$1" 2>/dev/null || sync
     mv -f "$1" "$2"
     if have restorecon; then

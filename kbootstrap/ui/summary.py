@@ -19,7 +19,7 @@ def failure_lines(paint: Paint, host: str, phase: str, step: str, failure: Failu
         yield f"    command  {failure.command}{status}"
     kept = [line for line in failure.output if line.strip()][-SHOWN_LINES:]
     if kept and kept != [failure.message]:
-        left_out = len(failure.output) - len(kept)
+        left_out = sum(bool(line.strip()) for line in failure.output) - len(kept)
         yield "    output   " + (f"... {left_out} lines before these" if left_out > 0 else kept.pop(0))
         yield from (f"             {line}" for line in kept)
     if failure.hint:

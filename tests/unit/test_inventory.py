@@ -184,3 +184,55 @@ def test_no_value_anywhere_is_more_than_a_mistake(tmp_path: Path, key: str, wher
 def test_no_text_is_more_than_a_mistake(tmp_path: Path, text: str) -> None:
     with pytest.raises(InventoryError):
         load(written(tmp_path, text), env={})
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["!!bool x", "!!int ''", "!!float ''", "!!timestamp x", "!!binary '?'", "!!python/name:os.system", "2001-99-99"],
+)
+def test_a_value_yaml_itself_cannot_make_is_a_mistake_of_its_line(tmp_path: Path, value: str) -> None:
+    said = mistakes(tmp_path, f"cluster: {{kubernetes: '1.34'}}\nhosts: []\nparallelism: {value}\n")
+    assert "inventory.yaml:3: parallelism" in said
+
+
+def test_a_file_nested_without_end_is_a_mistake(tmp_path: Path) -> None:
+    assert "inventory.yaml" in mistakes(tmp_path, "cluster: " + "[" * 5000 + "]" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("ssh", "place"),
+    [
+        ({"password": "${file:~no-such-user/password}"}, "ssh.password"),
+        ({"password": "${file:a\0b}"}, "ssh.password"),
+        ({"key": "~no-such-user/id"}, "ssh.key"),
+        ({"known_hosts": "a\0b"}, "ssh.known_hosts"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_a_mistake(tmp_path: Path, ssh: dict[str, str], place: str) -> None:
+    data = document()
+    data["ssh"] = ssh
+    assert place in mistakes(tmp_path, data)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda d: d["hosts"][0].update(name=f"{'a' * 40}.{'b' * 40}"), "hosts[0].name"),
+        (lambda d: d["cluster"].update(control_plane_endpoint="api:99999"), "cluster.control_plane_endpoint"),
+        (lambda d: d["cluster"].update(control_plane_endpoint="api:0"), "cluster.control_plane_endpoint"),
+        (
+            lambda d: d["hosts"][1].update(address="192.168.1.10", internal_address="10.0.0.9", ssh={"port": 22}),
+            "hosts[1].address",
+        ),
+    ],
+)
+def test_what_could_never_work_on_a_host_is_a_mistake(tmp_path: Path, change: Any, place: str) -> None:
+    """Linux takes host names of 64 characters, and a port nobody gave is 22."""
+    data = document()
+    change(data)
+    assert place in mistakes(tmp_path, data)
+
+
+@pytest.mark.parametrize(("word", "master"), [("master", True), ("control-plane", True), ("worker", False)])
+def test_the_names_of_the_roles(tmp_path: Path, word: str, master: bool) -> None:
+    assert inventory(tmp_path, lambda data: data["hosts"][1].update(role=word)).hosts[1].is_master is master

@@ -131,3 +131,9 @@ def test_versions_that_are_refused(text: str) -> None:
 )
 def test_the_kubelet_may_be_older_but_never_newer(kubelet: Any, api_server: Any, ok: bool) -> None:
     assert versions.kubelet_skew_ok(kubelet, api_server) is ok
+
+
+@pytest.mark.parametrize("endpoint", ["192.168.1.10:٦٤٤٣", "192.168.1.10:99999", "192.168.1.10:0"])
+def test_the_port_of_a_join_command_is_a_port(endpoint: str) -> None:
+    with pytest.raises(KbootstrapError, match="no join command"):
+        kubeadm.parse_join_command(COMMAND.replace("192.168.1.10:6443", endpoint))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from examples import DEBIAN12, EL9, context, inventory
 
+from kbootstrap.engine import Engine, Scheduler
 from kbootstrap.facts import Facts
-from kbootstrap.model import Context, Secret
-from kbootstrap.phases import UP
+from kbootstrap.model import Context, Event, Phase, Secret
+from kbootstrap.phases import UP, join, untoken
 from kbootstrap.phases.catalogue import catalogue
+from kbootstrap.run import Options, check
 from kbootstrap.script import PACKAGE, build, quote
+from kbootstrap.session import Session
 
 GOLDEN = Path(__file__).parent / "golden"
 SHELL = sorted(path for path in (PACKAGE / "phases").rglob("*.sh"))
@@ -111,3 +116,28 @@ def test_no_step_of_a_debian_host_speaks_of_rpm(tmp_path: Path) -> None:
     made = born(context(inventory(tmp_path), replace(DEBIAN12)))
     assert "yum.repos.d" not in listing(made, "w1")
     assert "/deb/" in listing(made, "w1")
+
+
+@pytest.mark.parametrize("phase", [join.PHASE, untoken.PHASE], ids=lambda phase: phase.name)
+def test_a_join_command_that_makes_no_sense_fails_its_phase_and_not_the_run(tmp_path: Path, phase: Phase) -> None:
+    """The control plane's host made it up; the other hosts and the summary must not go down with it."""
+    made = born(context(inventory(tmp_path, workers=2)))
+    made.values["join"] = Secret("kubeadm join $(reboot)")
+    events: list[Event] = []
+    scheduler = Scheduler(events.append, parallelism=4)
+    sessions = {host.name: cast(Session, object()) for host in made.inventory.hosts}
+    done = Engine(made, sessions, "apply", events.append, str, scheduler).run((phase,), lambda _phase, _host: True)
+    assert done == {(phase.name, host.name): False for host in phase.hosts(made.inventory)}
+
+
+def test_a_bug_of_ours_is_never_a_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ends a worker thread, the run must not end with exit code 0."""
+
+    def broken(*_arguments: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr("kbootstrap.run.SshTransport", broken)
+    codes = []
+    with contextlib.suppress(RuntimeError):
+        codes.append(check(inventory(tmp_path), options=Options(), view=lambda _event: None).exit_code)
+    assert 0 not in codes

@@ -66,9 +66,9 @@ def test_only_the_mark_of_this_run_makes_a_report() -> None:
 
 def test_a_line_that_never_ends_is_bounded() -> None:
     parser = Parser("@mark")
-    items = [item for _ in range(40) for item in parser.feed(b"x" * 10000)]
-    assert items
-    assert all(isinstance(item, Output) and len(item.line) <= MAX_LINE for item in items)
+    assert [item for _ in range(40) for item in parser.feed(b"x" * 10000)] == []
+    assert parser.received == 400_000
+    assert list(parser.end()) == [Output("x" * MAX_LINE)]
 
 
 @given(st.binary(max_size=300))
@@ -89,3 +89,20 @@ def test_values_come_back_as_they_were(text: str) -> None:
 def test_bad_values_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=re.compile("base64|UTF-8|utf-8|1 MiB")):
         decode_value(text)
+
+
+@pytest.mark.parametrize("cut", range(len(b"@mark end swap ok\n")))
+def test_a_report_after_a_long_line_is_seen_wherever_the_stream_is_cut(cut: int) -> None:
+    parser = Parser("@mark")
+    data = b"x" * (MAX_LINE + 5) + b"@mark end swap ok\n"
+    at = MAX_LINE + 5 + cut
+    assert Report("end", ("swap", "ok")) in [*parser.feed(data[:at]), *parser.feed(data[at:])]
+
+
+@pytest.mark.parametrize("piece", [1000, 70_000, 300_000])
+def test_of_a_long_line_the_beginning_is_kept_once(piece: int) -> None:
+    data = b"a" * 299_999 + b"\nnext\n"
+    parser = Parser("@mark")
+    items = [item for start in range(0, len(data), piece) for item in parser.feed(data[start : start + piece])]
+    assert items == [Output("a" * MAX_LINE), Output("next")]
+    assert parser.offset == len(data)

@@ -16,16 +16,20 @@ from kbootstrap.model import (
     Notice,
     RunEnded,
     RunStarted,
+    Secret,
     State,
     StepEnded,
     StepOutput,
     StepStarted,
 )
+from kbootstrap.run import Options, check
+from kbootstrap.transport import LocalTransport
 from kbootstrap.ui import Paint, choose_view
 from kbootstrap.ui.jsonlines import JsonView
 from kbootstrap.ui.lines import LinesView
 from kbootstrap.ui.live import LiveView
 from kbootstrap.ui.plan import PlanView
+from kbootstrap.ui.summary import failure_lines
 
 HOSTS = ("cp1", "w1", "w2")
 FAILURE = Failure(
@@ -156,3 +160,42 @@ def test_the_live_view_keeps_failures_and_the_summary(monkeypatch: pytest.Monkey
     assert "w1" in text
     assert "exit status 1" in text
     assert "free some memory" in text
+
+
+def test_blank_lines_of_a_failure_are_not_counted_as_left_out() -> None:
+    failure = Failure("exit status 1", "apt-get update", 1, ("first", "", "second", ""))
+    lines = list(failure_lines(Paint(io.StringIO()), "w1", "prepare", "swap", failure, ""))
+    assert [line.split() for line in lines[2:]] == [["output", "first"], ["second"]]
+
+
+READY = "printf '%s ready\\n' \"$mark\"; read -r request; "
+HOSTILE = {
+    "refuses the login": "printf 'go away \\033]0;evil\\007 hunter22\\n'; exit 1",
+    "says it is busy": "printf '%s busy \\033]0;evil\\007 hunter22\\n' \"$mark\"",
+    "breaks off while facts are gathered": READY + "printf '\\033[2J hunter22\\n%s done 3\\n' \"$mark\"",
+    "ends with a word": READY + "printf '%s done \\033[2Jx\\n' \"$mark\"",
+    "ends with nothing": READY + "printf '%s done\\n' \"$mark\"",
+}
+"""What a host can answer instead of what the launcher would; the operator's sudo password is hunter22."""
+
+
+@pytest.mark.parametrize("answer", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("output", ["lines", "json"])
+def test_no_host_paints_the_terminal_or_shows_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, answer: str
+) -> None:
+    def connect(_host: object, _shared: object) -> LocalTransport:
+        until_quit = 'while read -r line && [ "$line" != quit ]; do :; done'
+        return LocalTransport(("sh", "-c", f"read -r mark; {answer}; {until_quit}"))
+
+    monkeypatch.setattr("kbootstrap.run.SshTransport", connect)
+    made = inventory(tmp_path, lambda data: data.update(ssh={"sudo": "none"}), workers=0)
+    stream = io.StringIO()
+    with choose_view(output, verbose=True, stream=stream) as view:
+        done = check(made, options=Options(sudo_password=Secret("hunter22")), view=view.handle)
+    assert done.status == "failed"
+    assert done.hosts["cp1"].failure is not None
+    text = stream.getvalue().replace("\\u001b", "\x1b")
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "hunter22" not in text

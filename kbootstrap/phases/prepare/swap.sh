@@ -52,7 +52,7 @@ apply() {
         keep_original /etc/fstab
         new=$(mktemp /etc/fstab.kbXXXXXX)
         awk '$1 !~ /^#/ && $3 == "swap" { print "# off by kbootstrap: " $0; next } { print }' /etc/fstab >"$new"
-        replace_with "$new" /etc/fstab 644
+        replace_with "$new" /etc/fstab
     fi
     for unit in $(swap_units); do
         # A unit file in /etc stands in the way of the mask, which is a link of the same name.

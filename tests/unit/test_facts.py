@@ -1,0 +1,86 @@
+"""The probe on this very machine, and where a host stands by its traces."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+
+import pytest
+
+from kbootstrap.facts import MAX_LINES, MAX_VALUE, Facts, parse
+from kbootstrap.model import KbootstrapError
+from kbootstrap.script import bare
+
+LEAST = ["uid=0", "cpus=2", "memory_kib=2048", "disk_free_kib=4096", "epoch=5"]
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_the_probe_tells_the_truth_about_this_machine(shell: str) -> None:
+    done = subprocess.run([shell, "-s"], input=bare("shell/probe.sh"), capture_output=True, text=True, timeout=30)
+    facts = parse(done.stdout.splitlines(), received_at=time.time())
+    assert done.returncode == 0
+    assert (facts.arch, facts.hostname, facts.kernel) == (platform.machine(), platform.node(), platform.release())
+    assert facts.cpus > 0
+    assert facts.memory_mib > 0
+    assert abs(facts.clock_offset) < 30
+
+
+@pytest.mark.parametrize(
+    ("traces", "state"),
+    [
+        ("", "fresh"),
+        ("init_begun", "fresh"),
+        ("join_begun", "fresh"),
+        ("kubelet_conf", "member"),
+        ("admin_conf kubelet_conf manifests etcd_data", "member"),
+        ("admin_conf kubelet_conf manifests etcd_data init_begun init_done", "member"),
+        ("kubelet_conf join_begun join_done", "member"),
+        ("kubelet_conf manifests join_begun", "half"),
+        ("manifests init_begun", "half"),
+        ("admin_conf kubelet_conf manifests etcd_data init_begun", "half"),
+        ("bootstrap_conf join_begun", "half"),
+        ("etcd_data", "half"),
+    ],
+)
+def test_where_a_host_stands(traces: str, state: str) -> None:
+    said = [f"{name}=1" for name in traces.split()]
+    assert parse([*LEAST, *said, "complete=1"]).cluster_state == state
+
+
+@pytest.mark.parametrize(
+    ("os_id", "os_like", "family"),
+    [
+        ("centos", (), "el"),
+        ("openeuler", (), "el"),
+        ("ubuntu", ("debian",), "debian"),
+        ("linuxmint", ("ubuntu", "debian"), "debian"),
+        ("somelinux", ("rhel", "fedora"), "el"),
+        ("alpine", (), ""),
+        ("", (), ""),
+    ],
+)
+def test_the_family_of_an_os(os_id: str, os_like: tuple[str, ...], family: str) -> None:
+    assert Facts(os_id=os_id, os_like=os_like).family == family
+
+
+@pytest.mark.parametrize(
+    ("said", "selinux"), [("selinux=0", "permissive"), ("selinux=1", "enforcing"), ("", ""), ("selinux=x", "")]
+)
+def test_selinux(said: str, selinux: str) -> None:
+    assert parse([*LEAST, said, "complete=1"]).selinux == selinux
+
+
+def test_what_a_host_says_is_bounded_and_cannot_paint_the_terminal() -> None:
+    facts = parse([*LEAST, "os_name=\x1b[31m" + "x" * 10_000, "complete=1"])
+    assert facts.os_name == "x" * (MAX_VALUE - len("\x1b[31m"))
+    with pytest.raises(KbootstrapError, match=f"more than {MAX_LINES} lines"):
+        parse([*LEAST, *["has=kubelet"] * (MAX_LINES + 1), "complete=1"])
+
+
+@pytest.mark.parametrize("said", ["mac=", "route=", "address=", "listening=", "=", "no equals sign"])
+def test_an_empty_line_is_no_crash(said: str) -> None:
+    try:
+        assert parse([*LEAST, said, "complete=1"]).cpus == 2
+    except KbootstrapError as error:
+        assert "make no sense" in error.message  # noqa: PT017 - either way out is right

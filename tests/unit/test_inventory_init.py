@@ -1,0 +1,105 @@
+"""New inventories: what is written loads again and says the same, whatever is in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from examples import written
+from hypothesis import Phase, example, given, settings
+from hypothesis import strategies as st
+
+from kbootstrap.inventory import load
+from kbootstrap.inventory_init import NewHost, from_ansible, from_targets, from_vagrant, render
+from kbootstrap.model import InventoryError
+
+_PATHS = st.text(alphabet="abc/ ,:#{}[]'\"&*!|>%@`?-$~", min_size=1, max_size=150).map(lambda text: "/" + text + "x")
+_USERS = st.text(alphabet="abc01-_.\\", min_size=1, max_size=20) | st.sampled_from(["null", "yes", "1e3", "0x1", "a,b"])
+_LOGINS = st.tuples(st.just("") | _USERS, st.integers(1, 65535), st.just("") | _PATHS)
+
+
+@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+@example([("", 22, ""), ("a,b", 22, "")])
+@example([("", 22, ""), ("", 22, "/a b/" + "c" * 80 + " d/id")])
+@example([("", 22, ""), ("", 22, "/keys/[x]")])
+@given(logins=st.lists(_LOGINS, min_size=1, max_size=3))
+def test_every_login_is_read_back_as_it_was(logins: list[tuple[str, int, str]]) -> None:
+    hosts = [
+        NewHost(f"h{index}", f"10.0.0.{index + 1}", index == 0, user, port, key)
+        for index, (user, port, key) in enumerate(logins)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        made = load(written(Path(folder), render(hosts, name="demo", kubernetes="1.34")), env={})
+    read = [(host.ssh.user or "", host.ssh.port or 22, str(host.ssh.key or "")) for host in made.hosts]
+    assert read == [(user, port, str(Path(key)) if key else "") for user, port, key in logins]
+
+
+@pytest.mark.parametrize(("masters", "roles"), [(1, "mww"), (2, "mmw"), (3, "mmm")])
+def test_the_first_hosts_are_the_masters(tmp_path: Path, masters: int, roles: str) -> None:
+    hosts = from_targets(["a@10.0.0.1", "a@10.0.0.2", "a@10.0.0.3"], masters)
+    made = load(written(tmp_path, render(hosts, name="demo", kubernetes="1.34")), env={})
+    assert "".join("m" if host.is_master else "w" for host in made.hosts) == roles
+
+
+def test_what_hosts_share_is_written_once() -> None:
+    text = render(from_targets(["root@10.0.0.1:2222", "root@10.0.0.2:2222"], 1), name="demo", kubernetes="1.34")
+    assert text.count("user: root") == text.count("port: 2222") == 1
+    assert "sudo: none" in text
+
+
+def test_more_masters_than_hosts_are_refused() -> None:
+    with pytest.raises(InventoryError, match="3 masters are wanted, and there are 1 hosts"):
+        from_targets(["root@10.0.0.1"], 3)
+
+
+@pytest.mark.parametrize(("name", "kubernetes"), [("Bad Name", "1.34"), ("demo", "latest"), ("demo", "1.99")])
+def test_an_inventory_that_would_not_load_is_not_written(name: str, kubernetes: str) -> None:
+    with pytest.raises(InventoryError):
+        render(from_targets(["root@10.0.0.1"], 1), name=name, kubernetes=kubernetes)
+
+
+def test_vagrant_machines_with_addresses_of_their_own_keep_them() -> None:
+    (host,) = from_vagrant("Host box\n  HostName 172.28.128.3\n  User vagrant\n  StrictHostKeyChecking yes\n")
+    assert (host.address, host.internal_address, host.port, host.trusted_at_first) == ("172.28.128.3", "", 22, False)
+
+
+def test_groups_of_groups_of_an_ansible_inventory() -> None:
+    text = "[masters]\nm\n[workers:children]\nrack\n[rack:children]\nshelf\n[shelf]\nn1\nn2\n"
+    assert [(host.name, host.master) for host in from_ansible(text)] == [("m", True), ("n1", False), ("n2", False)]
+
+
+def test_the_nearest_ansible_variable_wins() -> None:
+    text = (
+        "[masters]\nm ansible_user=host\n[workers]\nw\n[etcd]\nm\n"
+        "[all:vars]\nansible_user = all\nansible_port = 2201\n[workers:vars]\nansible_user='group'\n"
+    )
+    assert [(host.user, host.port) for host in from_ansible(text)] == [("host", 2201), ("group", 2201)]
+
+
+def test_leading_zeros_of_an_ansible_range_stay() -> None:
+    assert [host.name for host in from_ansible("[masters]\nn[08:10].lan\n")] == ["n08.lan", "n09.lan", "n10.lan"]
+
+
+@pytest.mark.parametrize(
+    "text", ["[masters]\n''\n", "[masters]\nn[3:1]\n", "[masters]\nn[1:999999]\n", "[masters]\n'a"]
+)
+def test_ansible_lines_that_name_no_host_are_refused(text: str) -> None:
+    with pytest.raises(InventoryError):
+        from_ansible(text)
+
+
+@pytest.mark.parametrize("option", ["--from-ansible", "--from-vagrant"])
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path, option: str) -> None:
+    path = tmp_path / "hosts"
+    path.write_bytes(b"[masters]\n\xff\xfe\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "kbootstrap", "init", option, str(path)],
+        capture_output=True,
+        text=True,
+        env={"XDG_STATE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 2, done.stderr
+    assert "has a bug" not in done.stderr

@@ -1,0 +1,85 @@
+"""The journal when things go wrong, and events of every kind in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from examples import document, written
+
+from kbootstrap.journal import Journal, read
+from kbootstrap.model import (
+    Event,
+    Failure,
+    HostSummary,
+    Notice,
+    PhaseEnded,
+    PhaseStarted,
+    RunEnded,
+    RunStarted,
+    Secret,
+    StepEnded,
+    StepOutput,
+    StepStarted,
+)
+from kbootstrap.redact import Redactor
+
+FAILURE = Failure("no hunter22", "login hunter22", 1, ("saying hunter22",), "not hunter22")
+EVENTS: list[Event] = [
+    RunStarted(1.0, "run", "up", "apply", "demo", ("cp1",), "/x"),
+    PhaseStarted(1.0, "cp1", "prepare", (("swap", "Turn swap off"),)),
+    StepStarted(1.0, "cp1", "prepare", "swap", "Turn swap off"),
+    StepOutput(1.0, "cp1", "prepare", "swap", "hunter22"),
+    StepEnded(1.0, "cp1", "prepare", "swap", "Turn swap off", "failed", 1.0, ("- hunter22",), FAILURE),
+    PhaseEnded(1.0, "cp1", "prepare", False, 1.0),
+    Notice(1.0, "warning", "hunter22", "cp1"),
+    RunEnded(1.0, "failed", 1, 1.0, {"failed": 1}, {"cp1": HostSummary({"failed": 1}, "prepare", "swap", FAILURE)}),
+]
+
+
+def test_every_kind_of_event_is_written_masked_and_in_order(tmp_path: Path) -> None:
+    with Journal("run", Redactor([Secret("hunter22")]), tmp_path) as journal:
+        for event in EVENTS:
+            journal.handle(event)
+    assert [line["event"] for line in read(journal.path)] == [type(event).__name__ for event in EVENTS]
+    text = journal.path.read_text()
+    assert "hunter22" not in text
+    assert text.count("***") == 11
+    assert text.count("\n") == len(EVENTS)
+
+
+def test_an_event_is_on_disk_before_the_next_one_comes(tmp_path: Path) -> None:
+    with Journal("run", Redactor(), tmp_path) as journal:
+        for count, event in enumerate(EVENTS, start=1):
+            journal.handle(event)
+            assert len(list(read(journal.path))) == count
+
+
+def test_the_journal_of_another_run_is_never_written_to(tmp_path: Path) -> None:
+    with Journal("run", Redactor(), tmp_path) as journal:
+        journal.handle(EVENTS[0])
+    with pytest.raises(FileExistsError), Journal("run", Redactor(), tmp_path):
+        pass
+    assert len(list(read(journal.path))) == 1
+
+
+@pytest.mark.parametrize("verb", ["plan", "check"])
+def test_a_state_directory_that_cannot_be_written_is_told_without_a_traceback(tmp_path: Path, verb: str) -> None:
+    data = document()
+    for host in data["hosts"]:
+        host["internal_address"], host["address"] = host["address"], "127.0.0.1"
+        host["ssh"] = {"port": 1 if host["role"] == "master" else 2, "config": None}
+    (tmp_path / "file").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "kbootstrap", verb, str(written(tmp_path, data))],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "file")},
+    )
+    assert "Traceback" not in done.stderr
+    assert "has a bug" not in done.stderr
+    assert str(tmp_path / "file") in done.stderr

@@ -1,0 +1,126 @@
+"""The operator's kubeconfig: nothing of another cluster is ever lost, and nothing half is ever there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kbootstrap.kubeconfig_file import save
+from kbootstrap.model import KbootstrapError
+
+Entry = dict[str, Any]
+
+
+def config(ca: str, cluster: str, user: str, token: str, context: str) -> Entry:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": cluster, "cluster": {"server": "https://x:6443", "certificate-authority-data": ca}}],
+        "users": [{"name": user, "user": {"token": token}}],
+        "contexts": [{"name": context, "context": {"cluster": cluster, "user": user}}],
+        "current-context": context,
+    }
+
+
+OURS = yaml.safe_dump(config("T1VSUw==", "kubernetes", "kubernetes-admin", "ours", "kubernetes-admin@kubernetes"))
+THEIRS = config("VEhFSVJT", "prod", "prod-user", "theirs", "prod")
+GARBAGE = [b"\xff\xfe\x00", b"clusters: [null]\n", b"clusters: []\nusers: nonsense\n", b"- a\n", b"clusters: ["]
+
+
+def test_merging_keeps_every_other_entry_and_the_current_context(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text(yaml.safe_dump({**THEIRS, "preferences": {"colors": True}}))
+    save(OURS, path, "demo", merge=True)
+    merged = yaml.safe_load(path.read_text())
+    for section in ("clusters", "users", "contexts"):
+        assert merged[section][0] == THEIRS[section][0]
+        assert len(merged[section]) == 2
+    assert merged["current-context"] == "prod"
+    assert merged["preferences"] == {"colors": True}
+    save(OURS, path, "demo", merge=True)
+    assert yaml.safe_load(path.read_text()) == merged
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [config("VEhFSVJT", "prod", "demo-admin", "theirs", "prod"), config("VEhFSVJT", "prod", "prod-user", "x", "demo")],
+    ids=["user", "context"],
+)
+def test_a_user_or_context_of_another_cluster_is_never_overwritten(tmp_path: Path, taken: Entry) -> None:
+    path = tmp_path / "config"
+    path.write_text(yaml.safe_dump(taken))
+    with pytest.raises(KbootstrapError):
+        save(OURS, path, "demo", merge=True)
+    assert yaml.safe_load(path.read_text()) == taken
+
+
+def test_a_file_with_other_clusters_is_not_replaced_as_a_whole(tmp_path: Path) -> None:
+    """`kubeconfig --file ~/.kube/config` without --merge."""
+    path = tmp_path / "config"
+    path.write_text(yaml.safe_dump(THEIRS))
+    with pytest.raises(KbootstrapError):
+        save(OURS, path, "demo", merge=False)
+    assert yaml.safe_load(path.read_text()) == THEIRS
+
+
+@pytest.mark.parametrize(
+    "emptied", ["", "apiVersion: v1\nkind: Config\nclusters: null\ncontexts: null\nusers: null\ncurrent-context: ''\n"]
+)
+def test_an_emptied_kubeconfig_is_filled_again(tmp_path: Path, emptied: str) -> None:
+    """The second one is what `kubectl config delete-cluster`, which our own hint names, leaves of the last cluster."""
+    path = tmp_path / "config"
+    path.write_text(emptied)
+    save(OURS, path, "demo", merge=True)
+    written = yaml.safe_load(path.read_text())
+    assert [entry["name"] for entry in written["clusters"]] == ["demo"]
+    assert written["current-context"] == "demo"
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_a_file_that_makes_no_sense_is_left_alone(tmp_path: Path, garbage: bytes) -> None:
+    path = tmp_path / "config"
+    path.write_bytes(garbage)
+    with pytest.raises(KbootstrapError):
+        save(OURS, path, "demo", merge=True)
+    assert path.read_bytes() == garbage
+
+
+@pytest.mark.parametrize(
+    "said", ["", "clusters: []\n", "clusters: [{name: a, cluster: {}}]\n", "clusters: [x]\nusers: [y]\n", "\x00"]
+)
+def test_what_a_host_sends_is_not_trusted(tmp_path: Path, said: str) -> None:
+    with pytest.raises(KbootstrapError):
+        save(said, tmp_path / "config", "demo", merge=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_an_error_for_people(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(KbootstrapError):
+        save(OURS, tmp_path / "file" / "config", "demo", merge=False)
+
+
+def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config"
+    path.write_text(yaml.safe_dump(THEIRS))
+
+    def full(_fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises((KbootstrapError, OSError)):
+        save(OURS, path, "demo", merge=True)
+    assert yaml.safe_load(path.read_text()) == THEIRS
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_others_could_read_becomes_private(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text(yaml.safe_dump(THEIRS))
+    path.chmod(0o644)
+    save(OURS, path, "demo", merge=True)
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,123 @@
+"""Requirements at their edges: what must be found, and what must not be held against a host."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from examples import EL9, inventory
+
+from kbootstrap.facts import Facts
+from kbootstrap.inventory import Inventory
+from kbootstrap.preflight import Finding, findings
+
+MEMBER = {"kubelet_conf": True, "ca_sha256": "a" * 64, "kubelet_server": "https://192.168.1.10:6443"}
+MASTER = {**MEMBER, "admin_conf": True, "manifests": True, "etcd_data": True, "apiserver_version": "1.34.2"}
+
+
+def look(made: Inventory, **changes: Any) -> list[Finding]:
+    """The findings about good hosts with these changes, a dict per host."""
+    facts: dict[str, Facts] = {}
+    for host in made.hosts:
+        good = replace(EL9, addresses={host.node_ip: "eth0"}, machine_id=host.name, product_uuid=host.name)
+        facts[host.name] = replace(good, **changes.get(host.name, {}))
+    return findings(made, facts)
+
+
+@pytest.mark.parametrize(
+    ("route", "key"),
+    [
+        (("10.100.1.0/24", "eth1"), "service_cidr"),
+        (("10.244.7.0/24", "eth1"), "pod_cidr"),
+        (("10.244.7.9", "tun0"), "pod_cidr"),
+        (("10.0.0.0/8", "eth1"), "pod_cidr"),
+        (("10.96.0.0/16", "eth1"), "service_cidr"),
+    ],
+)
+def test_a_second_network_inside_the_clusters_is_found(tmp_path: Path, route: tuple[str, str], key: str) -> None:
+    texts = [finding.text for finding in look(inventory(tmp_path), w1={"routes": (route,)})]
+    assert any(f"its route {route[0]} ({route[1]}) overlaps {key}" in text for text in texts), texts
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [
+        (("default", "eth0"), ("192.168.1.0/24", "eth0")),
+        (("10.244.0.0/24", "cni0"), ("10.244.1.0/24", "flannel.1")),
+        (("10.244.1.0/24", "eth0"),),
+        (("172.17.0.0/16", "docker0"), ("nonsense", "eth9")),
+    ],
+)
+def test_the_routes_of_a_running_cluster_are_its_own(tmp_path: Path, routes: tuple[tuple[str, str], ...]) -> None:
+    """The third case is host-gw: a peer's part of the pod network by way of the ordinary interface."""
+    made = inventory(tmp_path)
+    assert look(made, cp1={**MASTER, "routes": routes}, w1={**MEMBER, "routes": routes}) == []
+
+
+def test_the_interface_of_the_address_is_the_wanted_one(tmp_path: Path) -> None:
+    made = inventory(tmp_path, lambda data: data["hosts"][0].update(interface="eth1"))
+    assert [(f.host, f.text) for f in look(made)] == [("cp1", "192.168.1.10 is on eth0, not on eth1")]
+
+
+@pytest.mark.parametrize(
+    ("ignored", "facts", "levels"),
+    [
+        ([], {"cpus": 1, "memory_mib": 1000}, ["error", "error"]),
+        (["NumCPU"], {"cpus": 1, "memory_mib": 1000}, ["warning", "error"]),
+        (["numcpu", "MEM"], {"cpus": 1, "memory_mib": 1000}, ["warning", "warning"]),
+        (["all"], {"cpus": 1, "memory_mib": 1000}, ["warning", "warning"]),
+        ([], {"os_version": "7", "kernel": "3.10.0"}, ["error"]),
+        (["SystemVerification"], {"os_version": "7", "kernel": "3.10.0"}, []),
+    ],
+)
+def test_what_the_operator_ignores_stops_nobody(
+    tmp_path: Path, ignored: list[str], facts: dict[str, Any], levels: list[str]
+) -> None:
+    made = inventory(tmp_path, kubeadm={"ignore_preflight_errors": ignored})
+    assert [finding.level for finding in look(made, cp1=facts)] == levels
+
+
+def test_hosts_that_did_not_answer_are_left_out(tmp_path: Path) -> None:
+    made = inventory(tmp_path, workers=3)
+    assert findings(made, {}) == []
+    assert {f.host for f in findings(made, {"w2": replace(EL9, uid=7)})} == {"w2"}
+
+
+def test_findings_come_in_the_order_of_the_inventory(tmp_path: Path) -> None:
+    made = inventory(tmp_path, workers=3)
+    found = look(made, **{host.name: {"systemd": False} for host in reversed(made.hosts)})
+    assert [finding.host for finding in found] == ["cp1", "w1", "w2", "w3"]
+
+
+@pytest.mark.parametrize("traces", [MASTER, {**MASTER, "init_begun": True, "init_done": True}])
+def test_ports_and_disk_of_a_member_are_its_own(tmp_path: Path, traces: dict[str, Any]) -> None:
+    busy = {"listening": frozenset({6443, 2379, 10250}), "disk_free_mib": 10, "runtimes": ("containerd", "dockerd")}
+    assert look(inventory(tmp_path), cp1={**traces, **busy}, w1={**MEMBER, "ca_sha256": "a" * 64}) == []
+
+
+@pytest.mark.parametrize(("wanted", "good"), [("1.34", True), ("1.34.2", True), ("1.34.3", False), ("1.33", False)])
+def test_a_running_cluster_keeps_its_version(tmp_path: Path, wanted: str, good: bool) -> None:
+    found = look(inventory(tmp_path, kubernetes=wanted), cp1=MASTER, w1=MEMBER)
+    assert ([f.text for f in found] == []) is good
+    assert all("runs Kubernetes 1.34.2" in finding.text for finding in found)
+
+
+def test_three_clones_are_told_about_the_first(tmp_path: Path) -> None:
+    same = {"machine_id": "same", "macs": ("52:54:00:00:00:01",)}
+    found = look(inventory(tmp_path, workers=2), cp1=same, w1=same, w2=same)
+    assert sorted((f.host, f.text.partition(" (")[0]) for f in found) == [
+        ("w1", "has the same MAC address as cp1"),
+        ("w1", "has the same machine-id as cp1"),
+        ("w2", "has the same MAC address as cp1"),
+        ("w2", "has the same machine-id as cp1"),
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(30.0, 0), (31.0, 1), (-31.0, 1)])
+def test_clocks_are_compared_with_the_median(tmp_path: Path, seconds: float, count: int) -> None:
+    """Our own clock does not matter: all hosts are an hour off."""
+    offsets = {"cp1": 3600.0, "w1": 3600.0, "w2": 3600.0 + seconds}
+    made = inventory(tmp_path, workers=2)
+    assert len(look(made, **{name: {"clock_offset": offset} for name, offset in offsets.items()})) == count

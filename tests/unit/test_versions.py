@@ -1,0 +1,87 @@
+"""The version tables, at their edges."""
+
+from __future__ import annotations
+
+import pytest
+
+from kbootstrap.versions import (
+    NEWEST,
+    OLDEST,
+    Minor,
+    dockershim_possible,
+    kernel,
+    kubelet_skew_ok,
+    os_problem,
+    parse,
+    pause_image,
+    show,
+)
+
+
+def test_every_known_minor_is_read_as_it_is_shown() -> None:
+    for number in range(OLDEST[1], NEWEST[1] + 1):
+        assert parse(show((1, number))) == ((1, number), None)
+
+
+@pytest.mark.parametrize("minor", [OLDEST[1] - 1, NEWEST[1] + 1])
+def test_a_minor_beyond_the_table_is_named(minor: int) -> None:
+    with pytest.raises(ValueError, match=rf"Kubernetes 1\.{minor} is not known to kbootstrap \(1\.20 to 1\.37\)"):
+        parse(f"1.{minor}.0")
+
+
+@pytest.mark.parametrize("text", ["1.٣٤", "1.34.٢", "1.034", "1.34.02", "1.34 .1", "1.34\n.1", "vv1.34"])
+def test_only_plain_numbers_are_versions(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a Kubernetes version"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("minor", "tag"),
+    [(20, "3.2"), (21, "3.4.1"), (22, "3.5"), (23, "3.6"), (24, "3.7"), (25, "3.8"), (26, "3.9"), (30, "3.9"),
+     (31, "3.10"), (33, "3.10"), (34, "3.10.1"), (35, "3.10.1"), (36, "3.10.2")],
+)  # fmt: skip
+def test_the_pause_image_is_the_one_kubeadm_expects(minor: int, tag: str) -> None:
+    assert pause_image((1, minor)) == tag
+
+
+def test_dockershim_left_with_1_24() -> None:
+    assert [dockershim_possible((1, minor)) for minor in (23, 24)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "api_server", "ok"), [(25, 27, True), (24, 27, False), (25, 28, True), (24, 28, False)]
+)
+def test_the_skew_grew_with_1_28(kubelet: int, api_server: int, ok: bool) -> None:
+    assert kubelet_skew_ok((1, kubelet), (1, api_server)) is ok
+
+
+@pytest.mark.parametrize(
+    ("release", "numbers"),
+    [("5.14.0-503.el9.x86_64", (5, 14)), ("6.1.0", (6, 1)), ("4.19", (4, 19)), ("", (0, 0)), ("linux", (0, 0))],
+)
+def test_kernel_releases(release: str, numbers: tuple[int, int]) -> None:
+    assert kernel(release) == numbers
+
+
+@pytest.mark.parametrize(
+    ("os_id", "os_version", "release", "minor", "cgroup", "level"),
+    [
+        ("centos", "7", "3.10.0-1160.el7", (1, 31), 1, "warning"),
+        ("centos", "7", "3.10.0-1160.el7", (1, 32), 1, "error"),
+        ("rhel", "7.9", "3.10.0-1160.el7", (1, 34), 1, "error"),
+        ("rocky", "8.9", "4.18.0-513.el8", (1, 31), 2, None),
+        ("rocky", "8.9", "4.18.0-513.el8", (1, 32), 2, "error"),
+        ("rocky", "8.9", "4.18.0-513.el8", (1, 33), 2, "error"),
+        ("rocky", "8.9", "4.18.0-513.el8", (1, 34), 2, "warning"),
+        ("debian", "12", "6.1.0-18-amd64", (1, 30), 1, None),
+        ("debian", "12", "6.1.0-18-amd64", (1, 31), 1, "warning"),
+        ("debian", "12", "6.1.0-18-amd64", (1, 35), 1, "error"),
+        ("debian", "12", "6.1.0-18-amd64", (1, 35), 2, None),
+        ("centos", "9", "5.14.0-503.el9", (1, 37), 2, None),
+    ],
+)
+def test_what_an_os_is_too_old_for(
+    os_id: str, os_version: str, release: str, minor: Minor, cgroup: int, level: str | None
+) -> None:
+    problem = os_problem(os_id, os_version, release, minor, cgroup=cgroup)
+    assert (problem[0] if problem else None) == level
