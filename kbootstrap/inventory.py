@@ -32,9 +32,11 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,6
 _LABEL = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?\Z")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?\Z")
 _TAINT = re.compile(r"[^=:\s]+(=[^=:\s]*)?:(NoSchedule|PreferNoSchedule|NoExecute)\Z")
-_URL = re.compile(r"https?://[^\s/]+[^\s]*\Z")
+_URL = re.compile(r"https?://[^\s/'\"\\]+[^\s'\"\\]*\Z")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?\Z")
 _GPG = re.compile(r"[0-9A-F]{40}\Z")
+_REGISTRY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[1-9][0-9]{0,4})?\Z")
+_IMAGES = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*\Z")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@\\-]*\Z")
 
 
@@ -109,7 +111,10 @@ GpgKeys = Annotated[
 HostKey = Annotated[str, _matching(_FINGERPRINT, "a fingerprint such as SHA256:... (see ssh-keygen -lf)")]
 File = Annotated[Path, AfterValidator(lambda path: _usable(path))]
 Port = Annotated[int, Field(ge=1, le=65535)]
-Address = Annotated[str, _matching(re.compile(r"[A-Za-z0-9._-]{1,253}\Z"), "an IPv4 address or a DNS name")]
+Registry = Annotated[str, _matching(_REGISTRY, "a registry such as docker.io or registry.example.com:5000")]
+ImageRepository = Annotated[str, _matching(_IMAGES, "an image repository such as registry.k8s.io")]
+Word = Annotated[str, _matching(_WORD, "one word of letters, digits, '.', '_' and '-'")]
+Address = Annotated[str, _matching(re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}\Z"), "an IPv4 address or a DNS name")]
 
 
 class _Model(BaseModel):
@@ -172,13 +177,13 @@ class Runtime(_Model):
     """The container runtime."""
 
     name: Literal["containerd"] = Field("containerd", description="Only containerd so far.")
-    version: Plain | None = Field(None, description="An exact version of containerd.io; default: the newest.")
+    version: Word | None = Field(None, description="An exact version of containerd.io; default: the newest.")
     package_repository: Url = Field(DOCKER_REPOSITORY, description="Where containerd.io comes from, or a mirror of it.")
     package_key: GpgKeys = Field(DOCKER_KEYS, description="Pinned GPG fingerprints of that repository.")
-    mirrors: dict[Plain, tuple[Url, ...]] = Field(
+    mirrors: dict[Registry, tuple[Url, ...]] = Field(
         default_factory=dict, description="Per registry, the mirrors to ask first: `docker.io: [https://...]`."
     )
-    insecure_registries: tuple[Plain, ...] = Field((), description="Registries spoken to without verified TLS.")
+    insecure_registries: tuple[Registry, ...] = Field((), description="Registries spoken to without verified TLS.")
 
 
 class Network(_Model):
@@ -189,7 +194,7 @@ class Network(_Model):
         "vxlan", description="`vxlan` works everywhere; `host-gw` is faster where all hosts share one network."
     )
     port: Port = Field(8472, description="UDP port of VXLAN.")
-    image_repository: Plain | None = Field(
+    image_repository: ImageRepository | None = Field(
         None, description="Where Flannel's images come from; default docker.io/flannel."
     )
 
@@ -218,10 +223,12 @@ class Kubeadm(_Model):
     documents: tuple[dict[str, Any], ...] = Field(
         (), description="More kubeadm or component documents; one of a kind kbootstrap writes is merged into it."
     )
-    ignore_preflight_errors: tuple[Plain, ...] = Field(
+    ignore_preflight_errors: tuple[Annotated[str, _matching(_IMAGES, "the name of a check")], ...] = Field(
         (), description="kubeadm preflight checks to ignore, e.g. `NumCPU`."
     )
-    skip_phases: tuple[Plain, ...] = Field((), description="kubeadm init phases to skip, e.g. `addon/kube-proxy`.")
+    skip_phases: tuple[Annotated[str, _matching(_IMAGES, "a phase such as addon/kube-proxy")], ...] = Field(
+        (), description="kubeadm init phases to skip, e.g. `addon/kube-proxy`."
+    )
 
 
 class Cluster(_Model):
@@ -243,7 +250,7 @@ class Cluster(_Model):
     network: Annotated[Network, BeforeValidator(lambda v: {"name": v} if isinstance(v, str) else v)] = Field(
         default_factory=Network, description="The pod network, `flannel` or a section."
     )
-    image_repository: Plain = Field(
+    image_repository: ImageRepository = Field(
         "registry.k8s.io",
         description="Where Kubernetes' images come from, e.g. a mirror such as"
         " `registry.aliyuncs.com/google_containers`.",

@@ -24,6 +24,9 @@ from kbootstrap.model import (
 from kbootstrap.ui import Paint
 from kbootstrap.ui.summary import failure_lines, summary_lines
 
+MOST_KEPT_ROWS = 25
+"""A table with more hosts than this is wiped when the run is over; the summary says it all."""
+
 
 @dataclass
 class Row:
@@ -33,12 +36,15 @@ class Row:
     doing: str = "waiting"
     since: float = field(default_factory=time.time)
     active: bool = False
+    over: bool = False
     counts: dict[State, int] = field(default_factory=dict)
 
     @property
     def mark(self) -> Text:
         if self.counts.get("failed"):
             return Text("✗", style="red")
+        if self.over:
+            return Text("✓", style="green")
         return Text("●", style="cyan") if self.active else Text("·", style="dim")
 
 
@@ -78,9 +84,17 @@ class LiveView:
             style = {"info": "", "warning": "yellow", "error": "red"}[event.level]
             self._print(Text(f"! {event.host + ': ' if event.host else ''}{event.text}", style=style))
         elif isinstance(event, RunEnded):
-            self._live.stop()
+            self._end()
             for line in summary_lines(self._paint, self._started, event):
                 print(line, file=self._stream)
+
+    def _end(self) -> None:
+        """The last picture stays on the screen, unless it is a long one."""
+        for row in self._rows.values():
+            row.over, row.active, row.phase = True, False, ""
+            row.doing = "failed" if row.counts.get("failed") else "done"
+        self._live.transient = len(self._rows) > MOST_KEPT_ROWS
+        self._live.stop()
 
     def _row(self, host: str, phase: str, doing: str, at: float, *, active: bool) -> None:
         row = self._rows[host]

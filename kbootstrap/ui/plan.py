@@ -1,6 +1,7 @@
 """The plan, for people: per host and phase what differs, what is right already, and what cannot be known yet.
 
-Hosts with the same steps in the same states are shown once.
+`check` is shown the same way: its steps are those that come before a plan. Hosts with the same steps in the same
+states are shown once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 SHOWN_DIFF = 6
 """Lines of a difference that are shown; ``-v`` shows them all."""
-_QUIET_PHASES = ("connect", "facts", "preflight")
+_QUIET_PHASES = {"plan": ("connect", "facts", "preflight"), "check": ("connect", "facts")}
+"""Phases of a command that are only shown when something is wrong."""
 
 
 class PlanView:
@@ -28,7 +30,7 @@ class PlanView:
         self._paint = Paint(stream)
         self._steps: dict[str, list[StepEnded]] = {}
         self._notices: list[Notice] = []
-        self._log = ""
+        self._command = "plan"
 
     def __enter__(self) -> PlanView:
         return self
@@ -39,7 +41,7 @@ class PlanView:
     def handle(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self._steps = {host: [] for host in event.hosts}
-            self._log = event.log
+            self._command = "check" if event.command == "check" else "plan"
         elif isinstance(event, StepEnded):
             self._steps[event.host].append(event)
         elif isinstance(event, Notice):
@@ -52,7 +54,8 @@ class PlanView:
         cluster = self._inventory.cluster
         hosts = f"{len(self._steps)} host{'s' if len(self._steps) != 1 else ''}"
         parts = f"{hosts}, Kubernetes {cluster.kubernetes}, {cluster.runtime.name}, {cluster.network.name.capitalize()}"
-        yield self._paint.bold(f"Plan for {cluster.name}: {parts}")
+        title = "Check of" if self._command == "check" else "Plan for"
+        yield self._paint.bold(f"{title} {cluster.name}: {parts}")
         for names in self._groups():
             yield ""
             yield from self._group(names)
@@ -76,7 +79,7 @@ class PlanView:
         yield self._heading(names, steps)
         phases: dict[str, list[StepEnded]] = {}
         for step in steps:
-            if step.phase not in _QUIET_PHASES or step.state not in ("ok", "skipped"):
+            if step.phase not in _QUIET_PHASES[self._command] or step.state not in ("ok", "skipped"):
                 phases.setdefault(step.phase, []).append(step)
         for phase, members in phases.items():
             yield from self._phase(phase, members, single=len(names) == 1)
@@ -89,6 +92,8 @@ class PlanView:
             return "  " + "  ".join(filter(None, (self._paint.bold(names[0]), host.node_ip, role, facts)))
         changes = sum(step.state == "change" for step in steps)
         same = f"same {changes} change{'s' if changes != 1 else ''}" if changes else "nothing to change"
+        if self._command == "check":
+            same = "nothing in the way"
         return f"  {self._paint.bold(_names(names))}  {len(names)} {role}s, {same}  {facts}".rstrip()
 
     def _phase(self, phase: str, steps: list[StepEnded], *, single: bool) -> Iterator[str]:
@@ -131,6 +136,9 @@ class PlanView:
 
     def _closing(self, ended: RunEnded) -> str:
         counts = ended.counts
+        if self._command == "check":
+            failed = counts.get("failed", 0)
+            return self._paint.bold("Check: ") + (f"{failed} in the way." if failed else "nothing is in the way.")
         change, unknown = counts.get("change", 0), counts.get("unknown", 0)
         words = [f"{change} to change", f"{counts.get('ok', 0)} already right"]
         if unknown:

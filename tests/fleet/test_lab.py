@@ -422,7 +422,7 @@ def answers_as_before(host: simulated.LabHost, host_keys: paramiko.HostKeys) -> 
         ):
             transport.start_client(timeout=10)
             return host_keys.check(f"[{host.address}]:{host.port}", transport.get_remote_server_key())
-    except OSError:
+    except (OSError, EOFError, paramiko.SSHException):
         return False
 
 

@@ -36,7 +36,7 @@ check() {
         missing="$LABELS $TAINTS"
     fi
     if [ -n "$missing" ]; then
-        printf '+ %s\n' "$missing"
+        printf '%s\n' "$missing" | tr ' ' '\n' | sed '/^$/d; s/^/+ /'
         return 1
     fi
 }
