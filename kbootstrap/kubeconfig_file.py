@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -34,6 +35,19 @@ def save(text: str, path: Path, cluster: str, *, merge: bool) -> None:
         raise KbootstrapError(
             f"{path} cannot be written: {error.strerror}", "Choose another file with --file."
         ) from None
+
+
+def keep(text: str, folder: Path, cluster: str) -> Path:
+    """Write the kubeconfig into a file of its own below ``folder`` and return its path.
+
+    The file is named after the cluster and its CA, so that a cluster of the same name gets another one. Raises
+    KbootstrapError.
+    """
+    config = _named(_parse(text, "the control plane's answer"), cluster)
+    ca = str(config["clusters"][0]["cluster"].get(_CA))
+    path = folder / f"{cluster}-{hashlib.sha256(ca.encode()).hexdigest()[:8]}.yaml"
+    save(text, path, cluster, merge=False)
+    return path
 
 
 def _parse(text: str, where: str) -> Entry:

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kbootstrap import phases, script
+from kbootstrap import kubeconfig_file, phases, script
 from kbootstrap.engine import Emit, Engine, Key, Scheduler, Task, failure_of
 from kbootstrap.facts import Facts
 from kbootstrap.facts import parse as parse_facts
 from kbootstrap.inventory import Host, Inventory
+from kbootstrap.journal import state_home
 from kbootstrap.model import (
     Context,
     Event,
@@ -221,6 +222,8 @@ class Run:
             engine.run(chosen, self._runs_on)
         finally:
             self._close()
+        if self.command == "up":
+            self._keep_kubeconfig()
         ended = self._summary(began)
         self._emit(ended)
         return ended
@@ -310,6 +313,19 @@ class Run:
             thread.start()
         for thread in threads:
             thread.join(timeout=10)
+
+    def _keep_kubeconfig(self) -> None:
+        """The administrator's kubeconfig, fetched for the operator."""
+        text = self.context.values.get("kubeconfig")
+        if not isinstance(text, Secret):
+            return
+        try:
+            path = kubeconfig_file.keep(text.reveal(), state_home() / "kubeconfigs", self.inventory.cluster.name)
+        except KbootstrapError as error:
+            self._view(Notice(time.time(), "warning", f"{error.message} ({error.hint})"))
+            return
+        told = f"The kubeconfig is {path}; `kbootstrap kubeconfig --merge` adds it to ~/.kube/config."
+        self._view(Notice(time.time(), "info", told))
 
     # --- requirements ------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,12 @@
-"""``--output json``: one object a line. The shape is an interface; ``version`` counts its breaking changes."""
+"""``--output json``: one object a line. The shape is an interface; ``version`` counts its breaking changes.
+
+Only the run, its steps and its result go to standard output; warnings are for people and go to standard error.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, TextIO
 
 from kbootstrap.model import Event, Failure, HostSummary, Notice, RunEnded, RunStarted, State, StepEnded
@@ -22,6 +26,8 @@ class JsonView:
         self._stream.flush()
 
     def handle(self, event: Event) -> None:
+        if isinstance(event, Notice):
+            print(f"{event.level}: {event.host + ': ' if event.host else ''}{event.text}", file=sys.stderr)
         line = as_object(event)
         if line is not None:
             print(json.dumps(line, ensure_ascii=False), file=self._stream, flush=True)
@@ -53,8 +59,6 @@ def as_object(event: Event) -> dict[str, Any] | None:
             "diff": list(event.diff),
         }
         return step | ({"failure": _failure(event.failure)} if event.failure else {})
-    if isinstance(event, Notice):
-        return {"type": "notice", "level": event.level, "host": event.host, "text": event.text}
     if isinstance(event, RunEnded):
         counts: dict[str, Any] = {state: event.counts.get(state, 0) for state in STATES}
         hosts = {name: _host(summary) for name, summary in event.hosts.items()}

@@ -30,7 +30,9 @@ class LinesView:
             self._started = event
             self._say(event.time, f"{event.command} of {event.cluster}: {len(event.hosts)} hosts")
         elif isinstance(event, Notice):
-            self._say(event.time, f"{event.host or '-'} {event.level}: {event.text}")
+            self._say(
+                event.time, f"{event.host or '-'} {event.level}: {event.text}" if event.level != "info" else event.text
+            )
         elif isinstance(event, StepOutput) and self._verbose:
             self._say(event.time, f"{event.host} {event.phase}.{event.step} | {event.line}")
         elif isinstance(event, StepEnded):

@@ -82,7 +82,8 @@ class LiveView:
             self._step(event)
         elif isinstance(event, Notice):
             style = {"info": "", "warning": "yellow", "error": "red"}[event.level]
-            self._print(Text(f"! {event.host + ': ' if event.host else ''}{event.text}", style=style))
+            mark = "" if event.level == "info" else "! "
+            self._print(Text(f"{mark}{event.host + ': ' if event.host else ''}{event.text}", style=style))
         elif isinstance(event, RunEnded):
             self._end()
             for line in summary_lines(self._paint, self._started, event):

@@ -72,16 +72,14 @@ def up(
 ) -> Lab:
     """Start a lab; returns when every host accepts SSH. ``flavours`` gives each host its own, in order.
 
-    ``image`` starts the hosts from this image (pulled if it is not there) instead of those made here. Raises
+    ``image`` makes the hosts from this image (pulled if it is not there) instead of from one built here. Raises
     LabError.
     """
-    chosen = flavours or (flavour,) * (masters + workers)
-    images, served = artifacts.prepare(chosen, say)
+    chosen = ("image",) * (masters + workers) if image else flavours or (flavour,) * (masters + workers)
+    images, served = artifacts.prepare(chosen, say, image)
     directory = create_state_dir(name, "containers")
     try:
-        return _start(
-            name, directory, masters, chosen, images, served, image, user, password, sudo_password, inventory, say
-        )
+        return _start(name, directory, masters, chosen, images, served, user, password, sudo_password, inventory, say)
     except BaseException:
         down(name)
         raise
@@ -94,7 +92,6 @@ def _start(
     flavours: tuple[str, ...],
     images: dict[str, str],
     served: Path,
-    image: str | None,
     user: str,
     password: Secret | None,
     sudo_password: Secret | None,
@@ -112,7 +109,7 @@ def _start(
     for index, flavour in enumerate(flavours):
         host = f"cp{index + 1}" if index < masters else f"w{index + 1 - masters}"
         hosts.append(LabHost(host, str(next(addresses)), 22, flavour, "running"))
-        _run_host(name, hosts[-1], image or images[flavour], server)
+        _run_host(name, hosts[-1], images[flavour], server)
     lab = Lab(name, tuple(hosts), server, user, directory)
     for each in hosts:
         _set_up(lab, each, key, password, sudo_password)
@@ -184,14 +181,11 @@ def run(name: str, host: str, command: str, stdin: str = "", timeout: float = 12
 def fault(name: str, host: str, kind: str) -> str:
     """Do something bad to a host, or ``heal`` it; returns what the host is now.
 
-    A full disk and a wrong clock would be those of the machine all hosts share: the simulated fleet has them. Raises
-    LabError for those, and where the kernel has no netem for ``slow``.
+    ``files/fault`` does what is done inside the host. Raises LabError, also where the kernel has no netem for ``slow``.
     """
     container = _found(name, host)
     if kind == "cut":
         _network_of(name).disconnect(container)
-    elif kind == "slow":
-        _inside(name, host, "tc qdisc replace dev eth0 root netem delay 500ms")
     elif kind == "stop":
         container.pause()
     elif kind == "kill":
@@ -202,7 +196,7 @@ def fault(name: str, host: str, kind: str) -> str:
     elif kind == "heal":
         _heal(name, host)
     else:
-        raise LabError(f"the container lab cannot do {kind}", "The simulated fleet can.")
+        _inside(name, host, kind)
     container.reload()
     return str(container.status)
 
@@ -224,10 +218,11 @@ def _network_of(name: str) -> Any:
     return _docker().networks.get(f"kbootstrap-{name}")
 
 
-def _inside(name: str, host: str, command: str) -> None:
-    done = run(name, host, command)
+def _inside(name: str, host: str, kind: str) -> None:
+    script = (artifacts.FILES / "fault").read_text(encoding="utf-8")
+    done = run(name, host, f"sh -s {shlex.quote(kind)}", stdin=script)
     if done.returncode != 0:
-        raise LabError(f"{host}: {command} failed: {done.stderr.strip()}")
+        raise LabError(f"{host}: {kind} failed: {done.stderr.strip()}")
 
 
 def _address(lab: Lab, host: str) -> str:
@@ -254,7 +249,7 @@ def _heal(name: str, host: str) -> None:
     network = _network_of(name)
     if container.id not in network.attrs.get("Containers", {}) and not _attached(container, name):
         network.connect(container, ipv4_address=address)
-    run(name, host, "tc qdisc del dev eth0 root")
+    _inside(name, host, "heal")
     _wait_for_ssh(_kept(name), host)
 
 
@@ -362,7 +357,9 @@ def _set_up(lab: Lab, host: LabHost, key: str, password: Secret | None, sudo_pas
 
 
 def os_repository(flavour: str) -> str:
-    """Shell that gives a host the lab's repository of its OS."""
+    """Shell that gives a host the lab's repository of its OS; an image of somebody else has its own."""
+    if flavour == "image":
+        return ":"
     if flavour.startswith("centos"):
         return (
             f"curl -fsS http://{SERVER}/os/key -o /etc/pki/rpm-gpg/RPM-GPG-KEY-lab; "

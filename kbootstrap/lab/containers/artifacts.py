@@ -240,6 +240,21 @@ def node_image(flavour: str, say: Say) -> str:
     return tag
 
 
+def image_from(image: str, say: Say) -> str:
+    """A host image made of somebody else's, which Docker pulls when it is not there. Raises LabError."""
+    names = ("node-entrypoint", "image-setup", "image.Dockerfile")
+    tag = f"kbootstrap-lab/image:{hashed(image, *(FILES / name for name in names))}"
+    with only_one("image-image"):
+        if not _has_image(tag):
+            say(f"building a host image from {image}")
+            run(
+                "docker", "build", "--quiet", "--tag", tag, "--file", FILES / "image.Dockerfile",
+                "--build-arg", f"IMAGE={image}", FILES,
+                env={"DOCKER_BUILDKIT": "0"},
+            )  # fmt: skip
+    return tag
+
+
 def builder_image(say: Say) -> str:
     return root_image("builder", SUITE, BUILDER_PACKAGES, say, debs=DEB_PACKAGES)
 
@@ -370,7 +385,13 @@ def _join(target: Path, packages: Path, images: Path) -> None:
     shutil.copytree(images, target / "images", copy_function=os.link)
 
 
-def prepare(flavours: Iterable[str], say: Say) -> tuple[dict[str, str], Path]:
-    """Everything a lab of these flavours needs: the image per flavour, and the server's files."""
+def prepare(flavours: Iterable[str], say: Say, image: str | None = None) -> tuple[dict[str, str], Path]:
+    """Everything a lab of these flavours needs: the image per flavour, and the server's files.
+
+    The flavour ``image`` stands for hosts made from somebody else's ``image``.
+    """
     start_docker(say)
-    return {flavour: node_image(flavour, say) for flavour in sorted(set(flavours))}, server_root(say)
+    images = {
+        flavour: image_from(image, say) if image else node_image(flavour, say) for flavour in sorted(set(flavours))
+    }
+    return images, server_root(say)

@@ -26,6 +26,8 @@ def text(lab: Lab, password: bool, sudo_password: bool) -> str:
         "  runtime:",
         f"    package_repository: http://{SERVER}",
         f"    package_key: {key}",
+        "    # No registry is there: crictl's stand-in fetches archives from the package server.",
+        f"    mirrors: {{registry.k8s.io: ['http://{SERVER}'], docker.io: ['http://{SERVER}']}}",
         f"  ntp: [{lab.server}]",
         "  kubeadm:",
         f"    ignore_preflight_errors: [{', '.join(IGNORED)}]",

@@ -94,6 +94,9 @@ def _get(url: str) -> tuple[int, str]:
         return _api(api[1], int(api[2]), api[3])
     if "://" not in url:
         url = "http://" + url
+    address = re.match(r"https?://(\d+\.\d+\.\d+\.\d+)(?::(\d+))?", url)
+    if address and not internet.known_host(url):
+        raise Failed(f"curl: (7) Failed to connect to {address[1]} port {address[2] or 80}: Connection refused", 7)
     if not internet.known_host(url):
         raise Failed(f"curl: (6) Could not resolve host: {internet.host_of(url)}", 6)
     internet.check_up(url)

@@ -459,8 +459,10 @@ def _clean(request: Request) -> int:
 
 
 def _repolist(request: Request) -> int:
-    print("repo id                    repo name")
-    for repo in repos(request):
+    listed = [repo for repo in repos(request) if not request.names or repo.id in request.names]
+    if listed:
+        print("repo id                    repo name")
+    for repo in listed:
         print(f"{repo.id:<26} {repo.id}")
     return 0
 

@@ -1,0 +1,34 @@
+"""Hosts that are ill: the right words for it, and a run that converges when they are well again."""
+
+from __future__ import annotations
+
+from labs import MakeLab
+
+
+def test_a_wrong_clock_and_a_full_disk(lab: MakeLab) -> None:
+    fleet = lab(1, 2)
+    fleet.fault("w2", "clock-skew")
+    said = fleet.kbootstrap("check", str(fleet.inventory), code=1)
+    assert "w2" in said
+    assert "s ahead of the other hosts" in said
+    fleet.fault("w2", "heal")
+
+    fleet.fault("w1", "disk-full")
+    broken = fleet.up("--only", "prepare", code=1)
+    assert broken.result["hosts"]["w1"]["failure"]["phase"] == "prepare"
+    assert {host for host, _, _ in broken.those("failed")} == {"w1"}
+    fleet.fault("w1", "heal")
+    assert fleet.up("--only", "prepare").result["failed"] == 0
+    assert fleet.up("--only", "prepare").result["changed"] == 0
+
+
+def test_a_host_that_hangs_or_is_gone_stops_nobody_else(lab: MakeLab) -> None:
+    fleet = lab(1, 2)
+    fleet.fault("w1", "stop")
+    fleet.fault("w2", "kill")
+    done = fleet.up("--only", "prepare", code=4)
+    assert {host for host, _, _ in done.those("failed")} == {"w1", "w2"}
+    assert done.states["cp1", "prepare", "swap"] == "changed"
+    for host in ("w1", "w2"):
+        fleet.fault(host, "heal")
+    assert fleet.up("--only", "prepare").result["failed"] == 0
