@@ -40,7 +40,7 @@ def shell_file(path: str) -> str:
     for line in (PACKAGE / path).read_text(encoding="utf-8").splitlines():
         if end:
             end = "" if line == end else end
-        elif not line.strip() or line.lstrip().startswith("# "):
+        elif not line.strip() or line.strip() == "#" or line.lstrip().startswith("# "):
             continue
         elif here := _HERE_DOCUMENT.search(line):
             end = here[1]

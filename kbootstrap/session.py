@@ -22,6 +22,8 @@ DEAD_S = 30
 """Seconds of silence, pings included, after which the connection counts as dead."""
 RECONNECT_S = 300
 """Seconds for which a lost host is tried again before the host counts as failed."""
+WAIT_S = 1800
+"""Seconds for which the script of an interrupted run is waited for; the longest step may take half of that."""
 MAX_OUTPUT = 64 * 1024 * 1024
 """Most bytes a single script may print; more is a host gone mad."""
 
@@ -112,7 +114,8 @@ class Session:
             self._answer_sudo(deadline)
         self._send(f"{self._mark}\n".encode())
         said: list[str] = []
-        for item in self._items(deadline):
+        step, patience = "", time.monotonic() + WAIT_S
+        for item in self._items(lambda: deadline):
             if isinstance(item, Output):
                 said += [item.line] if item.line and item.line != f"{_GREETING} hello" else []
             elif item.word == "ready":
@@ -123,7 +126,16 @@ class Session:
                     "Wait until it has finished, or stop it; nothing was changed here by this run.",
                 )
             elif item.word == "waiting":
-                self._notice(f"a script of an interrupted run still works here ({' '.join(item.args)}): waiting for it")
+                if " ".join(item.args) != step:
+                    step = " ".join(item.args)
+                    self._notice(f"a script of an interrupted run still works here, at {step}: waiting for its end")
+                # It says so again every two seconds.
+                deadline = min(time.monotonic() + DEAD_S, patience)
+                if time.monotonic() > patience:
+                    raise LockedError(
+                        f"{self._host}: a script of an interrupted run works here for ever: {step}",
+                        "Log in and see what it hangs on; its processes run below /run/kbootstrap.",
+                    )
         raise self._refused(said)
 
     def _answer_sudo(self, deadline: float) -> None:
@@ -166,7 +178,7 @@ class Session:
         deadline = time.monotonic() + timeout
         try:
             self._send(f"plan {len(data)}\n".encode() + data)
-            for item in self._items(deadline):
+            for item in self._items(lambda: deadline):
                 if isinstance(item, Report) and item.word == "done":
                     return self._status(item)
                 on_item(item)
@@ -295,9 +307,9 @@ class Session:
             raise TimeoutError("no answer in time")
         return self._pipe.recv(remaining)
 
-    def _items(self, deadline: float) -> Iterator[Item]:
-        """Everything that arrives until the end of the stream. Raises TimeoutError at the deadline."""
-        while data := self._receive(deadline):
+    def _items(self, deadline: Callable[[], float]) -> Iterator[Item]:
+        """Everything that arrives until the end of the stream. Raises TimeoutError at the deadline, which may move."""
+        while data := self._receive(deadline()):
             yield from self._parser.feed(data)
             if self._parser.received > MAX_OUTPUT:
                 raise self._flood()

@@ -10,7 +10,7 @@
 #   run NAME SIZE + SIZE bytes    run it detached from this connection, and follow its log
 #   follow NAME OFFSET            follow the log of a script started before, from this byte (1 is the first)
 #   ping | stop | kill SIGNAL     is it alive | stop after the running step | end the whole script
-# Answers: ready, busy WHO, waiting WHO, done STATUS, alive, gone, killed.
+# Answers: ready, busy WHO, waiting STEP WHO (again every few seconds), done STATUS, alive, gone, killed.
 #
 # In apply mode two locks guard the host: `session` is held by this process, `script` by a running script as well. So a
 # second operator is turned away at once, while a script whose operator vanished is waited for; and no lock can be stale,
@@ -55,14 +55,46 @@ kb_lock() {
         printf '%s %s %s\n' "$kb_run" "$$" "$kb_owner" >"$kb_root/owner"
         return
     fi
-    if ! flock -n 9; then
-        read -r kb_other kb_other_pid kb_who <"$kb_root/owner"
-        kb_say waiting "$kb_who"
-        flock 9
-    fi
+    flock -n 9 || kb_wait_for_script
     rm -rf "$kb_root"/r-*
     mkdir "$KB_DIR" || exit 1
     printf '%s %s %s\n' "$kb_run" "$$" "$kb_owner" >"$kb_root/owner"
+}
+
+# kb_wait_for_script - another run's script still works here although nobody follows it: say how far it is until it ends.
+kb_wait_for_script() {
+    read -r kb_other kb_other_pid kb_who <"$kb_root/owner"
+    while :; do
+        kb_say waiting "$(kb_step_of "$kb_root/$kb_other")" "$kb_who"
+        flock -w 2 9 && return
+    done
+}
+
+# kb_step_of DIR - the phase and step a run is at, as PHASE.STEP; "-" when it has not begun one.
+kb_step_of() {
+    kb_log=$(find "$1" -name '*.log' -exec ls -t {} + 2>/dev/null | head -n 1)
+    kb_at=$(sed -n 's/^@kb-[0-9a-f]* begin //p' "$kb_log" 2>/dev/null | tail -n 1)
+    kb_log=${kb_log##*/}
+    printf '%s' "${kb_at:+${kb_log%.log}.}${kb_at:--}"
+}
+
+# kb_detach NAME - start a script that outlives this connection, the SSH session and sshd. Below systemd it gets a scope of
+# its own, because logind may end what a session left behind (KillUserProcesses=yes); where that fails, or there is no
+# systemd, a session of its own is enough. The script's own first act makes sure that it runs once.
+kb_detach() {
+    # shellcheck disable=SC2016 # expanded by the inner shells
+    setsid sh -c '
+        if [ -d /run/systemd/system ]; then
+            systemd-run --scope --unit="$2" sh -c "$3" kbootstrap "$1" 2>/dev/null
+        fi
+        sh -c "$3" kbootstrap "$1"
+    ' kbootstrap "$KB_DIR/$1" "kbootstrap-$kb_run-$1" '
+        [ ! -e "$1.begun" ] || exit 0
+        : >"$1.begun"
+        sh "$1.sh" >>"$1.log" 2>&1
+        printf "%s done %s\n" "$KB_MARK" $? >>"$1.log"
+    ' </dev/null >/dev/null 2>&1 8>&- &
+    kb_pid=$!
 }
 
 echo '@kbootstrap hello'
@@ -88,10 +120,7 @@ while read -r kb_word kb_a kb_b; do
         run)
             head -c "$kb_b" >"$KB_DIR/$kb_a.sh"
             : >"$KB_DIR/$kb_a.log"
-            # shellcheck disable=SC2016 # expanded by the inner shell
-            setsid sh -c 'sh "$1.sh" >>"$1.log" 2>&1; printf "%s done %s\n" "$KB_MARK" $? >>"$1.log"' \
-                kbootstrap "$KB_DIR/$kb_a" </dev/null >/dev/null 2>&1 8>&- &
-            kb_pid=$!
+            kb_detach "$kb_a"
             printf '%s\n' "$kb_pid" >"$KB_DIR/$kb_a.pid"
             kb_follow "$kb_a" 1
             ;;

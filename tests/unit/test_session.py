@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,8 @@ from kbootstrap.transport import LocalTransport, Pipe
 class PrivateRun(LocalTransport):
     """A shell that sees ``run`` as /run. The last pipe can be cut as a broken connection would be."""
 
-    def __init__(self, run: Path) -> None:
-        super().__init__(("unshare", "-rm", "sh", "-c", f'mount --bind {run} /run && exec sh -c "$1"', "sh"))
+    def __init__(self, run: Path, env: Mapping[str, str] | None = None) -> None:
+        super().__init__(("unshare", "-rm", "sh", "-c", f'mount --bind {run} /run && exec sh -c "$1"', "sh"), env)
         self.pipes: list[Pipe] = []
 
     def execute(self, command: str) -> Pipe:
@@ -79,6 +79,29 @@ def test_run_follows_a_detached_script(run_dir: Path) -> None:
     assert list((run_dir / "kbootstrap").glob("r-*")) == []
 
 
+SYSTEMD_RUN = """#!/bin/sh
+echo "$1 $2" >/run/asked
+shift 2
+"""
+
+
+@pytest.mark.parametrize("end", ["exit 1", 'exec "$@"', '"$@"; exit 1'], ids=["no-bus", "works", "reports-failure"])
+def test_below_systemd_a_script_runs_once_in_a_scope_of_its_own(run_dir: Path, end: str) -> None:
+    """logind may end what an SSH session leaves behind; a bus that does not answer is no reason not to run."""
+    (run_dir / "systemd" / "system").mkdir(parents=True)
+    (run_dir / "bin").mkdir()
+    (run_dir / "bin" / "systemd-run").write_text(SYSTEMD_RUN + end + "\n")
+    (run_dir / "bin" / "systemd-run").chmod(0o755)
+    transport = PrivateRun(run_dir, {"PATH": f"{run_dir / 'bin'}:/usr/bin:/bin"})
+    session = Session("h1", transport, mode="apply", run_id="1", owner="ann")
+    session.open()
+    items: list[Item] = []
+    assert session.run("init", "echo in; exit 3", items.append, lambda: False) == 3
+    session.close()
+    assert lines(items) == ["in"]
+    assert (run_dir / "asked").read_text() == "--scope --unit=kbootstrap-r-1-init\n"
+
+
 def test_scripts_are_private(run_dir: Path) -> None:
     items: list[Item] = []
     session = make(run_dir)
@@ -126,15 +149,19 @@ def test_the_script_of_a_vanished_operator_is_waited_for(run_dir: Path) -> None:
     first = make(run_dir, run_id="1")
     first.open()
     script = b"until [ -e /run/go ]; do sleep 0.05; done; touch /run/finished"
+    script = b'echo "$KB_MARK begin init"; ' + script
     first._send(f"run init {len(script)}\n".encode() + script)
     wait_for(lambda: (run_dir / "kbootstrap/r-1/init.pid").exists())
     first._drop()
     notices: list[str] = []
     second = make(run_dir, run_id="2", notices=notices)
-    opener = threading.Thread(target=second.open, daemon=True)
+    # The wait may be longer than opening may take.
+    opener = threading.Thread(target=second.open, args=(1,), daemon=True)
     opener.start()
     wait_for(lambda: bool(notices))
     assert "interrupted run" in notices[0]
+    assert "init.init ann@desk since 02:00" in notices[0]
+    time.sleep(1.2)
     assert not (run_dir / "finished").exists()
     (run_dir / "go").touch()
     opener.join(timeout=10)

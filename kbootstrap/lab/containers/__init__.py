@@ -155,9 +155,10 @@ def ssh_command(name: str, host: str) -> list[str]:
 
 
 def logs(name: str, host: str) -> str:
-    """What a person wants to see of a host that failed: units, journal, kubelet, containers."""
+    """What a person wants to see of a host that failed: units, network, journal, kubelet, containers."""
     script = """
-        systemctl --failed --no-pager
+        systemctl --failed --no-pager; systemctl list-jobs --no-pager; systemctl is-system-running
+        ip -brief address; ss -ltn; journalctl --no-pager -n 20
         journalctl -u kubelet -u containerd --no-pager -n 300 | grep -v -e perf_event -e 'loading plugin' | tail -n 80
         [ ! -s /etc/kubernetes/admin.conf ] || kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes,pods -A -o wide
         ctr -n k8s.io tasks ls
@@ -335,7 +336,7 @@ def _run_host(lab: str, host: LabHost, image: str, server: str) -> None:
 
 def _set_up(lab: Lab, host: LabHost, key: str, password: Secret | None, sudo_password: Secret | None) -> None:
     """The login, sudo, and the repository the host's own OS comes from."""
-    _wait_for(lambda: run(lab.name, host.name, "test -s /etc/ssh/ssh_host_ed25519_key").returncode == 0, host.name)
+    _wait_for(lambda: run(lab.name, host.name, "test -s /etc/ssh/ssh_host_ed25519_key").returncode == 0, lab.name, host.name)
     user = shlex.quote(lab.user)
     nopasswd = "" if sudo_password else "NOPASSWD:"
     script = f"""
@@ -381,14 +382,14 @@ def _wait_for_ssh(lab: Lab, name: str) -> None:
             return connection.recv(4) == b"SSH-"
         return False
 
-    _wait_for(answers, name)
+    _wait_for(answers, lab.name, name)
 
 
-def _wait_for(condition: Callable[[], bool], host: str) -> None:
+def _wait_for(condition: Callable[[], bool], name: str, host: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise LabError(f"{host} does not come up within {START_SECONDS} s", f"docker logs of {host} may tell why")
+            raise LabError(f"{host} does not come up within {START_SECONDS} s", logs(name, host))
         time.sleep(0.2)
 
 
