@@ -356,6 +356,7 @@ class Engine:
         session = self.sessions.get(name)
         facts = self.context.facts.get(name)
         if session is None or facts is None:
+            self._skip(phase, name)
             return lambda _emit: False
         host = self.context.inventory.host(name)
         try:

@@ -41,7 +41,7 @@ from kbootstrap.model import (
 )
 from kbootstrap.preflight import Finding, findings
 from kbootstrap.redact import Redactor, printable
-from kbootstrap.session import Item, Session
+from kbootstrap.session import Item, LockedError, Session
 from kbootstrap.transport import SshShared, SshTransport, Transport
 
 View = Callable[[Event], None]
@@ -203,6 +203,7 @@ class Run:
         self._selected = _selected_hosts(inventory, options.limit)
         self._tally = Tally(host.name for host in self._selected)
         self._exit_codes: set[int] = set()
+        self._busy: set[str] = set()
         self._scheduler = Scheduler(self._emit, options.parallelism or inventory.parallelism, options.stop)
 
     def execute(self, wanted: tuple[Phase, ...]) -> RunEnded:
@@ -281,7 +282,11 @@ class Run:
             sudo_password=self.options.sudo_password or host.ssh.sudo_password,
             notice=self._notice(host.name),
         )
-        session.open()
+        try:
+            session.open()
+        except LockedError:
+            self._busy.add(host.name)
+            raise
         self._sessions[host.name] = session
         return ()
 
@@ -332,10 +337,16 @@ class Run:
     def _require(self, wanted: tuple[Phase, ...]) -> None:
         """Everything that can be known to be wrong before the first change, for all hosts at once."""
         self._learn_version()
+        if self._busy:
+            for name in list(self._sessions):
+                self._lose(name)
+            text = f"another run is at work on {', '.join(sorted(self._busy))}: this one changes nothing on any host"
+            self._emit(Notice(time.time(), "error", text))
+            return
         if wanted not in (phases.UP, phases.CHECK):
             return
         self.context.lost.update({host.name for host in self.inventory.hosts} - set(self._facts))
-        found = findings(self.inventory, self._facts)
+        found = [*findings(self.inventory, self._facts), *self._nothing_to_join(wanted)]
         for host in self._selected:
             if host.name not in self._facts:
                 continue
@@ -346,6 +357,20 @@ class Run:
             errors = [finding for finding in mine if finding.level == "error"]
             if not self._step(self._emit, host.name, "preflight", REQUIREMENTS, lambda e=errors: _raise_all(e)):  # type: ignore[misc]
                 self._lose(host.name)
+
+    def _nothing_to_join(self, wanted: tuple[Phase, ...]) -> list[Finding]:
+        """A run limited to hosts that would join a cluster which is not there yet."""
+        first = self.inventory.first_master.name
+        master = self._facts.get(first)
+        joins = any(phase.name == "join" for phase in _selected_phases(wanted, self.options))
+        if not self.options.limit or first in self.options.limit or not joins:
+            return []
+        if master is None or master.cluster_state == "member":
+            return []
+        text = f"there is no cluster to join: {first} is not initialised"
+        return [
+            Finding(host, "error", text, f"Add {first} to --limit, or leave it out.") for host in self.options.limit
+        ]
 
     def _lose(self, host: str) -> None:
         self.context.lost.add(host)

@@ -115,7 +115,7 @@ class Session:
         self._send(f"{self._mark}\n".encode())
         said: list[str] = []
         step, patience = "", time.monotonic() + WAIT_S
-        for item in self._items(lambda: deadline):
+        for item in self._items(lambda: deadline):  # noqa: B023 - it moves while an orphaned script is waited for
             if isinstance(item, Output):
                 said += [item.line] if item.line and item.line != f"{_GREETING} hello" else []
             elif item.word == "ready":

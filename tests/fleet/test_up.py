@@ -178,7 +178,10 @@ def test_an_unreachable_host_stops_nobody_else(lab: MakeLab) -> None:
 
 def test_limit_touches_only_the_named_hosts(lab: MakeLab) -> None:
     fleet = lab(1, 2)
-    fleet.up("--limit", "cp1,w1", code=0)
+    early = fleet.up("--limit", "w1", code=1)
+    assert "no cluster to join" in early.result["hosts"]["w1"]["failure"]["message"]
+    assert early.result["changed"] == 0
+    fleet.up("--limit", "cp1,w1")
     assert fleet.plan("--limit", "w2").states["w2", "join", "join"] == "change"
     done = fleet.up("--limit", "w2")
     assert {host for host, phase, _ in done.those("changed") if phase not in ("token", "untoken")} == {"w2"}

@@ -336,7 +336,8 @@ def _run_host(lab: str, host: LabHost, image: str, server: str) -> None:
 
 def _set_up(lab: Lab, host: LabHost, key: str, password: Secret | None, sudo_password: Secret | None) -> None:
     """The login, sudo, and the repository the host's own OS comes from."""
-    _wait_for(lambda: run(lab.name, host.name, "test -s /etc/ssh/ssh_host_ed25519_key").returncode == 0, lab.name, host.name)
+    has_key = "test -s /etc/ssh/ssh_host_ed25519_key"
+    _wait_for(lambda: run(lab.name, host.name, has_key).returncode == 0, lab.name, host.name)
     user = shlex.quote(lab.user)
     nopasswd = "" if sudo_password else "NOPASSWD:"
     script = f"""
