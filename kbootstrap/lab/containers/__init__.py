@@ -13,6 +13,7 @@ import os
 import shlex
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -266,13 +267,19 @@ def _make_key(directory: Path) -> str:
 
 
 def _make_network(name: str) -> ipaddress.IPv4Network:
-    """An internal network on the first free subnet of 10.200.0.0/16 upwards."""
+    """An internal network on the first free subnet of 10.200.0.0/16 upwards.
+
+    Docker knows only of its own networks; a bridge that outlived its dockerd still has a route, and would get the packets.
+    """
     import docker
 
     client = _docker()
+    taken = routed_networks(Path("/proc/net/route").read_text(encoding="ascii"))
     for second in range(200, 250):
         for third in range(0, 256, 16):
             subnet = ipaddress.IPv4Network(f"10.{second}.{third}.0/24")
+            if any(subnet.overlaps(network) for network in taken):
+                continue
             pool = docker.types.IPAMPool(subnet=str(subnet))
             with contextlib.suppress(docker.errors.APIError):
                 client.networks.create(
@@ -284,6 +291,17 @@ def _make_network(name: str) -> ipaddress.IPv4Network:
                 )
                 return subnet
     raise LabError("no free subnet for the lab's network", "docker network ls shows what is taken; remove old labs.")
+
+
+def routed_networks(table: str) -> list[ipaddress.IPv4Network]:
+    """The networks of a /proc/net/route, without default routes: its numbers are hex, in the machine's byte order."""
+    found = []
+    for line in table.splitlines()[1:]:
+        _, address, _, _, _, _, _, mask, *_ = line.split()
+        base, bits = (int(text, 16).to_bytes(4, sys.byteorder) for text in (address, mask))
+        if any(bits):
+            found.append(ipaddress.IPv4Network((base, str(ipaddress.IPv4Address(bits)))))
+    return found
 
 
 def _new_container(lab: str, host: str, image: str, address: str, **options: Any) -> Any:

@@ -1,0 +1,26 @@
+"""The parts of the container lab that need no Docker."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+
+from kbootstrap.lab.containers import routed_networks
+
+
+def test_a_network_with_a_route_is_taken() -> None:
+    """Also where Docker does not know it: a bridge that outlived its dockerd would get the lab's packets."""
+
+    def number(address: str) -> str:
+        return f"{int.from_bytes(ipaddress.IPv4Address(address).packed, sys.byteorder):08X}"
+
+    def route(interface: str, network: str, mask: str) -> str:
+        return "\t".join([interface, number(network), "00000000", "0001", "0", "0", "0", number(mask), "0", "0", "0"])
+
+    routes = [
+        route("eth0", "0.0.0.0", "0.0.0.0"),
+        route("br-old", "10.200.0.0", "255.255.255.0"),
+        route("eth0", "192.0.2.0", "255.255.255.128"),
+    ]
+    table = "\n".join(["Iface\tDestination\tGateway ...", *routes, ""])
+    assert [str(network) for network in routed_networks(table)] == ["10.200.0.0/24", "192.0.2.0/25"]
