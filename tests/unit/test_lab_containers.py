@@ -7,6 +7,8 @@ import sys
 
 from kbootstrap.lab.containers import routed_networks
 
+ANY = str(ipaddress.IPv4Address(0))
+
 
 def test_a_network_with_a_route_is_taken() -> None:
     """Also where Docker does not know it: a bridge that outlived its dockerd would get the lab's packets."""
@@ -18,7 +20,7 @@ def test_a_network_with_a_route_is_taken() -> None:
         return "\t".join([interface, number(network), "00000000", "0001", "0", "0", "0", number(mask), "0", "0", "0"])
 
     routes = [
-        route("eth0", "0.0.0.0", "0.0.0.0"),
+        route("eth0", ANY, ANY),
         route("br-old", "10.200.0.0", "255.255.255.0"),
         route("eth0", "192.0.2.0", "255.255.255.128"),
     ]

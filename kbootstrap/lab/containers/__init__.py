@@ -269,7 +269,7 @@ def _make_key(directory: Path) -> str:
 def _make_network(name: str) -> ipaddress.IPv4Network:
     """An internal network on the first free subnet of 10.200.0.0/16 upwards.
 
-    Docker knows only of its own networks; a bridge that outlived its dockerd still has a route, and would get the packets.
+    Docker knows only its own networks; a bridge that outlived its dockerd still has a route and would get the packets.
     """
     import docker
 
