@@ -30,7 +30,8 @@ __all__ = ["Lab", "LabHost", "down", "fault", "logs", "missing", "run", "ssh_com
 LABEL = "kbootstrap.lab"
 SERVER = "packages.lab"
 START_SECONDS = 90
-"""Longest wait for a host's sshd."""
+"""Longest wait for a host to boot, and for its sshd."""
+_FETCH = "curl --fail --silent --show-error --max-time 20"
 
 Say = Callable[[str], None]
 
@@ -169,15 +170,21 @@ def logs(name: str, host: str) -> str:
 
 
 def run(name: str, host: str, command: str, stdin: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run a shell command as root on a host, past SSH: how tests look at a host without the tool under test."""
-    return subprocess.run(  # noqa: S603 - the lab's own hosts
-        ["docker", "exec", "--interactive", _container(name, host), "sh", "-c", command],  # noqa: S607
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    """Run a shell command as root on a host, past SSH: how tests look at a host without the tool under test.
+
+    Raises LabError when it has not ended after ``timeout`` seconds.
+    """
+    try:
+        return subprocess.run(  # noqa: S603 - the lab's own hosts
+            ["docker", "exec", "--interactive", _container(name, host), "sh", "-c", command],  # noqa: S607
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise LabError(f"{host}: a command did not end within {timeout} s:\n{command.strip()}") from None
 
 
 def fault(name: str, host: str, kind: str) -> str:
@@ -353,9 +360,12 @@ def _run_host(lab: str, host: LabHost, image: str, server: str) -> None:
 
 
 def _set_up(lab: Lab, host: LabHost, key: str, password: Secret | None, sudo_password: Secret | None) -> None:
-    """The login, sudo, and the repository the host's own OS comes from."""
-    has_key = "test -s /etc/ssh/ssh_host_ed25519_key"
-    _wait_for(lambda: run(lab.name, host.name, has_key).returncode == 0, lab.name, host.name)
+    """The login, sudo, and the repository the host's own OS comes from.
+
+    Not before the host has booted: a firewalld that starts in the middle of a connection breaks it without a word.
+    """
+    booted = "systemctl is-system-running | grep -qE 'running|degraded'"
+    _wait_for(lambda: run(lab.name, host.name, booted).returncode == 0, lab.name, host.name)
     user = shlex.quote(lab.user)
     nopasswd = "" if sudo_password else "NOPASSWD:"
     script = f"""
@@ -382,12 +392,12 @@ def os_repository(flavour: str) -> str:
         return ":"
     if flavour.startswith("centos"):
         return (
-            f"curl -fsS http://{SERVER}/os/key -o /etc/pki/rpm-gpg/RPM-GPG-KEY-lab; "
+            f"{_FETCH} http://{SERVER}/os/key -o /etc/pki/rpm-gpg/RPM-GPG-KEY-lab; "
             f"printf '[lab-base]\\nname=the lab OS\\nbaseurl=http://{SERVER}/os/el\\ngpgcheck=1\\n"
             "gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-lab\\n' >/etc/yum.repos.d/lab-base.repo"
         )
     return (
-        f"curl -fsS http://{SERVER}/os/key -o /etc/apt/lab.asc; "
+        f"{_FETCH} http://{SERVER}/os/key -o /etc/apt/lab.asc; "
         f"echo 'deb [signed-by=/etc/apt/lab.asc] http://{SERVER}/os/debian ./' >/etc/apt/sources.list.d/lab.list; "
         "dpkg --purge --force-depends chrony conntrack socat >/dev/null 2>&1"
     )
@@ -408,7 +418,8 @@ def _wait_for(condition: Callable[[], bool], name: str, host: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise LabError(f"{host} does not come up within {START_SECONDS} s", logs(name, host))
+            machine = f"On this machine:\n{artifacts.run('ip', 'route')}"
+            raise LabError(f"{host} does not come up within {START_SECONDS} s", logs(name, host) + machine)
         time.sleep(0.2)
 
 
