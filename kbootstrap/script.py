@@ -48,9 +48,15 @@ def shell_file(path: str) -> str:
     return "\n".join(kept) + "\n"
 
 
-def launcher() -> str:
-    """The text of launch.sh as it is handed to ``sh -c``."""
-    return shell_file("shell/launch.sh")
+def beginning() -> str:
+    """The text of begin.sh, the command of a connection."""
+    return shell_file("shell/begin.sh")
+
+
+def launcher(mark: str) -> bytes:
+    """launch.sh as begin.sh reads it from its input, with the mark of the connection's reports."""
+    text = shell_file("shell/launch.sh").encode()
+    return f"{mark} {len(text)}\n".encode() + text
 
 
 def build(steps: Iterable[Step], family: str) -> str:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from kbootstrap.model import ConnectError, Failure, KbootstrapError, Mode, Secret, StepError
-from kbootstrap.script import Output, Parser, Report, launcher
+from kbootstrap.script import Output, Parser, Report, beginning, launcher
 from kbootstrap.transport import Pipe, Transport
 
 QUIET_S = 10
@@ -97,7 +97,7 @@ class Session:
             ) from None
 
     def _command(self) -> str:
-        shell = ["sh", "-c", launcher(), "kbootstrap", *self._arguments]
+        shell = ["sh", "-c", beginning(), "kbootstrap", *self._arguments]
         sudo = {
             "none": [],
             "passwordless": ["sudo", "-n", "--"],
@@ -112,7 +112,7 @@ class Session:
     def _shake_hands(self, deadline: float) -> None:
         if self._sudo == "password":
             self._answer_sudo(deadline)
-        self._send(f"{self._mark}\n".encode())
+        self._send(launcher(self._mark))
         said: list[str] = []
         step, patience = "", time.monotonic() + WAIT_S
         for item in self._items(lambda: deadline):  # noqa: B023 - it moves while an orphaned script is waited for

@@ -1,11 +1,10 @@
 # shellcheck shell=sh
-# launch.sh - the one command kbootstrap runs per connection: it takes scripts on stdin and streams their reports back.
+# launch.sh - what serves one connection: it takes scripts on stdin and streams their reports back. begin.sh has read it,
+# and KB_MARK, with which every report of this connection begins.
 #
-#   sh -c "$(cat launch.sh)" kbootstrap MODE RUN OWNER        (below sudo where the inventory says so)
+#   sh -c "$(cat begin.sh)" kbootstrap MODE RUN OWNER        (below sudo where the inventory says so)
 #
 # Protocol, a line each on stdin; sizes in bytes:
-#   MARK                  first of all: every report of this connection begins with it (lines before it are thrown away:
-#                         a sudo that asks for no password leaves the password unread)
 #   plan SIZE + SIZE bytes        run this script from memory; no file is written
 #   run NAME SIZE + SIZE bytes    run it detached from this connection, and follow its log
 #   follow NAME OFFSET            follow the log of a script started before, from this byte (1 is the first)
@@ -20,7 +19,7 @@ umask 077
 kb_mode=$1 kb_run=$2 kb_owner=$3
 kb_root=/run/kbootstrap
 KB_DIR=$kb_root/$kb_run
-kb_pid='' kb_tail=''
+kb_script='' kb_starter='' kb_tail=''
 export KB_DIR
 
 kb_say() { printf '%s %s\n' "$KB_MARK" "$*"; }
@@ -34,7 +33,7 @@ kb_unfollow() {
 
 kb_follow() {
     kb_unfollow
-    tail -c "+$2" -f "$KB_DIR/$1.log" 2>/dev/null 9>&- 8>&- &
+    tail -c "+$1" -f "$kb_script.log" 2>/dev/null 9>&- 8>&- &
     kb_tail=$!
 }
 
@@ -78,31 +77,34 @@ kb_step_of() {
     printf '%s' "${kb_at:+${kb_log%.log}.}${kb_at:--}"
 }
 
-# kb_detach NAME - start a script that outlives this connection, the SSH session and sshd. Below systemd it gets a scope of
-# its own, because logind may end what a session left behind (KillUserProcesses=yes); where that fails, or there is no
-# systemd, a session of its own is enough. The script's own first act makes sure that it runs once.
+# kb_detach - start $kb_script so that it outlives this connection, the SSH session and sshd. Below systemd it gets a scope
+# of its own, because logind may end what a session left behind (KillUserProcesses=yes); where that fails, or there is no
+# systemd, a session of its own is enough. The script's first act, its .pid file, makes sure that it runs once.
 kb_detach() {
     # shellcheck disable=SC2016 # expanded by the inner shells
     setsid sh -c '
         if [ -d /run/systemd/system ]; then
-            systemd-run --scope --unit="$2" sh -c "$3" kbootstrap "$1" 2>/dev/null
+            systemd-run --scope --unit="$2" --description="$2" setsid sh -c "$3" kbootstrap "$1" 2>/dev/null
         fi
-        sh -c "$3" kbootstrap "$1"
-    ' kbootstrap "$KB_DIR/$1" "kbootstrap-$kb_run-$1" '
-        [ ! -e "$1.begun" ] || exit 0
-        : >"$1.begun"
+        setsid sh -c "$3" kbootstrap "$1"
+    ' kbootstrap "$kb_script" "kbootstrap-$kb_run-${kb_script##*/}" '
+        [ ! -e "$1.pid" ] || exit 0
+        printf "%s\n" "$$" >"$1.pid"
         sh "$1.sh" >>"$1.log" 2>&1
         printf "%s done %s\n" "$KB_MARK" $? >>"$1.log"
     ' </dev/null >/dev/null 2>&1 8>&- &
-    kb_pid=$!
+    kb_starter=$!
 }
 
-echo '@kbootstrap hello'
-while IFS= read -r KB_MARK; do
-    case $KB_MARK in
-        @kb-*) break ;;
-    esac
-done
+# kb_leader - the process group of the script; until it has begun, whoever starts it.
+kb_leader() {
+    kb_pid=$kb_starter
+    if [ -s "$kb_script.pid" ]; then
+        read -r kb_pid <"$kb_script.pid"
+    fi
+    [ -n "$kb_pid" ]
+}
+
 KB_MODE=$kb_mode
 export KB_MARK KB_MODE
 if [ "$kb_mode" = apply ]; then
@@ -113,27 +115,27 @@ kb_say ready
 while read -r kb_word kb_a kb_b; do
     case $kb_word in
         plan)
-            kb_script=$(head -c "$kb_a")
-            (eval "$kb_script") </dev/null 2>&1
+            kb_text=$(head -c "$kb_a")
+            (eval "$kb_text") </dev/null 2>&1
             kb_say "done" $?
             ;;
         run)
-            head -c "$kb_b" >"$KB_DIR/$kb_a.sh"
-            : >"$KB_DIR/$kb_a.log"
-            kb_detach "$kb_a"
-            printf '%s\n' "$kb_pid" >"$KB_DIR/$kb_a.pid"
-            kb_follow "$kb_a" 1
+            kb_script=$KB_DIR/$kb_a
+            head -c "$kb_b" >"$kb_script.sh"
+            : >"$kb_script.log"
+            kb_detach
+            kb_follow 1
             ;;
         follow)
-            if [ -f "$KB_DIR/$kb_a.pid" ]; then
-                read -r kb_pid <"$KB_DIR/$kb_a.pid"
-                kb_follow "$kb_a" "$kb_b"
+            kb_script=$KB_DIR/$kb_a
+            if [ -f "$kb_script.log" ]; then
+                kb_follow "$kb_b"
             else
                 kb_say gone
             fi
             ;;
         ping)
-            if [ -n "$kb_pid" ] && kill -0 "$kb_pid" 2>/dev/null; then
+            if kb_leader && kill -0 "$kb_pid" 2>/dev/null; then
                 kb_say alive
             else
                 kb_say gone
@@ -141,6 +143,7 @@ while read -r kb_word kb_a kb_b; do
             ;;
         stop) : >"$KB_DIR/stop" ;;
         kill)
+            kb_leader
             kill -s "$kb_a" -- "-$kb_pid" 2>/dev/null && sleep 2
             kill -s KILL -- "-$kb_pid" 2>/dev/null
             kb_say killed

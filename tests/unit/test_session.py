@@ -81,7 +81,7 @@ def test_run_follows_a_detached_script(run_dir: Path) -> None:
 
 SYSTEMD_RUN = """#!/bin/sh
 echo "$1 $2" >/run/asked
-shift 2
+shift 3
 """
 
 
