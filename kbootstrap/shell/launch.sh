@@ -79,7 +79,8 @@ kb_step_of() {
 
 # kb_detach - start $kb_script so that it outlives this connection, the SSH session and sshd. Below systemd it gets a scope
 # of its own, because logind may end what a session left behind (KillUserProcesses=yes); where that fails, or there is no
-# systemd, a session of its own is enough. The script's first act, its .pid file, makes sure that it runs once.
+# systemd, a session of its own is enough. The first act, the .pid file, makes sure that it runs once. The lock stays with
+# the shell around the script: a daemon that a step leaves behind (dnf's gpg-agent) must not hold it.
 kb_detach() {
     # shellcheck disable=SC2016 # expanded by the inner shells
     setsid sh -c '
@@ -90,7 +91,7 @@ kb_detach() {
     ' kbootstrap "$kb_script" "kbootstrap-$kb_run-${kb_script##*/}" '
         [ ! -e "$1.pid" ] || exit 0
         printf "%s\n" "$$" >"$1.pid"
-        sh "$1.sh" >>"$1.log" 2>&1
+        sh "$1.sh" >>"$1.log" 2>&1 9>&-
         printf "%s done %s\n" "$KB_MARK" $? >>"$1.log"
     ' </dev/null >/dev/null 2>&1 8>&- &
     kb_starter=$!

@@ -170,6 +170,22 @@ def test_the_script_of_a_vanished_operator_is_waited_for(run_dir: Path) -> None:
     second.close()
 
 
+def test_a_daemon_that_a_script_leaves_behind_holds_no_lock(run_dir: Path) -> None:
+    first = make(run_dir, run_id="1")
+    first.open()
+    leaves = (
+        'setsid sh -c "echo \\$\\$ >/run/daemon; exec sleep 60" >/dev/null 2>&1 & until [ -s /run/daemon ]; do :; done'
+    )
+    assert first.run("x", leaves, lambda _item: None, lambda: False) == 0
+    first.close()
+    notices: list[str] = []
+    second = make(run_dir, run_id="2", notices=notices)
+    second.open(5)
+    second.close()
+    assert notices == []
+    subprocess.run(["kill", (run_dir / "daemon").read_text().strip()], check=True)
+
+
 def test_an_overdue_script_is_ended(run_dir: Path) -> None:
     session = make(run_dir)
     session.open()
