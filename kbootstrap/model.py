@@ -58,7 +58,8 @@ class Step:
 
     ``shell`` is the file's path below ``kbootstrap/phases``; ``params`` become shell variables (names in capitals);
     ``timeout`` is in seconds and covers ``apply``; ``retries`` is how often a failed ``apply`` is tried again;
-    ``waits`` marks a step that only waits for something (its success is ``ok``, never ``changed``).
+    ``words`` are shell files below ``kbootstrap/shell`` with words that not every step needs; ``waits`` marks a step
+    that only waits for something (its success is ``ok``, never ``changed``).
     """
 
     id: str
@@ -69,6 +70,7 @@ class Step:
     timeout: int = 300
     retries: int = 0
     waits: bool = False
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,17 @@ class Context:
     """What phases turn into steps.
 
     ``facts`` has every host that answered; ``values`` are born during the run (a join token); ``lost`` are the hosts
-    that failed so far, or take no part in this run.
+    that failed so far, or take no part in this run. ``leaving`` are the hosts a reset takes out of the cluster; with
+    ``keep_settings`` it leaves what ``prepare`` changed, with ``purge`` it removes the packages that came.
     """
 
     inventory: Inventory
     facts: Mapping[str, Facts]
     values: dict[str, Param] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
+    leaving: frozenset[str] = frozenset()
+    keep_settings: bool = False
+    purge: bool = False
 
 
 @dataclass(frozen=True)

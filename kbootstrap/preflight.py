@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,7 +50,47 @@ def findings(inventory: Inventory, facts: Mapping[str, Facts]) -> list[Finding]:
     return found
 
 
-def _system(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
+def reset_findings(inventory: Inventory, facts: Mapping[str, Facts], leaving: Collection[str]) -> list[Finding]:
+    """What speaks against a reset of the hosts that are ``leaving``."""
+    found: list[Finding] = []
+    for host in inventory.hosts:
+        if host.name in facts:
+            found += _runnable(inventory, host, facts[host.name])
+            if host.name in leaving:
+                found += _of_another_cluster(inventory, host, facts)
+    return found
+
+
+def _of_another_cluster(inventory: Inventory, host: Host, facts: Mapping[str, Facts]) -> Iterator[Finding]:
+    """A member of a cluster that this inventory does not describe: its API server or its CA is another one."""
+    mine, first = facts[host.name], inventory.first_master
+    master = facts.get(first.name, mine)
+    if not mine.kubelet_conf or not mine.kubelet_server:
+        return
+    if not _serves(inventory, host, mine):
+        reason = f"its API server is {mine.kubelet_server}, the inventory's is {inventory.endpoint}"
+    elif _serves(inventory, first, master) and _differ(mine.ca_sha256, master.ca_sha256):
+        reason = f"its CA is not that of {first.name}"
+    else:
+        return
+    yield Finding(
+        host.name,
+        "error",
+        f"is a member of another cluster: {reason}",
+        f"Is it the right host? If that cluster may lose it: --force-host {host.name}.",
+    )
+
+
+def _serves(inventory: Inventory, host: Host, facts: Facts) -> bool:
+    """Does the host's kubelet speak to the inventory's API server?
+
+    Since 1.33 the kubelet of a control plane host speaks to the API server beside it.
+    """
+    own = {f"{address}:6443" for address in (host.node_ip, host.address)} if host.is_master else set()
+    return facts.kubelet_server.removeprefix("https://").rstrip("/") in {inventory.endpoint, *own}
+
+
+def _runnable(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
     if facts.uid != 0:
         yield Finding(
             host.name, "error", f"steps would run as uid {facts.uid}, not as root", "Set ssh.sudo, or log in as root."
@@ -62,6 +102,10 @@ def _system(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]
             f"{facts.os_name or facts.os_id or 'this OS'} is not supported",
             "kbootstrap knows CentOS, RHEL, Rocky, AlmaLinux, openEuler, Fedora, Debian and Ubuntu.",
         )
+
+
+def _system(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
+    yield from _runnable(inventory, host, facts)
     if facts.arch not in ARCHITECTURES:
         yield Finding(host.name, "error", f"{facts.arch} is not supported", f"Known: {', '.join(ARCHITECTURES)}.")
     if not facts.systemd:
@@ -234,13 +278,18 @@ def _membership(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Fi
                 f"is a member of a cluster ({mine.kubelet_server}), and {inventory.first_master.name} is not",
                 "Is the first master the right one? If the old cluster is gone: kubeadm reset on this host.",
             )
-        elif master is not None and mine.ca_sha256 and master.ca_sha256 and mine.ca_sha256 != master.ca_sha256:
+        elif master is not None and _differ(mine.ca_sha256, master.ca_sha256):
             yield Finding(
                 host.name,
                 "error",
                 f"is a member of another cluster ({mine.kubelet_server})",
                 "Take it out of the inventory, or out of that cluster: kubeadm reset on this host.",
             )
+
+
+def _differ(one: str, other: str) -> bool:
+    """Are both known, and not the same?"""
+    return bool(one and other) and one != other
 
 
 def _first_master(inventory: Inventory, facts: Facts) -> Iterator[Finding]:

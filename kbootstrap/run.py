@@ -39,7 +39,8 @@ from kbootstrap.model import (
     StepError,
     StepStarted,
 )
-from kbootstrap.preflight import Finding, findings
+from kbootstrap.phases.reset import staying_master
+from kbootstrap.preflight import Finding, findings, reset_findings
 from kbootstrap.redact import Redactor, printable
 from kbootstrap.session import Item, LockedError, Session
 from kbootstrap.transport import SshShared, SshTransport, Transport
@@ -60,7 +61,8 @@ class Options:
     """What the command line says beyond the inventory.
 
     ``start`` and ``only`` are phase names (``--from``, ``--only``); ``limit`` are host names; ``stop`` is set to end
-    the run after the running steps; ``journal`` is the path of this run's journal, for the failure report.
+    the run after the running steps; ``journal`` is the path of this run's journal, for the failure report;
+    ``keep_settings``, ``purge`` and ``force_hosts`` (names) are for ``reset``.
     """
 
     limit: tuple[str, ...] = ()
@@ -72,6 +74,9 @@ class Options:
     stop: threading.Event = field(default_factory=threading.Event)
     run_id: str = ""
     journal: str = ""
+    keep_settings: bool = False
+    purge: bool = False
+    force_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,16 @@ def plan(inventory: Inventory, *, options: Options, view: View) -> RunEnded:
 def up(inventory: Inventory, *, options: Options, view: View) -> RunEnded:
     """Bring the cluster to what the inventory says."""
     return Run("up", "apply", inventory, options, view).execute(phases.UP)
+
+
+def plan_reset(inventory: Inventory, *, options: Options, view: View) -> RunEnded:
+    """What ``reset`` would do. Changes nothing on any host."""
+    return Run("reset", "plan", inventory, options, view).execute(phases.RESET)
+
+
+def reset(inventory: Inventory, *, options: Options, view: View) -> RunEnded:
+    """Take the hosts out of the cluster and put back what was there before."""
+    return Run("reset", "apply", inventory, options, view).execute(phases.RESET)
 
 
 def check(inventory: Inventory, *, options: Options, view: View) -> RunEnded:
@@ -193,14 +208,21 @@ class Run:
         self.inventory = inventory
         self.options = options
         self._facts: dict[str, Facts] = {}
-        self.context = Context(inventory, self._facts)
+        leaving = (
+            frozenset(options.limit or (host.name for host in inventory.hosts)) if command == "reset" else frozenset()
+        )
+        self.context = Context(
+            inventory, self._facts, leaving=leaving, keep_settings=options.keep_settings, purge=options.purge
+        )
         self._run_id = options.run_id or new_run_id()
         self._view = view
         self._sessions: dict[str, Session] = {}
         self._shared = SshShared()
         asked = [secret for secret in (options.ssh_password, options.sudo_password) if secret is not None]
         self._redactor = Redactor([*inventory.secrets(), *asked])
-        self._selected = _selected_hosts(inventory, options.limit)
+        acting = staying_master(inventory, leaving) if command == "reset" else inventory.first_master
+        self._selected = _selected_hosts(inventory, options.limit, acting)
+        _known_hosts("--force-host", inventory, options.force_hosts)
         self._tally = Tally(host.name for host in self._selected)
         self._exit_codes: set[int] = set()
         self._busy: set[str] = set()
@@ -343,10 +365,13 @@ class Run:
             text = f"another run is at work on {', '.join(sorted(self._busy))}: this one changes nothing on any host"
             self._emit(Notice(time.time(), "error", text))
             return
-        if wanted not in (phases.UP, phases.CHECK):
+        if wanted not in (phases.UP, phases.CHECK, phases.RESET):
             return
         self.context.lost.update({host.name for host in self.inventory.hosts} - set(self._facts))
-        found = [*findings(self.inventory, self._facts), *self._nothing_to_join(wanted)]
+        if wanted is phases.RESET:
+            found = reset_findings(self.inventory, self._facts, self.context.leaving - set(self.options.force_hosts))
+        else:
+            found = [*findings(self.inventory, self._facts), *self._nothing_to_join(wanted)]
         for host in self._selected:
             if host.name not in self._facts:
                 continue
@@ -413,16 +438,20 @@ def _raise_all(errors: list[Finding]) -> tuple[str, ...]:
     return ()
 
 
-def _selected_hosts(inventory: Inventory, limit: tuple[str, ...]) -> list[Host]:
-    """The hosts of a run: those of ``--limit`` and the first control plane host, which acts for the cluster."""
+def _selected_hosts(inventory: Inventory, limit: tuple[str, ...], acting: Host | None) -> list[Host]:
+    """The hosts of a run: those of ``--limit``, and the control plane host that acts for the cluster."""
+    _known_hosts("--limit", inventory, limit)
+    return [host for host in inventory.hosts if not limit or host.name in limit or host == acting]
+
+
+def _known_hosts(option: str, inventory: Inventory, given: tuple[str, ...]) -> None:
     names = {host.name for host in inventory.hosts}
-    unknown = [name for name in limit if name not in names]
+    unknown = [name for name in given if name not in names]
     if unknown:
         raise InventoryError(
-            f"--limit names hosts that are not in the inventory: {', '.join(unknown)}",
+            f"{option} names hosts that are not in the inventory: {', '.join(unknown)}",
             f"The inventory has: {', '.join(sorted(names))}",
         )
-    return [h for h in inventory.hosts if not limit or h.name in limit or h.name == inventory.first_master.name]
 
 
 def _selected_phases(wanted: tuple[Phase, ...], options: Options) -> tuple[Phase, ...]:

@@ -64,7 +64,9 @@ def build(steps: Iterable[Step], family: str) -> str:
 
     The same text serves plan and apply: ``KB_MODE`` is set from outside (or is the first argument when run by hand).
     """
+    steps = list(steps)
     parts = [shell_file("shell/prelude.sh"), shell_file(f"shell/{family}.sh")]
+    parts += [shell_file(f"shell/{name}") for name in dict.fromkeys(name for step in steps for name in step.words)]
     parts += [_step(step) for step in steps]
     return "".join(parts)
 

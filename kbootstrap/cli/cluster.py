@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kbootstrap.model import Event, RunEnded, Secret
+from kbootstrap.model import Event, KbootstrapError, RunEnded, Secret
 
 if TYPE_CHECKING:
     from kbootstrap.inventory import Inventory
@@ -191,7 +191,56 @@ def kubeconfig(inventory: Path, path: Path | None, merge: bool, **asks: Any) -> 
     return 0
 
 
-COMMANDS = (plan, up, check, verify, status, kubeconfig)
+@click.command()
+@_common
+@_LIMIT
+@_OUTPUT
+@_VERBOSE
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for the cluster's name.")
+@click.option("--dry-run", is_flag=True, help="Only show the plan.")
+@click.option(
+    "--keep-host-settings", is_flag=True, help="Leave what `prepare` changed (swap, firewall, sysctl ...) as it is."
+)
+@click.option("--purge", is_flag=True, help="Also remove the packages that `up` brought, and containerd's images.")
+@click.option(
+    "--force-host",
+    "force_hosts",
+    metavar="HOST",
+    multiple=True,
+    help="Reset this host although it is a member of another cluster. Can be given more than once.",
+)
+def reset(
+    inventory: Path,
+    yes: bool,
+    dry_run: bool,
+    keep_host_settings: bool,
+    purge: bool,
+    force_hosts: tuple[str, ...],
+    limit: str,
+    output: str,
+    verbose: bool,
+    **asks: Any,
+) -> int:
+    """Undo `up`: take hosts out of the cluster, or the whole cluster down, and put back what was there before."""
+    import dataclasses
+
+    from kbootstrap import run
+    from kbootstrap.ui import choose_view
+
+    wanted = _load(inventory)
+    options = dataclasses.replace(
+        _options(asks, limit), keep_settings=keep_host_settings, purge=purge, force_hosts=force_hosts
+    )
+    if dry_run or not yes:
+        with _views(wanted, options, _plan_view(wanted, output, verbose)) as (journaled, view):
+            planned = run.plan_reset(wanted, options=journaled, view=view)
+        if dry_run or not _reset_is_meant(planned, wanted):
+            return planned.exit_code
+    with _views(wanted, options, choose_view(output, verbose=verbose)) as (journaled, view), _stoppable(journaled.stop):
+        return run.reset(wanted, options=journaled, view=view).exit_code
+
+
+COMMANDS = (plan, up, check, verify, status, kubeconfig, reset)
 
 
 # --- what they share -------------------------------------------------------------------------------------------------
@@ -273,10 +322,31 @@ def _pending(planned: RunEnded) -> int:
     return PENDING if planned.exit_code == 0 and changes else planned.exit_code
 
 
-def _go_on(planned: RunEnded) -> bool:
-    """Whether to apply the plan: nothing to do, or the operator's answer. Raises UsageError without a terminal."""
+def _nothing_to_do(planned: RunEnded) -> bool:
     if planned.exit_code == 0 and not planned.counts.get("change") and not planned.counts.get("unknown"):
         click.echo("Nothing to do.", err=True)
+        return True
+    return False
+
+
+def _reset_is_meant(planned: RunEnded, inventory: Inventory) -> bool:
+    """Whether to reset: there is something to do, and the operator types the cluster's name."""
+    if _nothing_to_do(planned):
+        return False
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask on; give --yes to reset, or --dry-run to only look")
+    name = inventory.cluster.name
+    hosts = [host for host, summary in planned.hosts.items() if not summary.failure and summary.counts.get("change")]
+    click.echo(f"This takes down what runs on {', '.join(hosts)}.", err=True)
+    typed = click.prompt(f"Type the cluster's name ({name}) to go on", default="", show_default=False, err=True)
+    if typed.strip() != name:
+        raise KbootstrapError(f"{typed.strip()!r} is not the cluster's name: nothing was changed")
+    return True
+
+
+def _go_on(planned: RunEnded) -> bool:
+    """Whether to apply the plan: nothing to do, or the operator's answer. Raises UsageError without a terminal."""
+    if _nothing_to_do(planned):
         return False
     if not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask on; give --yes to apply the plan, or use `kbootstrap plan`")

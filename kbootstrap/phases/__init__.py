@@ -14,6 +14,7 @@ from kbootstrap.phases import (
     preflight,
     prepare,
     repository,
+    reset,
     runtime,
     status,
     token,
@@ -38,6 +39,9 @@ UP: tuple[Phase, ...] = (
     verify.PHASE,
 )
 """From plain hosts to a cluster that was looked at."""
+
+RESET: tuple[Phase, ...] = (reset.DRAIN, reset.PHASE, reset.FORGET, reset.RESTORE)
+"""Back to plain hosts, each with what it had before."""
 
 CHECK: tuple[Phase, ...] = (preflight.PHASE,)
 VERIFY: tuple[Phase, ...] = (verify.PHASE,)

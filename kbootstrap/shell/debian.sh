@@ -24,18 +24,38 @@ pkg_install() {
             *) kb_names="$kb_names $kb_name" ;;
         esac
     done
+    packages_before
     # shellcheck disable=SC2086 # names are words
     if ! kb_apt install --simulate $kb_names >/dev/null 2>&1; then
         run kb_apt update
     fi
     # shellcheck disable=SC2086 # names are words
     run kb_apt install --yes --no-install-recommends --allow-change-held-packages $kb_names
+    packages_after
 }
+
+# pkg_list - every installed package, sorted.
+pkg_list() {
+    # shellcheck disable=SC2016 # dpkg's own variables
+    dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort -u
+}
+
+# pkg_remove NAME... - these and nothing else, with their configuration: dpkg refuses where another package needs one.
+pkg_remove() { run dpkg --purge "$@"; }
 
 kb_apt() { apt-get -q -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold "$@"; }
 
 # pkg_hold NAME... - keep ordinary upgrades away from these.
-pkg_hold() { run apt-mark hold "$@"; }
+pkg_hold() {
+    for kb_name in "$@"; do
+        if ! pkg_is_held "$kb_name" >/dev/null; then
+            remember hold "$kb_name"
+        fi
+    done
+    run apt-mark hold "$@"
+}
+
+pkg_unhold() { run apt-mark unhold "$@"; }
 
 pkg_is_held() {
     kb_held=$(apt-mark showhold)

@@ -16,12 +16,25 @@ pkg_install() {
     for kb_name in "$@"; do
         kb_names="$kb_names $(printf '%s' "$kb_name" | tr '=' '-')"
     done
+    packages_before
     # shellcheck disable=SC2086 # names are words
     run "$(kb_tool)" -y "$(kb_no_excludes)" install $kb_names
+    packages_after
 }
+
+# pkg_list - every installed package, and every key rpm trusts, sorted.
+pkg_list() {
+    rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE}\n' |
+        awk '$1 == "gpg-pubkey" { $1 = $1 "-" $2 } { print $1 }' | sort -u
+}
+
+# pkg_remove NAME... - these and nothing else: rpm refuses where another package needs one of them.
+pkg_remove() { run rpm -e "$@"; }
 
 # pkg_hold NAME... - nothing to do: the repository's exclude line keeps ordinary updates away.
 pkg_hold() { :; }
+
+pkg_unhold() { :; }
 
 pkg_is_held() { :; }
 

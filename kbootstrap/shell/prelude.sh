@@ -123,9 +123,9 @@ file_is() {
 }
 
 # put_file PATH MODE TEXT - replace the file in one move, so that nobody ever sees half of it. What was there before
-# kbootstrap is kept once below /var/lib/kbootstrap/before.
+# kbootstrap is kept (see keep_original).
 put_file() {
-    mkdir -p "$(dirname "$1")"
+    make_folder "$(dirname "$1")"
     keep_original "$1"
     kb_new=$(mktemp "$1.kbXXXXXX")
     printf '%s\n' "$3" >"$kb_new"
@@ -136,22 +136,121 @@ put_file() {
 # content on disk first.
 replace_with() {
     chmod "${3:-$(stat -c %a "$2")}" "$1"
-    sync "$1" 2>/dev/null || sync
+    to_disk "$1"
     mv -f "$1" "$2"
     if have restorecon; then
         restorecon "$2" || true
     fi
 }
 
-# keep_original PATH - copy the file as it was before kbootstrap first touched it.
-keep_original() {
-    kb_copy=$KB_STATE/before$1
-    if [ ! -e "$1" ] || [ -e "$kb_copy" ]; then
+# to_disk FILE - its content survives a power cut from here on.
+to_disk() { sync "$1" 2>/dev/null || sync; }
+
+# --- what was there before -------------------------------------------------------------------------------------------
+# /var/lib/kbootstrap/before has a copy of every file as kbootstrap found it, /var/lib/kbootstrap/was one line for everything
+# else that was changed: KIND KEY VALUE. Only the first word about a thing is kept, so that no later run takes our own work
+# for what was there. `reset` reads both, and puts everything back.
+
+state_folder() {
+    mkdir -p "$KB_STATE"
+    chmod 700 "$KB_STATE"
+}
+
+# remember KIND KEY [VALUE] - what KEY was, before it is changed.
+remember() {
+    if recall "$1" "$2" >/dev/null; then
         return 0
     fi
+    state_folder
+    printf '%s %s %s\n' "$1" "$2" "${3:-}" >>"$KB_STATE/was"
+    to_disk "$KB_STATE/was"
+}
+
+# recall KIND KEY - the value that was remembered; fails when nothing was.
+recall() {
+    [ -r "$KB_STATE/was" ] || return 1
+    while read -r kb_kind kb_key kb_value; do
+        if [ "$kb_kind $kb_key" = "$1 $2" ]; then
+            printf '%s\n' "$kb_value"
+            return 0
+        fi
+    done <"$KB_STATE/was"
+    return 1
+}
+
+# keep_original PATH - copy the file as it was before kbootstrap first touched it, or remember that there was none.
+keep_original() {
+    kb_copy=$KB_STATE/before$1
+    if [ -e "$kb_copy" ] || recall absent "$1" >/dev/null; then
+        return 0
+    fi
+    if [ ! -e "$1" ]; then
+        remember absent "$1"
+        return 0
+    fi
+    state_folder
     mkdir -p "$(dirname "$kb_copy")"
-    chmod 700 "$KB_STATE"
-    cp -p "$1" "$kb_copy"
+    cp -p "$1" "$kb_copy.new"
+    to_disk "$kb_copy.new"
+    mv "$kb_copy.new" "$kb_copy"
+}
+
+# make_folder PATH - with its parents; those that were not there are remembered.
+make_folder() {
+    kb_made=''
+    kb_at=$1
+    while [ ! -d "$kb_at" ]; do
+        kb_made="$kb_at $kb_made"
+        kb_at=$(dirname "$kb_at")
+    done
+    for kb_at in $kb_made; do
+        remember folder "$kb_at"
+        mkdir "$kb_at"
+    done
+}
+
+# remember_unit UNIT... - are they enabled, do they run? Before they are touched.
+remember_unit() {
+    for kb_unit in "$@"; do
+        if ! recall unit "$kb_unit" >/dev/null; then
+            remember unit "$kb_unit" "$(unit_state "$kb_unit")"
+        fi
+    done
+}
+
+# unit_state UNIT - "enabled active", "disabled inactive", "absent inactive" ... ("failed" is inactive).
+unit_state() {
+    kb_enabled=$(systemctl is-enabled "$1" 2>/dev/null) || true
+    kb_active=$(systemctl is-active "$1" 2>/dev/null) || true
+    case $kb_enabled in
+        '' | not-found) kb_enabled=absent ;;
+    esac
+    case $kb_active in
+        active | activating | reloading) kb_active=active ;;
+        *) kb_active=inactive ;;
+    esac
+    printf '%s %s\n' "$kb_enabled" "$kb_active"
+}
+
+# packages_before, packages_after - around an installation: what came with it, and what had to go. The list from before
+# outlives an installation that breaks off.
+packages_before() {
+    state_folder
+    if [ ! -s "$KB_STATE/packages" ]; then
+        pkg_list >"$KB_STATE/packages.new"
+        mv "$KB_STATE/packages.new" "$KB_STATE/packages"
+    fi
+}
+
+packages_after() {
+    pkg_list >"$KB_STATE/packages.new"
+    for kb_name in $(comm -13 "$KB_STATE/packages" "$KB_STATE/packages.new"); do
+        remember package "$kb_name"
+    done
+    for kb_name in $(comm -23 "$KB_STATE/packages" "$KB_STATE/packages.new"); do
+        remember replaced "$kb_name"
+    done
+    rm -f "$KB_STATE/packages" "$KB_STATE/packages.new"
 }
 
 # service_is UNIT - enabled and running? Prints what is not.
@@ -170,6 +269,7 @@ service_is() {
 
 # service_on UNIT - enable it and (re)start it; a service that does not start says why.
 service_on() {
+    remember_unit "$1"
     run systemctl enable "$1"
     if ! run systemctl restart "$1"; then
         journalctl -u "$1" -n 10 --no-pager 2>/dev/null || true

@@ -18,6 +18,12 @@ exists() {
     fi
 }
 
+said() {
+    if grep -qs "$2" "$3"; then
+        fact "$1" 1
+    fi
+}
+
 operating_system() {
     if [ -r /etc/os-release ]; then
         # shellcheck disable=SC1091 # a file of the host
@@ -91,6 +97,9 @@ kubernetes() {
     exists init_done /var/lib/kbootstrap/init.done
     exists join_begun /var/lib/kbootstrap/join.begun
     exists join_done /var/lib/kbootstrap/join.done
+    # kubeadm's last words, where only our marker is missing (the host lost power between the two).
+    said init_done 'has initialized successfully' /var/lib/kbootstrap/init.log
+    said join_done '^This node has joined the cluster' /var/lib/kbootstrap/join.log
     if [ -r /etc/kubernetes/pki/ca.crt ]; then
         fact ca_sha256 "$(sha256sum /etc/kubernetes/pki/ca.crt | cut -d' ' -f1)"
     fi

@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 
 SHOWN_DIFF = 6
 """Lines of a difference that are shown; ``-v`` shows them all."""
-_QUIET_PHASES = {"plan": ("connect", "facts", "preflight"), "check": ("connect", "facts")}
+_QUIET_PHASES = {
+    "plan": ("connect", "facts", "preflight"),
+    "check": ("connect", "facts"),
+    "reset": ("connect", "facts", "preflight"),
+}
 """Phases of a command that are only shown when something is wrong."""
+_TITLES = {"plan": "Plan for", "check": "Check of", "reset": "Plan for the reset of"}
 
 
 class PlanView:
@@ -41,7 +46,7 @@ class PlanView:
     def handle(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self._steps = {host: [] for host in event.hosts}
-            self._command = "check" if event.command == "check" else "plan"
+            self._command = event.command if event.command in _TITLES else "plan"
         elif isinstance(event, StepEnded):
             self._steps[event.host].append(event)
         elif isinstance(event, Notice):
@@ -54,8 +59,7 @@ class PlanView:
         cluster = self._inventory.cluster
         hosts = f"{len(self._steps)} host{'s' if len(self._steps) != 1 else ''}"
         parts = f"{hosts}, Kubernetes {cluster.kubernetes}, {cluster.runtime.name}, {cluster.network.name.capitalize()}"
-        title = "Check of" if self._command == "check" else "Plan for"
-        yield self._paint.bold(f"{title} {cluster.name}: {parts}")
+        yield self._paint.bold(f"{_TITLES[self._command]} {cluster.name}: {parts}")
         for names in self._groups():
             yield ""
             yield from self._group(names)
@@ -124,6 +128,8 @@ class PlanView:
         if any(line.startswith("!") for line in step.diff):
             return self._paint.red(f"! {step.title}")
         new = step.diff and all(line.startswith("+") for line in step.diff)
+        if step.diff and all(line.startswith("- ") for line in step.diff):
+            return self._paint.red(f"- {step.title}")
         return self._paint.green(f"+ {step.title}") if new else self._paint.yellow(f"~ {step.title}")
 
     def _diff(self, step: StepEnded) -> Iterator[str]:

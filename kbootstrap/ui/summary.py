@@ -61,7 +61,7 @@ def _what_next(
     command = started.command if started else "up"
     if ended.status == "interrupted":
         yield f"Run the same `kbootstrap {command}` again: it goes on where this run stopped."
-    elif ended.status == "failed" and command == "up":
+    elif ended.status == "failed" and command in ("up", "reset"):
         yield f"Mend {', '.join(failed)} and run the same command again: what is done already is not done twice."
     if started is not None and started.log and ended.status != "ok":
         yield paint.dim(f"Everything that was said is in {started.log}")

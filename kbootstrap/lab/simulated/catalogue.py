@@ -274,7 +274,7 @@ _CONTENT: dict[str, Content] = {
     "iproute-tc": Content(("/usr/sbin/tc",)),
     "ipset": Content(("/usr/sbin/ipset",)),
     "iptables": Content(
-        ("/usr/sbin/iptables", "/usr/sbin/ip6tables", "/usr/sbin/iptables-save", "/usr/sbin/ip6tables-save")
+        tuple(f"/usr/sbin/{name}{what}" for name in ("iptables", "ip6tables") for what in ("", "-save", "-restore"))
     ),
     "ipvsadm": Content(("/usr/sbin/ipvsadm",)),
     "keepalived": Content(

@@ -22,6 +22,7 @@ _SHARED = {
     "chgrp": "chown",
     "firewall-offline-cmd": "present",
     "ip6tables": "iptables",
+    "ip6tables-restore": "iptables-restore",
     "ip6tables-save": "iptables-save",
     "rpmkeys": "rpm",
     "runuser": "su",

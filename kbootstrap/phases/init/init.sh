@@ -1,14 +1,21 @@
 # shellcheck shell=sh
 # kubeadm init, exactly once. It is not idempotent (kubernetes/kubeadm#2353), so this step first finds out where the host
 # is: fresh, initialised (this node is known to its own API server), half (an init of ours began and never ended), or
-# down (there is a control plane that does not answer, which nobody may touch without knowing why).
+# down (there is a control plane that does not answer, which nobody may touch without knowing why). kubeadm's output is kept
+# until the next try: it says where the last one stopped, and that it did not stop where only our marker is missing.
 # Params: NODE_NAME, CONFIG (YAML), SHOWN, SKIP_PHASES, CRI_SOCKET
+
+LOG=$KB_STATE/init.log
+
+unfinished() {
+    [ -e "$KB_STATE/init.begun" ] && [ ! -e "$KB_STATE/init.done" ] && ! grep -qs 'has initialized successfully' "$LOG"
+}
 
 place() {
     if [ ! -e /etc/kubernetes/admin.conf ] && [ ! -e /etc/kubernetes/kubelet.conf ] &&
         [ ! -e /etc/kubernetes/manifests/kube-apiserver.yaml ] && [ ! -d /var/lib/etcd/member ]; then
         echo fresh
-    elif [ -e "$KB_STATE/init.begun" ] && [ ! -e "$KB_STATE/init.done" ]; then
+    elif unfinished; then
         echo half
     elif api_answers && admin get node "$NODE_NAME" -o name >/dev/null 2>&1; then
         echo initialised
@@ -22,7 +29,7 @@ check() {
         initialised) return 0 ;;
         fresh) echo "+ kubeadm init, Kubernetes $SHOWN" ;;
         half)
-            echo "! reset this host: an earlier kubeadm init did not finish"
+            broken_off init "$LOG"
             echo "+ kubeadm init, Kubernetes $SHOWN"
             ;;
         down)
@@ -40,15 +47,15 @@ apply() {
         return 0
     fi
     if [ "$where" = half ]; then
-        run kubeadm reset --force --cri-socket "$CRI_SOCKET"
-        rm -rf /etc/cni/net.d/10-flannel.conflist
+        clean_host "$CRI_SOCKET"
     fi
-    mkdir -p "$KB_STATE"
-    chmod 700 "$KB_STATE"
-    rm -f "$KB_STATE/init.done"
+    state_folder
+    rm -f "$KB_STATE/init.done" "$LOG"
     : >"$KB_STATE/init.begun"
-    put_file "$KB_STATE/kubeadm-init.yaml" 600 "$CONFIG"
-    run kubeadm init --config "$KB_STATE/kubeadm-init.yaml" --skip-token-print \
+    new=$(mktemp "$KB_STATE/kubeadm-init.yaml.kbXXXXXX")
+    printf '%s\n' "$CONFIG" >"$new"
+    replace_with "$new" "$KB_STATE/kubeadm-init.yaml" 600
+    kubeadm_kept "$LOG" init --config "$KB_STATE/kubeadm-init.yaml" --skip-token-print \
         ${SKIP_PHASES:+--skip-phases="$SKIP_PHASES"}
     : >"$KB_STATE/init.done"
 }
@@ -59,7 +66,7 @@ wait_for_api() {
     while ! api_answers; do
         if [ "$left" -le 0 ]; then
             fail "the API server on this host does not answer" \
-                "See journalctl -u kubelet and crictl ps -a there. If the cluster is really gone: kubeadm reset, then up."
+                "See journalctl -u kubelet and crictl ps -a there. If the cluster is really gone: kbootstrap reset, then up."
         fi
         left=$((left - 1))
         sleep 2

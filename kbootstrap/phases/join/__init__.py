@@ -27,6 +27,7 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "SKIP_PHASES": "",
             },
             timeout=900,
+            words=("undo.sh",),
         )
     ]
 

@@ -1,16 +1,23 @@
 # shellcheck shell=sh
 # kubeadm join, exactly once. A join that broke off leaves certificates and a kubelet that waits for ever; it is cleaned
-# before the next try. A host with a kubelet.conf is a member and is never cleaned.
+# before the next try. A worker with a kubelet.conf is a member, and so is a control plane host whose join ended (kubeadm's
+# own last words count where only our marker is missing); a member is never cleaned.
 # Params: CONFIG (YAML with the token; empty until it is born), ENDPOINT, ROLE, CRI_SOCKET
+
+LOG=$KB_STATE/join.log
+
+unfinished() {
+    [ -e "$KB_STATE/join.begun" ] && [ ! -e "$KB_STATE/join.done" ] && ! grep -qs '^This node has joined the cluster' "$LOG"
+}
 
 half_joined() {
     [ -e /etc/kubernetes/bootstrap-kubelet.conf ] || [ -e /etc/kubernetes/pki/ca.crt ] ||
-        { [ "$ROLE" = control-plane ] && [ -e "$KB_STATE/join.begun" ] && [ ! -e "$KB_STATE/join.done" ]; }
+        { [ "$ROLE" = control-plane ] && unfinished && [ -n "$(cluster_traces)" ]; }
 }
 
 joined() {
     [ -s /etc/kubernetes/kubelet.conf ] || return 1
-    [ "$ROLE" = worker ] || [ -e "$KB_STATE/join.done" ] || [ ! -e "$KB_STATE/join.begun" ]
+    [ "$ROLE" = worker ] || ! unfinished
 }
 
 check() {
@@ -22,7 +29,7 @@ check() {
         return 1
     fi
     if half_joined; then
-        echo "! reset this host: an earlier kubeadm join did not finish"
+        broken_off join "$LOG"
     fi
     echo "+ kubeadm join $ENDPOINT as $ROLE"
     return 1
@@ -34,18 +41,17 @@ apply() {
         return 0
     fi
     if half_joined; then
-        run kubeadm reset --force --cri-socket "$CRI_SOCKET"
+        clean_host "$CRI_SOCKET"
     fi
-    mkdir -p "$KB_STATE"
-    chmod 700 "$KB_STATE"
-    rm -f "$KB_STATE/join.done"
+    state_folder
+    rm -f "$KB_STATE/join.done" "$LOG"
     : >"$KB_STATE/join.begun"
     (
         umask 077
         printf '%s\n' "$CONFIG" >"$KB_DIR/join.yaml"
     )
     joining=0
-    run kubeadm join --config "$KB_DIR/join.yaml" || joining=$?
+    kubeadm_kept "$LOG" join --config "$KB_DIR/join.yaml" || joining=$?
     rm -f "$KB_DIR/join.yaml"
     if [ "$joining" -ne 0 ]; then
         kb_report hint "Can this host reach $ENDPOINT? Are the clocks the same? Look at journalctl -u kubelet there."

@@ -23,6 +23,7 @@ apply() {
     folder=$(home)/.kube
     group=$(id -g "$(user)")
     if [ ! -d "$folder" ]; then
+        remember folder "$folder"
         mkdir -m 700 "$folder"
         chown "$(user):$group" "$folder"
     fi
@@ -31,4 +32,5 @@ apply() {
     cat /etc/kubernetes/admin.conf >"$new"
     chown "$(user):$group" "$new"
     replace_with "$new" "$folder/config" 600
+    cksum <"$folder/config" >"$KB_STATE/kubeconfig"
 }

@@ -33,6 +33,7 @@ check() {
 }
 
 apply() {
+    remember_unit kubelet
     # shellcheck disable=SC2086 # names are words
     pkg_install "kubelet=$VERSION" "kubeadm=$VERSION" "kubectl=$VERSION" $EXTRAS
     # shellcheck disable=SC2086 # names are words

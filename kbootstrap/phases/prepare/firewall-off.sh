@@ -19,6 +19,7 @@ check() {
 
 apply() {
     for unit in $(managers); do
+        remember_unit "$unit"
         run systemctl disable --now "$unit"
     done
 }

@@ -31,7 +31,19 @@ check() {
     fi
 }
 
+# firewalld writes the zones anew, and keeps what was there as .old.
+remember_rules() {
+    for zone in "$(firewall-cmd --get-default-zone)" trusted; do
+        keep_original "/etc/firewalld/zones/$zone.xml"
+        keep_original "/etc/firewalld/zones/$zone.xml.old"
+    done
+    missing --permanent | while read -r kind rule; do
+        remember "$kind" "$rule"
+    done
+}
+
 apply() {
+    remember_rules
     for port in $PORTS; do
         run firewall-cmd --permanent --add-port="$port"
     done

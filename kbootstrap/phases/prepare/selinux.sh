@@ -46,6 +46,7 @@ apply() {
     fi
     now=$(enforcing)
     if [ -n "$now" ] && [ "$now" != "$(wanted_now)" ]; then
+        remember enforce now "$now"
         run setenforce "$(wanted_now)"
     fi
 }

@@ -45,6 +45,9 @@ check() {
 }
 
 apply() {
+    for device in $(active_swap); do
+        remember swap "$device"
+    done
     if [ -n "$(active_swap)" ]; then
         run swapoff -a
     fi
@@ -60,6 +63,7 @@ apply() {
             keep_original "/etc/systemd/system/$unit"
             rm -f "/etc/systemd/system/$unit"
         fi
+        remember mask "$unit"
         run systemctl mask --now "$unit"
     done
     if zram_generator; then

@@ -30,9 +30,18 @@ check() {
     return "$found"
 }
 
+# A setting that is not there yet comes with its module, and goes with it.
+remember_setting() {
+    path=/proc/sys/$(printf '%s' "$1" | tr . /)
+    if [ -r "$path" ]; then
+        remember sysctl "$1" "$(cat "$path")"
+    fi
+}
+
 apply() {
     put_file "$FILE" 644 "$SETTINGS"
     for setting in $SETTINGS; do
+        remember_setting "${setting%%=*}"
         run sysctl -q -w "$setting"
     done
 }

@@ -48,6 +48,7 @@ check() {
 }
 
 apply() {
+    remember_unit chronyd chrony systemd-timesyncd
     if [ -z "$(pkg_version chrony)" ]; then
         pkg_install chrony
     fi

@@ -38,7 +38,9 @@ apply() {
 
 fetch_key() {
     key=$(key_file "$ID")
-    mkdir -p "$(dirname "$key")" "$(dirname "$(record)")" "$KB_DIR/gpg"
+    make_folder "$(dirname "$key")"
+    keep_original "$key"
+    mkdir -p "$(dirname "$(record)")" "$KB_DIR/gpg"
     chmod 700 "$KB_DIR/gpg"
     run curl -fsSL --connect-timeout 20 --max-time 120 --max-filesize 1000000 -o "$KB_DIR/$ID.key" "$KEY_URL"
     shown=$(fingerprints "$KB_DIR/$ID.key")

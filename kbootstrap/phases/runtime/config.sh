@@ -96,7 +96,6 @@ apply() {
     put_file /etc/crictl.yaml 644 "$(crictl_text)"
     run systemctl daemon-reload
     service_on containerd
-    mkdir -p "$KB_STATE"
-    chmod 700 "$KB_STATE"
+    state_folder
     printf '%s' "$wanted" | cksum >"$MARKER"
 }

@@ -14,4 +14,7 @@ check() {
     return 1
 }
 
-apply() { pkg_install "containerd.io${VERSION:+=$VERSION}"; }
+apply() {
+    remember_unit containerd
+    pkg_install "containerd.io${VERSION:+=$VERSION}"
+}

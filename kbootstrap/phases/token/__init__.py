@@ -5,6 +5,7 @@ from __future__ import annotations
 from kbootstrap.inventory import Host, Inventory
 from kbootstrap.kubeadm import JOIN_TTL
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.reset import forget_step
 
 
 def hosts(inventory: Inventory) -> list[Host]:
@@ -21,7 +22,11 @@ def joining(context: Context) -> list[Host]:
 
 def steps(context: Context, host: Host) -> list[Step]:
     newcomers = joining(context)
-    made = []
+    made = [
+        forget_step(host, newcomer)
+        for newcomer in newcomers
+        if context.facts[newcomer.name].cluster_state == "half" and newcomer.name not in context.lost
+    ]
     if newcomers:
         made.append(
             Step(

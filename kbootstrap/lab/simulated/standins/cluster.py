@@ -475,6 +475,7 @@ def _pod(
             "name": name,
             "namespace": namespace,
             "labels": labels,
+            "ownerReferences": [{"kind": _owner(container, tier), "controller": True}],
             "uid": _uuid(f"{state['id']}{namespace}{name}"),
             "creationTimestamp": stamp(node["created"] if node else state["created"]),
         },
@@ -504,6 +505,13 @@ def _pod(
         {"name": container, "image": image, "ready": ready, "restartCount": 0, "state": current}
     ]
     return pod
+
+
+def _owner(container: str, tier: str) -> str:
+    """Static pods belong to their node, one of each node to a DaemonSet, all others to a ReplicaSet."""
+    if tier:
+        return "Node"
+    return "DaemonSet" if container in ("kube-proxy", "kube-flannel") else "ReplicaSet"
 
 
 def _flannel_pod(state: State, node: State) -> State:

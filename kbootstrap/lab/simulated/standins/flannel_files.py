@@ -54,9 +54,22 @@ def _write(state: cluster.State, node: cluster.State) -> None:
     if net.get("Backend", {}).get("Type", "vxlan") == "vxlan":
         lines.insert(0, f"3 flannel.1 {network.network_address}/32 {_mac(1)}")
     _keep(LINKS, "".join(line + "\n" for line in lines))
+    for table in ("filter", "nat"):
+        _keep(f"/run/sim/iptables/iptables-{table}", "".join(_with_rules(table)))
     for line in lines:
         _number, name, _address, mac = line.split()
         _keep(f"/sys/class/net/{name}/address", mac + "\n")
+
+
+def _with_rules(table: str) -> list[str]:
+    """The table with the chains kube-proxy and Flannel make; the rules of others stay."""
+    hook = {"filter": "FORWARD", "nat": "POSTROUTING"}[table]
+    chains = {"filter": ("KUBE-FORWARD", "FLANNEL-FWD"), "nat": ("KUBE-POSTROUTING", "FLANNEL-POSTRTG")}[table]
+    mine = [f"-N {chain}\n" for chain in chains]
+    mine += [f'-A {hook} -m comment --comment {chain.lower()} -j {chain}\n' for chain in chains]
+    mine += [f"-A {chain} -j ACCEPT\n" for chain in chains]
+    there = read(f"/run/sim/iptables/iptables-{table}").splitlines(keepends=True)
+    return [line for line in there if line not in mine] + mine
 
 
 def _mac(number: int) -> str:

@@ -868,6 +868,12 @@ def _join_as_control_plane(state: State, name: str, settings: dict[str, Any]) ->
         )
     advertise = (settings.get("localAPIEndpoint") or {}).get("advertiseAddress") or HOST["IP"]
     _write_control_plane(state, name, advertise, {})
+    for ip in state["members"].values():
+        if not cluster.host_serves(ip, 2379, state["id"]):
+            raise Failed(
+                "error execution phase check-etcd: etcd cluster is not healthy: failed to dial endpoint "
+                f"https://{ip}:2379 with maintenance client: context deadline exceeded{_STACK}"
+            )
 
 
 def _bootstrap_kubelet(state: State, name: str, registration: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from kbootstrap.lab.simulated.standins import cluster, jsonpath
+from kbootstrap.lab.simulated.standins import cluster, etcdctl, jsonpath
 from kbootstrap.lab.simulated.standins.cluster import State
 from kbootstrap.lab.simulated.standins.common import Failed, read, run_main, unsupported
 
@@ -113,7 +113,10 @@ def main(command: str, argv: list[str]) -> int:
 
 
 def _main(command: str, argv: list[str]) -> int:
-    request = Request(command, argv)
+    program = argv[argv.index("--") + 1 :] if "--" in argv else []
+    request = Request(command, argv[: argv.index("--")] if program else argv)
+    if request.words[:1] == ["exec"]:
+        return _exec(request, program)
     verbs: dict[str, Callable[[Request], int]] = {
         "annotate": _annotate,
         "apply": _apply,
@@ -663,6 +666,22 @@ def _delete(request: Request) -> int:
             print(f'{kind.lower()} "{name}" deleted')
     cluster.settle(cluster.load(identity))
     return 0
+
+
+def _exec(request: Request, program: list[str]) -> int:
+    """A program in a pod: etcdctl in an etcd that runs."""
+    state = request.api()
+    name = request.words[1]
+    pods = {pod["metadata"]["name"]: pod for pod in cluster.pods(state)}
+    if name not in pods or pods[name]["metadata"]["namespace"] != request.namespace:
+        raise Failed(f'Error from server (NotFound): pods "{name}" not found')
+    if not name.startswith("etcd-") or program[:1] != ["etcdctl"]:
+        request.refuse()
+    node = state["nodes"][pods[name]["spec"]["nodeName"]]
+    if not cluster.host_serves(node["ip"], 2379, state["id"]):
+        raise Failed(f'error: unable to upgrade connection: container not found ("etcd") in {name}')
+    with cluster.change(state["id"]) as current:
+        return etcdctl.run(current, program[1:])
 
 
 def _pairs(request: Request, words: list[str]) -> tuple[dict[str, str], list[str]]:

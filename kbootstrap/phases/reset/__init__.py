@@ -1,0 +1,230 @@
+"""Takes hosts out of the cluster and puts back what was there before kbootstrap.
+
+Four phases: the cluster is told first (``drain``), the hosts leave it (``reset``), the cluster forgets them
+(``forget``), and the hosts get back what they had (``restore``). The cluster is only told where it stays: where at
+least one control plane host takes no part in the reset.
+"""
+
+from __future__ import annotations
+
+from kbootstrap import kubeadm
+from kbootstrap.inventory import Host, Inventory
+from kbootstrap.model import Context, Phase, Step
+
+DRAIN_SECONDS = 300
+"""Longest wait for the pods of one node to end: ten times their usual grace period."""
+_WORDS = ("undo.sh",)
+
+
+def staying_master(inventory: Inventory, leaving: frozenset[str]) -> Host | None:
+    """The control plane host that speaks for the cluster; None where the cluster does not stay."""
+    return next((master for master in inventory.masters if master.name not in leaving), None)
+
+
+def _masters(inventory: Inventory) -> list[Host]:
+    return list(inventory.masters)
+
+
+def _everyone(inventory: Inventory) -> list[Host]:
+    return list(inventory.hosts)
+
+
+def _told(context: Context, host: Host) -> list[Host]:
+    """The hosts whose leaving this control plane host tells the cluster; those that cannot be reset do not leave."""
+    if staying_master(context.inventory, context.leaving) != host:
+        return []
+    return [other for other in _leaving_order(context.inventory) if other.name in context.leaving - context.lost]
+
+
+def _leaving_order(inventory: Inventory) -> list[Host]:
+    """Workers first, the first control plane host last."""
+    return [host for host in inventory.hosts if not host.is_master] + list(reversed(inventory.masters))
+
+
+# --- drain, forget ---------------------------------------------------------------------------------------------------
+
+
+def _drain_steps(context: Context, host: Host) -> list[Step]:
+    return [
+        Step(
+            f"drain-{other.name}",
+            f"Drain {other.name}",
+            "reset/drain.sh",
+            why="Its pods end in order and are started on the nodes that stay, before the host goes.",
+            params={"NODE_NAME": other.name, "SECONDS_TO_WAIT": str(DRAIN_SECONDS)},
+            timeout=DRAIN_SECONDS + 60,
+            words=_WORDS,
+        )
+        for other in _told(context, host)
+    ]
+
+
+def forget_step(host: Host, node: Host) -> Step:
+    """Removes what ``node`` left behind in the cluster of ``host``; `up` has it too, for a join that broke off."""
+    return Step(
+        f"forget-{node.name}",
+        f"Remove {node.name} from the cluster's records",
+        "reset/forget.sh",
+        why="A node object without a host stays NotReady for ever, and a stale etcd member counts for the majority.",
+        params={"NODE_NAME": node.name, "ADDRESS": node.node_ip, "SELF": host.name},
+        words=_WORDS,
+    )
+
+
+def _forget_steps(context: Context, host: Host) -> list[Step]:
+    return [forget_step(host, other) for other in _told(context, host)]
+
+
+def _after_reset(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
+    return [("reset", other.name) for other in inventory.hosts]
+
+
+DRAIN = Phase(
+    "drain",
+    "Tell the cluster",
+    "Nodes that leave a cluster that stays are emptied first; nobody is told where the whole cluster goes.",
+    hosts=_masters,
+    steps=_drain_steps,
+    for_cluster=True,
+)
+FORGET = Phase(
+    "forget",
+    "Have the cluster forget them",
+    "Nothing of a host that left stays in a cluster that stays.",
+    hosts=_masters,
+    steps=_forget_steps,
+    after=_after_reset,
+    for_cluster=True,
+)
+
+# --- reset -----------------------------------------------------------------------------------------------------------
+
+
+def _reset_steps(context: Context, host: Host) -> list[Step]:
+    return [
+        Step(
+            "kubeadm",
+            "Take the host out of its cluster (kubeadm reset)",
+            "reset/kubeadm.sh",
+            why="Pods, certificates, etcd's data and the kubelet's state go; an etcd member takes leave of the others.",
+            params={"CRI_SOCKET": kubeadm.CRI_SOCKET},
+            timeout=900,
+            words=_WORDS,
+        ),
+        Step(
+            "network",
+            "Remove the pod network",
+            "reset/network.sh",
+            why="kubeadm leaves its interfaces and files, and the next cluster's pods would get addresses of this one.",
+            words=_WORDS,
+        ),
+        Step(
+            "rules",
+            "Remove the packet filter rules of Kubernetes",
+            "reset/rules.sh",
+            why="kubeadm leaves them, and they send traffic to Services that are gone.",
+            words=_WORDS,
+        ),
+    ]
+
+
+def _needs_drain(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
+    return [("drain", master.name) for master in inventory.masters]
+
+
+def _after_workers(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
+    """Workers side by side, then control plane hosts one after the other: etcd lets one member go at a time."""
+    if not host.is_master:
+        return []
+    order = _leaving_order(inventory)
+    return [("reset", other.name) for other in order[: order.index(host)]]
+
+
+PHASE = Phase(
+    "reset",
+    "Leave the cluster",
+    "kubeadm reset, and everything of the cluster that it does not clean up.",
+    hosts=_everyone,
+    steps=_reset_steps,
+    needs=_needs_drain,
+    after=_after_workers,
+)
+
+# --- restore ---------------------------------------------------------------------------------------------------------
+
+
+def _restore_steps(context: Context, host: Host) -> list[Step]:
+    settings = [] if context.keep_settings else _settings_steps(context)
+    return [*_software_steps(context), *settings, _state_step(context)]
+
+
+def _software_steps(context: Context) -> list[Step]:
+    return [
+        Step(
+            "kubeconfig",
+            "Put the SSH user's kubeconfig back",
+            "reset/kubeconfig.sh",
+            why="Its credentials are for a cluster that is gone.",
+            words=_WORDS,
+        ),
+        Step(
+            "containerd",
+            "Put containerd's configuration back",
+            "reset/containerd.sh",
+            why="Whoever used containerd before goes on with it as it was.",
+            words=_WORDS,
+        ),
+        Step(
+            "packages",
+            "Remove the packages that came" if context.purge else "Turn the kubelet off, remove the repositories",
+            "reset/packages.sh",
+            why="A repository and a key that nobody needs are no longer trusted; packages go only when asked for.",
+            params={"PURGE": "1" if context.purge else "0"},
+            timeout=1800,
+            words=_WORDS,
+        ),
+    ]
+
+
+def _settings_steps(context: Context) -> list[Step]:
+    """What undoes `prepare`, in the opposite order of its dependencies."""
+    steps = (
+        ("time", "Keep the clock as before", "The time is kept by what kept it before."),
+        ("kernel", "Put the kernel's settings back", "A host that routes for nobody should not forward packets."),
+        ("selinux", "Make SELinux what it was", "It protects the host again as its owner wanted."),
+        ("firewall", "Make the firewall what it was", "Ports that nobody serves any more are closed."),
+        ("swap", "Turn swap on as before", "The host has the memory back that its owner gave it."),
+        ("hosts", "Take the nodes out of /etc/hosts", "Names of nodes that are gone lead nowhere."),
+        ("hostname", "Give the host its name back", "Others may know it by that name."),
+    )
+    return [
+        Step(
+            name,
+            title,
+            f"reset/{name}.sh",
+            why=why,
+            params={"CLUSTER": context.inventory.cluster.name} if name == "hosts" else {},
+            words=_WORDS,
+        )
+        for name, title, why in steps
+    ]
+
+
+def _state_step(context: Context) -> Step:
+    return Step(
+        "state",
+        "Remove kbootstrap's own records",
+        "reset/state.sh",
+        why="Last of all: until here an interrupted reset can be run again.",
+        params={"KEEP": "1" if context.keep_settings else "0"},
+        words=_WORDS,
+    )
+
+
+RESTORE = Phase(
+    "restore",
+    "Put back what was there",
+    "Files, services and settings as they were before kbootstrap, from its records on the host.",
+    hosts=_everyone,
+    steps=_restore_steps,
+)

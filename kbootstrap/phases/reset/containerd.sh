@@ -1,0 +1,36 @@
+# shellcheck shell=sh
+# containerd's and crictl's configuration, and whether containerd is enabled and runs, as before. Where it ran before, it is
+# started anew with its own configuration.
+
+MARKER=$KB_STATE/containerd-config
+
+paths() { touched '/etc/containerd/*' /etc/crictl.yaml; }
+
+differences() {
+    # shellcheck disable=SC2046 # paths are words
+    files_differ $(paths)
+    units_differ containerd
+    if runs_with_ours; then
+        echo "~ containerd runs with the configuration of kbootstrap"
+    fi
+}
+
+runs_with_ours() {
+    [ -e "$MARKER" ] || return 1
+    case $(unit_before containerd) in
+        *' active') ;;
+        *) return 1 ;;
+    esac
+}
+
+check() { show "$(differences)"; }
+
+apply() {
+    # shellcheck disable=SC2046 # paths are words
+    put_back $(paths)
+    units_back containerd
+    if runs_with_ours; then
+        run systemctl restart containerd
+        rm -f "$MARKER"
+    fi
+}

@@ -1,0 +1,82 @@
+# shellcheck shell=sh
+# The host's firewall: on again where it was on, and the ports and networks that were opened closed again. A zone that nobody
+# else has changed since is the very file from before.
+
+ZONES=/etc/firewalld/zones
+
+running() { systemctl is-active --quiet firewalld 2>/dev/null; }
+
+# The zone's file without the ports and networks that kbootstrap opened.
+without_ours() {
+    awk -v ports="$(remembered port | tr '\n' ' ')" -v sources="$(remembered source | tr '\n' ' ')" '
+        BEGIN { opened = split(ports, port, " "); trusted = split(sources, source, " ") }
+        function ours(i, part) {
+            for (i = 1; i <= opened; i++) {
+                split(port[i], part, "/")
+                if (/<port / && index($0, "port=\"" part[1] "\"") && index($0, "protocol=\"" part[2] "\"")) return 1
+            }
+            for (i = 1; i <= trusted; i++) if (/<source / && index($0, "address=\"" source[i] "\"")) return 1
+            return 0
+        }
+        !ours() { print }' "$1"
+}
+
+# What a zone says, without order, indentation and headings: firewalld writes its files anew in its own way.
+rules() { sed 's/^[[:space:]]*//; /^$/d; /^<?xml/d; /^<\/\{0,1\}zone/d; /^<short>/d; /^<description>/d; /^<forward\/>/d' | sort; }
+
+# The rules a zone had before: those of its file, or of the file firewalld comes with.
+rules_before() {
+    if was_there "$1"; then
+        rules <"$KB_STATE/before$1"
+    elif [ -f "/usr/lib/firewalld/zones/${1##*/}" ]; then
+        rules <"/usr/lib/firewalld/zones/${1##*/}"
+    fi
+}
+
+changed_zones() {
+    for zone in $(touched "$ZONES/*.xml"); do
+        if [ -f "$zone" ] && [ "$(without_ours "$zone")" != "$(cat "$zone")" ]; then
+            echo "$zone"
+        fi
+    done
+}
+
+# Ports that are open although the files say nothing of them: until firewalld reads them again.
+open_still() {
+    running || return 0
+    permanent=$(firewall-cmd --permanent --list-ports)
+    for port in $(firewall-cmd --list-ports); do
+        case " $permanent " in
+            *" $port "*) ;;
+            *) remembered port | grep -xF "$port" || true ;;
+        esac
+    done
+}
+
+differences() {
+    changed_zones | sed 's/$/, without the ports and networks of kbootstrap/; s/^/~ /'
+    open_still | sed 's/^/- open port /'
+    # shellcheck disable=SC2046 # paths are words
+    files_differ $(touched "$ZONES/*.xml.old")
+    units_differ firewalld ufw
+}
+
+check() { show "$(differences)"; }
+
+apply() {
+    for zone in $(changed_zones); do
+        if [ "$(without_ours "$zone" | rules)" = "$(rules_before "$zone")" ]; then
+            put_back "$zone"
+        else
+            new=$(mktemp "$zone.kbXXXXXX")
+            without_ours "$zone" >"$new"
+            replace_with "$new" "$zone"
+        fi
+    done
+    # shellcheck disable=SC2046 # paths are words
+    put_back $(touched "$ZONES/*.xml.old")
+    if running; then
+        run firewall-cmd --reload
+    fi
+    units_back firewalld ufw
+}

@@ -1,0 +1,23 @@
+# shellcheck shell=sh
+# The name the host had.
+
+before() { recall hostname name; }
+
+differences() {
+    if name=$(before) && [ "$(uname -n)" != "$name" ]; then
+        printf -- '- host name %s\n+ host name %s\n' "$(uname -n)" "$name"
+    fi
+    # shellcheck disable=SC2046 # paths are words
+    files_differ $(touched /etc/hostname)
+}
+
+check() { show "$(differences)"; }
+
+apply() {
+    if name=$(before) && [ "$(uname -n)" != "$name" ]; then
+        run hostnamectl set-hostname "$name"
+    fi
+    # The name the kernel had need not have been the one in the file.
+    # shellcheck disable=SC2046 # paths are words
+    put_back $(touched /etc/hostname)
+}

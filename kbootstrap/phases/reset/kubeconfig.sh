@@ -1,0 +1,28 @@
+# shellcheck shell=sh
+# ~/.kube/config of the user who logs in, as it was. One that somebody has changed since stays.
+
+changed_since() {
+    [ -f "$1" ] && [ "$(cksum <"$1")" != "$(cat "$KB_STATE/kubeconfig" 2>/dev/null)" ] &&
+        ! cmp -s "$1" "$KB_STATE/before$1"
+}
+
+ours() {
+    for path in $(touched '*/.kube/config'); do
+        changed_since "$path" || printf '%s\n' "$path"
+    done
+}
+
+check() {
+    for path in $(touched '*/.kube/config'); do
+        if changed_since "$path"; then
+            kb_report warning "$path was changed since kbootstrap wrote it, and stays"
+        fi
+    done
+    # shellcheck disable=SC2046 # paths are words
+    show "$(files_differ $(ours))"
+}
+
+apply() {
+    # shellcheck disable=SC2046 # paths are words
+    put_back $(ours)
+}

@@ -1,0 +1,83 @@
+# shellcheck shell=sh
+# The kubelet off, holds lifted, repositories and their keys gone. The packages that came stay; with PURGE they go, and those
+# that had to make room for them come back.
+# Params: PURGE (1: remove the packages that came)
+
+paths() { touched '/etc/yum.repos.d/*' '/etc/apt/*' '/etc/pki/rpm-gpg/*'; }
+
+# What is installed of that which came, or only the keys that rpm imported.
+came() {
+    there=$(pkg_list)
+    {
+        remembered package
+        if [ -s "$KB_STATE/packages" ]; then
+            # An installation broke off: what came with it was never written down.
+            printf '%s\n' "$there" | comm -13 "$KB_STATE/packages" -
+        fi
+    } | sort -u | while read -r name; do
+        case $PURGE:$name in
+            1:* | *:gpg-pubkey-*) printf '%s\n' "$there" | grep -xF "$name" ;;
+        esac
+    done
+}
+
+went() {
+    [ "$PURGE" = 1 ] || return 0
+    there=$(pkg_list)
+    for name in $(remembered replaced); do
+        printf '%s\n' "$there" | grep -qxF "$name" || echo "$name"
+    done
+}
+
+held() {
+    for name in $(remembered hold); do
+        if pkg_is_held "$name" >/dev/null; then
+            echo "$name"
+        fi
+    done
+}
+
+# The data of a runtime that goes: images, and nothing that runs.
+data() {
+    if [ "$PURGE" = 1 ] && recall package containerd.io >/dev/null; then
+        for path in /var/lib/containerd /opt/containerd; do
+            [ ! -e "$path" ] || echo "$path"
+        done
+    fi
+}
+
+differences() {
+    units_differ kubelet
+    held | sed 's/^/~ not held: /'
+    came | sed 's/^/- /'
+    went | sed 's/^/+ /'
+    data | sed 's/^/- /'
+    # shellcheck disable=SC2046 # paths are words
+    files_differ $(paths)
+}
+
+check() { show "$(differences)"; }
+
+apply() {
+    units_back kubelet
+    names=$(held)
+    if [ -n "$names" ]; then
+        # shellcheck disable=SC2086 # names are words
+        pkg_unhold $names
+    fi
+    names=$(came)
+    # shellcheck disable=SC2086 # names are words
+    if [ -n "$names" ] && ! pkg_remove $names; then
+        fail "some packages are needed by others: $(printf '%s' "$names" | tr '\n' ' ')" \
+            "Remove what needs them, or run reset without --purge: the packages stay then."
+    fi
+    # shellcheck disable=SC2046 # paths are words
+    rm -rf $(data)
+    # shellcheck disable=SC2046 # paths are words
+    put_back $(paths)
+    names=$(went)
+    if [ -n "$names" ]; then
+        # shellcheck disable=SC2086 # names are words
+        pkg_install $names
+    fi
+}

@@ -1,0 +1,20 @@
+# shellcheck shell=sh
+# What kbootstrap has written down about this host. Where its settings are kept, so is the record of how they were: a later
+# reset can put them back.
+# Params: KEEP (1: keep the record)
+
+left() {
+    if [ "$KEEP" = 1 ]; then
+        [ ! -d "$KB_STATE" ] || find "$KB_STATE" -mindepth 1 -maxdepth 1 ! -name before ! -name was
+    elif [ -e "$KB_STATE" ]; then
+        echo "$KB_STATE"
+    fi
+}
+
+check() { show "$(left | sed 's/^/- /')"; }
+
+apply() {
+    left | while read -r path; do
+        rm -rf "$path"
+    done
+}

@@ -1,0 +1,58 @@
+# shellcheck shell=sh
+# Swap as it was: its lines in /etc/fstab, its units, zram's configuration, and on where it was on.
+
+EDITS='s/^# off by kbootstrap: //'
+
+paths() { touched '/etc/systemd/system/*.swap' /etc/systemd/zram-generator.conf; }
+
+masked() {
+    for unit in $(remembered mask); do
+        if [ "$(readlink "/etc/systemd/system/$unit" 2>/dev/null)" = /dev/null ]; then
+            echo "$unit"
+        fi
+    done
+}
+
+off() {
+    for device in $(remembered swap); do
+        if ! awk -v device="$device" 'NR > 1 && $1 == device { found = 1 } END { exit !found }' /proc/swaps; then
+            echo "$device"
+        fi
+    done
+}
+
+differences() {
+    if was_there /etc/fstab; then
+        edits_left /etc/fstab "$EDITS"
+    fi
+    masked | sed 's/^/~ unmasked: /'
+    # shellcheck disable=SC2046 # paths are words
+    files_differ $(paths)
+    off | sed 's/^/~ swap on: /'
+}
+
+check() { show "$(differences)"; }
+
+apply() {
+    if was_there /etc/fstab && [ -n "$(edits_left /etc/fstab "$EDITS")" ]; then
+        take_edits_out /etc/fstab "$EDITS"
+    fi
+    for unit in $(masked); do
+        run systemctl unmask "$unit"
+    done
+    # shellcheck disable=SC2046 # paths are words
+    put_back $(paths)
+    run systemctl daemon-reload
+    off | while read -r device; do
+        swap_on "$device"
+    done
+}
+
+# zram's device is made by the unit that the generator writes.
+swap_on() {
+    case $1 in
+        /dev/zram*) run systemctl start "dev-${1#/dev/}.swap" ;;
+        *) run swapon "$1" ;;
+    esac || fail "swap on $1 cannot be turned on again" \
+        "Is the device still there? reset --keep-host-settings leaves swap, and everything else of the host, as it is."
+}

@@ -1,0 +1,38 @@
+# shellcheck shell=sh
+# chrony's configuration and the services that keep the time, as before. A chrony that came with kbootstrap goes on keeping
+# the time, with the configuration of its package: a host without a clock service helps nobody.
+
+EDITS='/^# kbootstrap begin$/,/^# kbootstrap end$/d
+s/^# off by kbootstrap: //'
+
+configs() { touched /etc/chrony.conf /etc/chrony/chrony.conf; }
+
+units() {
+    for unit in systemd-timesyncd chrony chronyd; do
+        case $(recall unit "$unit") in
+            '' | absent*) ;;
+            *) echo "$unit" ;;
+        esac
+    done
+}
+
+differences() {
+    for config in $(configs); do
+        edits_left "$config" "$EDITS"
+    done
+    # shellcheck disable=SC2046 # units are words
+    units_differ $(units)
+}
+
+check() { show "$(differences)"; }
+
+apply() {
+    for config in $(configs); do
+        if [ -n "$(edits_left "$config" "$EDITS")" ]; then
+            take_edits_out "$config" "$EDITS"
+            run systemctl try-restart chronyd chrony 2>/dev/null || true
+        fi
+    done
+    # shellcheck disable=SC2046 # units are words
+    units_back $(units)
+}
