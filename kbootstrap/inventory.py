@@ -127,16 +127,26 @@ _M = TypeVar("_M", bound=_Model)
 # --- ssh -------------------------------------------------------------------------------------------------------------
 
 
+LegacyAlgorithms = Annotated[
+    bool,
+    Field(
+        description="For a host whose SSH server is too old: also offer CBC ciphers, MACs with SHA-1 and MD5, and what"
+        " the installed paramiko still has of SHA-1 key exchanges and signatures."
+    ),
+]
+
+
 class Bastion(_Model):
     """A host to jump through, with a login of its own."""
 
     address: Address = Field(description="Address or DNS name.")
     user: Plain | None = Field(None, description="Login; default: ssh_config's, else yours.")
-    port: Port = Field(22, description="SSH port.")
-    key: File | None = Field(None, description="Private key file.")
+    port: Port | None = Field(None, description="SSH port; default: ssh_config's, else 22.")
+    key: File | None = Field(None, description="Private key file; relative to the inventory.")
     passphrase: SecretText | None = Field(None, description="Passphrase of the key.")
-    password: SecretText | None = Field(None, description="Login password.")
+    password: SecretText | None = Field(None, description="Login password (also keyboard-interactive).")
     fingerprint: HostKey | None = Field(None, description="The only host key accepted, `SHA256:...`.")
+    legacy_algorithms: LegacyAlgorithms = False
 
 
 class Ssh(_Model):
@@ -157,6 +167,7 @@ class Ssh(_Model):
     )
     fingerprint: HostKey | None = Field(None, description="The only host key accepted, `SHA256:...`.")
     known_hosts: File = Field(Path("~/.ssh/known_hosts"), description="The known_hosts file.")
+    legacy_algorithms: LegacyAlgorithms = False
     sudo: Literal["none", "passwordless", "password"] = Field(
         "passwordless", description="How the login becomes root; `none` when it is root already."
     )

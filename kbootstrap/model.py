@@ -148,6 +148,10 @@ class ConnectError(KbootstrapError):
     exit_code = 4
 
 
+class HostKeyError(ConnectError):
+    """A host shows a key that is not the one we know: nothing to try again."""
+
+
 class StepError(KbootstrapError):
     """A step failed on a host."""
 

@@ -12,7 +12,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 
-from kbootstrap.model import ConnectError, Failure, KbootstrapError, Mode, Secret, StepError
+from kbootstrap.model import ConnectError, Failure, HostKeyError, KbootstrapError, Mode, Secret, StepError
 from kbootstrap.script import Output, Parser, Report, beginning, launcher
 from kbootstrap.transport import Pipe, Transport
 
@@ -255,6 +255,8 @@ class Session:
                 self.open()
                 self._notice("connected again")
                 return
+            except HostKeyError:
+                raise
             except (ConnectError, OSError) as error:
                 if time.monotonic() + pause > deadline:
                     raise LostError(

@@ -5,25 +5,35 @@ A transport opens one ``Pipe`` to one command; everything above it (scripts, rep
 
 from __future__ import annotations
 
+import errno
 import os
 import select
+import shlex
 import socket
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
+from kbootstrap.known_hosts import KnownHosts
 from kbootstrap.model import ConnectError, Secret
 
 if TYPE_CHECKING:
     import fabric
     import paramiko
 
-    from kbootstrap.inventory import Bastion, Host
+    from kbootstrap.inventory import Host
 
-KEEPALIVE_S = 15
-"""Seconds between SSH keepalives, so that a NAT on the way does not forget a quiet connection."""
+_T = TypeVar("_T")
+
+KEEPALIVE_S = 8
+"""Seconds without a word from us after which the other side is asked for one; a NAT on the way stays awake as well."""
+ANSWER_S = 15
+"""Seconds for the answer. With KEEPALIVE_S, a connection nobody is at the other end of is found out within 30 s."""
+LOGIN_S = 30
+"""Seconds for a single attempt to log in, and for the start of the command."""
 
 
 class Pipe(Protocol):
@@ -132,53 +142,165 @@ class LeanSocket(socket.socket):
         return data
 
 
+class ProxySocket(socket.socket):
+    """Both ends of a ProxyCommand of ssh_config, which is run without a shell and ended with the connection."""
+
+    _process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def open(cls, command: str) -> ProxySocket:
+        ours, theirs = socket.socketpair()
+        proxy = cls(fileno=ours.detach())
+        try:
+            with theirs:
+                words = shlex.split(command)
+                proxy._process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)
+        except (OSError, ValueError) as error:
+            proxy.close()
+            raise ConnectError(f"the ProxyCommand does not start: {error}", "Check ssh_config.") from None
+        return proxy
+
+    def close(self) -> None:
+        super().close()
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+
+
+class Wire:
+    """What paramiko takes for a socket: TCP, a ProxyCommand or a bastion's channel, with an end to its patience.
+
+    paramiko itself waits for ever at several places. It calls ``recv`` ten times a second while nothing arrives, and
+    ``send`` while nothing can be sent, so the limits are looked at here. ``lost`` says why the connection was given up.
+    """
+
+    def __init__(self, end: Any) -> None:
+        self._end = end
+        self._until: float | None = None
+        self._seconds = 0.0
+        self._strict = False
+        self.lost = ""
+
+    def limit(self, seconds: float) -> None:
+        """Give up after so many seconds, whatever arrives, unless ``relax`` is called."""
+        self._seconds, self._until, self._strict = seconds, time.monotonic() + seconds, True
+
+    def relax(self) -> None:
+        self._until, self._strict = None, False
+
+    def expect_answer(self) -> None:
+        """Give up unless something arrives in time."""
+        if self._until is None:
+            self._seconds, self._until = ANSWER_S, time.monotonic() + ANSWER_S
+
+    def recv(self, size: int) -> bytes:
+        try:
+            data: bytes = self._end.recv(size)
+        except TimeoutError as error:
+            self._look_at_the_clock(error)
+            raise
+        if self._strict:
+            self._look_at_the_clock()
+        else:
+            self._until = None
+        return data
+
+    def send(self, data: bytes) -> int:
+        try:
+            sent: int = self._end.send(data)
+        except TimeoutError as error:
+            self._look_at_the_clock(error)
+            raise
+        return sent
+
+    def _look_at_the_clock(self, error: TimeoutError | None = None) -> None:
+        # TCP's own timeout is a TimeoutError too, but for paramiko that class only means "nothing yet".
+        if error is not None and error.errno is not None:
+            self.lost = "no sign of life"
+        elif self._until is not None and time.monotonic() > self._until:
+            self.lost = f"no answer within {self._seconds:g} s"
+        if self.lost:
+            raise ConnectionAbortedError(errno.ECONNABORTED, self.lost)
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._end.settimeout(seconds)
+
+    @property
+    def _closed(self) -> bool:
+        """paramiko looks at this private attribute of sockets."""
+        closed: bool = self._end._closed
+        return closed
+
+    def close(self) -> None:
+        self._end.close()
+
+
 class SshPipe:
-    def __init__(self, channel: paramiko.Channel) -> None:
+    def __init__(self, channel: paramiko.Channel, wire: Wire) -> None:
         self._channel = channel
+        self._wire = wire
         self._sending = threading.Lock()
 
     def send(self, data: bytes) -> None:
         with self._sending:
             self._channel.settimeout(60)
-            self._channel.sendall(data)
+            try:
+                self._channel.sendall(data)
+            except EOFError:
+                raise self._broken() from None
 
     def recv(self, timeout: float) -> bytes:
         self._channel.settimeout(timeout)
-        return self._channel.recv(65536)
+        data = self._channel.recv(65536)
+        # A command that ends says so; a connection that breaks does not.
+        if not data and not self._channel.eof_received:
+            raise self._broken()
+        return data
+
+    def _broken(self) -> ConnectionError:
+        return ConnectionError(self._wire.lost or "closed by the host")
 
     def close(self) -> None:
-        self._channel.close()
+        try:
+            self._channel.close()
+        except EOFError:
+            raise self._broken() from None
 
 
 class SshShared:
-    """What every connection of a run shares and is read only once: ssh_config, known_hosts files, private keys."""
+    """What every connection of a run shares: ssh_config, known_hosts and private keys, read once; and bastions."""
 
     def __init__(self) -> None:
-        # A chain of bastions asks for configuration, known_hosts and keys while it is made.
         self._lock = threading.RLock()
         self._cache: dict[tuple[str, object], Any] = {}
 
-    def _once(self, kind: str, key: object, make: Any) -> Any:
+    def _once(self, kind: str, key: object, make: Callable[[], _T]) -> _T:
         with self._lock:
             if (kind, key) not in self._cache:
                 self._cache[kind, key] = make()
-            return self._cache[kind, key]
+            made: _T = self._cache[kind, key]
+            return made
 
     def config(self, path: Path | None) -> fabric.Config:
         """fabric's configuration with this ssh_config and nothing of the operator's fabric files."""
         return self._once("config", path, lambda: _fabric_config(path))
 
     def known_hosts(self, path: Path) -> KnownHosts:
-        known: KnownHosts = self._once("known_hosts", path, lambda: KnownHosts(path))
-        return known
+        return self._once("known_hosts", path, lambda: KnownHosts(path))
 
     def key(self, path: Path, passphrase: Secret | None) -> paramiko.PKey:
-        key: paramiko.PKey = self._once("key", path, lambda: _load_key(path, passphrase))
-        return key
+        return self._once("key", (path, passphrase), lambda: _load_key(path, passphrase))
 
-    def gateway(self, bastions: tuple[Bastion, ...], make: Any) -> Any:
+    def gateway(self, key: object, make: Callable[[], _T]) -> _T:
         """One connection per chain of bastions, used by every host behind it."""
-        return self._once("gateway", bastions, make)
+        return self._once("gateway", key, make)
+
+    def close(self) -> None:
+        """Hang up on the bastions."""
+        with self._lock:
+            for kind, key in list(self._cache):
+                if kind == "gateway":
+                    self._cache.pop((kind, key)).close()
 
 
 class SshTransport:
@@ -191,32 +313,34 @@ class SshTransport:
 
     def connect(self) -> None:
         """Open and authenticate. Raises ConnectError naming the host, the cause and a way out."""
-        from kbootstrap.ssh import explain, open_connection
+        from kbootstrap.ssh import open_connection
 
-        try:
-            self._connection = open_connection(self._host, self._shared)
-        except ConnectError:
-            raise
-        except Exception as error:
-            raise explain(error, self._host) from error
+        self._connection = open_connection(self._host, self._shared)
 
     def execute(self, command: str) -> Pipe:
         import paramiko
 
-        if self._connection is None or self._connection.transport is None:
+        if self._connection is None:
             raise ConnectionError("not connected")
+        transport, wire = self._connection.transport, self._connection.transport.sock
+        wire.limit(LOGIN_S)
         try:
-            channel = self._connection.transport.open_session(timeout=self._host.ssh.connect_timeout)
+            channel = transport.open_session()
             channel.set_combine_stderr(True)
             channel.exec_command(command)
-        except paramiko.SSHException as error:
-            raise ConnectionError(str(error)) from error
-        return SshPipe(channel)
+        except (paramiko.SSHException, EOFError) as error:
+            raise ConnectionError(wire.lost or str(error) or "closed by the host") from error
+        wire.relax()
+        return SshPipe(channel, wire)
 
     def close(self) -> None:
         if self._connection is not None:
-            self._connection.close()
+            self._connection.client.close()
             self._connection = None
+
+
+class LockedKeyError(ConnectError):
+    """A private key has a passphrase and we have none."""
 
 
 def _fabric_config(path: Path | None) -> fabric.Config:
@@ -224,56 +348,30 @@ def _fabric_config(path: Path | None) -> fabric.Config:
     import paramiko
 
     ssh_config = paramiko.SSHConfig()
-    if path is not None and path.exists():
-        ssh_config = paramiko.SSHConfig.from_path(str(path))
+    try:
+        if path is not None and path.exists():
+            ssh_config = paramiko.SSHConfig.from_path(str(path))
+    except (paramiko.SSHException, OSError, ValueError) as error:
+        raise ConnectError(f"{path} cannot be read: {error}", "Repair it, or set ssh.config: null.") from None
     return fabric.Config(lazy=True, ssh_config=ssh_config)
 
 
 def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
     import paramiko
+    from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
-        # Bytes, whatever the stubs say: it goes straight to cryptography.
+        # paramiko calls the passphrase a str and hands it on to cryptography, which wants bytes.
         secret: Any = passphrase.reveal().encode() if passphrase else None
         return paramiko.PKey.from_path(path, secret)
     except FileNotFoundError:
         raise ConnectError(f"the SSH key {path} does not exist", "Set ssh.key to an existing private key.") from None
-    except (paramiko.SSHException, ValueError, TypeError, OSError) as error:
+    except (paramiko.SSHException, paramiko.UnknownKeyType, UnsupportedAlgorithm, ValueError, TypeError, OSError) as error:
         # paramiko tells a missing passphrase by PasswordRequiredException, cryptography by TypeError.
         if passphrase is None and isinstance(error, (paramiko.PasswordRequiredException, TypeError)):
-            raise ConnectError(
+            raise LockedKeyError(
                 f"the SSH key {path} is protected by a passphrase", "Set ssh.passphrase, or add the key to your agent."
             ) from None
         raise ConnectError(
             f"the SSH key {path} cannot be read: {error}", "Check the file and ssh.passphrase."
         ) from None
-
-
-class KnownHosts:
-    """A known_hosts file, parsed once; ``accept`` appends to it."""
-
-    def __init__(self, path: Path) -> None:
-        import paramiko
-
-        self.path = path
-        self._lock = threading.Lock()
-        self._keys = paramiko.HostKeys()
-        if path.exists():
-            try:
-                self._keys.load(str(path))
-            except Exception as error:
-                raise ConnectError(f"{path} cannot be read: {error}", "Repair or move the file.") from None
-
-    def lookup(self, name: str) -> Mapping[str, paramiko.PKey]:
-        """The known keys of ``host`` or ``[host]:port`` by key type; empty when the host is unknown."""
-        found = self._keys.lookup(name)
-        return {} if found is None else dict(found)
-
-    def accept(self, name: str, key: paramiko.PKey) -> None:
-        """Remember a new host's key, here and in the file (created 0600)."""
-        with self._lock:
-            self._keys.add(name, key.get_name(), key)
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            with os.fdopen(fd, "a", encoding="ascii") as file:
-                file.write(f"{name} {key.get_name()} {key.get_base64()}\n")

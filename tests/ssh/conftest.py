@@ -1,25 +1,75 @@
-"""Every test that asks for ``server`` runs twice: against OpenSSH's sshd and against the simulated fleet's."""
+"""Every test that asks for ``server`` or ``make_server`` runs twice: against OpenSSH's sshd and the simulated fleet's.
+
+``server`` serves all tests of a module, so they leave it as they found it; ``make_server`` makes one to be broken.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from labs import MakeLab, maker
-from sshservers import Server, Simulated, Sshd
+from ssh.servers import Server, Simulated, Sshd
 
 from kbootstrap.lab import simulated
+
+MakeServer = Callable[[], Server]
+
+
+@pytest.fixture(scope="module", params=["sshd", "simulated"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@contextmanager
+def started(kind: str, folder: Path) -> Iterator[Server]:
+    with ExitStack() as stack:
+        if kind == "sshd":
+            made: Server = Sshd(folder / "sshd")
+        else:
+            made = Simulated.start(stack.enter_context(maker(simulated, folder)))
+        stack.callback(made.stop)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with started(kind, tmp_path_factory.mktemp("server")) as made:
+        yield made
+
+
+@pytest.fixture
+def make_server(kind: str, tmp_path: Path) -> Iterator[MakeServer]:
+    numbers = itertools.count(1)
+    with ExitStack() as stack:
+
+        def make() -> Server:
+            folder = tmp_path / f"server-{next(numbers)}"
+            folder.mkdir()
+            return stack.enter_context(started(kind, folder))
+
+        yield make
+
+
+@pytest.fixture
+def make_sshd(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
+    """An sshd with options of its own, for what only OpenSSH can be told to do."""
+    numbers = itertools.count(1)
+    with ExitStack() as stack:
+
+        def make(*options: str) -> Sshd:
+            made = Sshd(tmp_path / f"sshd-{next(numbers)}", options)
+            stack.callback(made.stop)
+            return made
+
+        yield make
 
 
 @pytest.fixture
 def make_simulated(tmp_path: Path) -> Iterator[MakeLab]:
+    """A lab with options of its own, for what only the simulated fleet can do."""
     with maker(simulated, tmp_path) as make:
         yield make
-
-
-@pytest.fixture(params=["sshd", "simulated"])
-def server(request: pytest.FixtureRequest, tmp_path: Path, make_simulated: MakeLab) -> Iterator[Server]:
-    made: Server = Sshd.start(tmp_path / "sshd") if request.param == "sshd" else Simulated.start(make_simulated)
-    yield made
-    made.stop()

@@ -1,0 +1,162 @@
+"""known_hosts files as OpenSSH reads them: plain and hashed names, patterns, revoked keys; and how a new key is added.
+
+Lines that make no sense are passed over, as ``ssh`` does it. Host certificates (@cert-authority) are not supported.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import fcntl
+import hashlib
+import hmac
+import os
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kbootstrap.model import ConnectError
+
+Verdict = Literal["known", "unknown", "changed", "revoked"]
+
+
+@dataclass(frozen=True)
+class HostKey:
+    """A public key: its type, and its bytes as SSH sends them."""
+
+    kind: str
+    blob: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """``SHA256:...``, as ssh-keygen -l prints it."""
+        return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
+
+
+@dataclass(frozen=True)
+class _Line:
+    revoked: bool
+    names: str
+    kind: str
+    encoded: str
+
+    def key(self) -> HostKey | None:
+        try:
+            blob = base64.b64decode(self.encoded, validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        return HostKey(self.kind, blob) if blob[4 : 4 + len(self.kind)] == self.kind.encode() else None
+
+
+class KnownHosts:
+    """A known_hosts file, read once; safe to share between threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._size = 0
+        self._plain: dict[str, list[_Line]] = {}
+        self._special: list[_Line] = []
+        try:
+            self._load(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            self._load(b"")
+        except OSError as error:
+            raise ConnectError(f"{path} cannot be read: {error.strerror}", "Check ssh.known_hosts.") from None
+
+    def keys(self, name: str) -> tuple[HostKey, ...]:
+        """The keys of ``host`` or ``[host]:port`` that are not revoked; none when the host is unknown."""
+        with self._lock:
+            return tuple(key for line, key in self._find(name.lower()) if not line.revoked)
+
+    def judge(self, name: str, key: HostKey, *, learn: bool) -> Verdict:
+        """What the file says of this key. ``learn``: a host that is unknown is added, and known from now on."""
+        with self._lock:
+            verdict = self._judge(name.lower(), key)
+            return self._learn(name.lower(), key) if verdict == "unknown" and learn else verdict
+
+    def _judge(self, name: str, key: HostKey) -> Verdict:
+        found = [(line.revoked, known) for line, known in self._find(name)]
+        if (True, key) in found:
+            return "revoked"
+        if (False, key) in found:
+            return "known"
+        return "unknown" if all(revoked for revoked, _known in found) else "changed"
+
+    def _learn(self, name: str, key: HostKey) -> Verdict:
+        """Append a line, unless another run added this host since we read the file."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with os.fdopen(os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if os.fstat(file.fileno()).st_size != self._size:
+                    self._load(file.read())
+                verdict = self._judge(name, key)
+                if verdict == "unknown":
+                    line = f"{name} {key.kind} {base64.b64encode(key.blob).decode()}\n"
+                    start = "\n" if self._size and os.pread(file.fileno(), 1, self._size - 1) != b"\n" else ""
+                    self._size += file.write((start + line).encode())
+                    self._add(line)
+                    verdict = "known"
+                return verdict
+        except OSError as error:
+            raise ConnectError(
+                f"{self.path} cannot be written: {error.strerror}",
+                "Check ssh.known_hosts, or pin the host's key (ssh.fingerprint).",
+            ) from None
+
+    # --- lines -------------------------------------------------------------------------------------------------------
+
+    def _load(self, content: bytes) -> None:
+        self._size = len(content)
+        self._plain.clear()
+        self._special.clear()
+        for text in content.decode("latin-1").split("\n"):
+            self._add(text)
+
+    def _add(self, text: str) -> None:
+        words = text.split()
+        marker = words.pop(0) if words and words[0].startswith("@") else ""
+        if len(words) < 3 or words[0].startswith("#") or marker not in ("", "@revoked"):
+            return
+        line = _Line(marker == "@revoked", words[0].lower(), words[1], words[2])
+        if words[0].startswith("|"):
+            self._special.append(_Line(line.revoked, words[0], line.kind, line.encoded))
+        elif re.search(r"[*?!]", words[0]):
+            self._special.append(line)
+        else:
+            for name in line.names.split(","):
+                self._plain.setdefault(name, []).append(line)
+
+    def _find(self, name: str) -> Iterator[tuple[_Line, HostKey]]:
+        special = (line for line in self._special if _covers(line.names, name))
+        for line in (*self._plain.get(name, ()), *special):
+            key = line.key()
+            if key is not None:
+                yield line, key
+
+
+def _covers(names: str, name: str) -> bool:
+    if names.startswith("|"):
+        return _hash_is(names, name)
+    patterns = names.split(",")
+    refused = any(_matches(pattern[1:], name) for pattern in patterns if pattern.startswith("!"))
+    return not refused and any(_matches(pattern, name) for pattern in patterns)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Only ``*`` and ``?`` mean something; brackets stand around the name of a host with a port."""
+    return bool(re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), name))
+
+
+def _hash_is(hashed: str, name: str) -> bool:
+    """``|1|SALT|HMAC-SHA1 of the name``."""
+    try:
+        _, version, salt, digest = hashed.split("|")
+        expected = hmac.digest(base64.b64decode(salt, validate=True), name.encode(), "sha1")
+        return version == "1" and hmac.compare_digest(base64.b64decode(digest, validate=True), expected)
+    except ValueError:
+        return False
