@@ -58,7 +58,8 @@ class Step:
 
     ``shell`` is the file's path below ``kbootstrap/phases``; ``params`` become shell variables (names in capitals);
     ``timeout`` is in seconds and covers ``apply``; ``retries`` is how often a failed ``apply`` is tried again;
-    ``waits`` marks a step that only waits for something (its success is ``ok``, never ``changed``).
+    ``waits`` marks a step that only waits for something (its success is ``ok``, never ``changed``); ``gives`` names
+    the values it may hand over: a host that hands over any other is not believed.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Step:
     timeout: int = 300
     retries: int = 0
     waits: bool = False
+    gives: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
