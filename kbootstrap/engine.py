@@ -34,6 +34,7 @@ from kbootstrap.model import (
     StepOutput,
     StepStarted,
 )
+from kbootstrap.redact import PrivateKeys
 from kbootstrap.session import Item, Session
 
 CHECK_TIMEOUT_S = 120
@@ -207,6 +208,7 @@ class PhaseRun:
         self._began = 0.0
         self._deadline = float("inf")
         self._lines: dict[str, list[str]] = {}
+        self._keys = PrivateKeys()
         self._command = ""
         self._hint = ""
         self._failed = False
@@ -265,7 +267,7 @@ class PhaseRun:
     def _output(self, line: str, emit: Emit) -> None:
         if self._step is None:
             return
-        line = self._text(line)
+        line = self._text(self._keys.hide(line))
         kept = self._lines.setdefault(self._stage, [])
         kept.append(line)
         del kept[:-MAX_KEPT_LINES]
@@ -284,6 +286,7 @@ class PhaseRun:
         self._step, self._stage, self._began = step, "check", time.time()
         self._deadline = time.monotonic() + _patience(step)
         self._lines, self._command, self._hint, self._retries = {}, "", "", 0
+        self._keys = PrivateKeys()
         emit(StepStarted(self._began, self._host, self._phase, step.id, step.title))
 
     def _move(self, before: str, stage: str) -> Step:

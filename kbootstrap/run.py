@@ -149,10 +149,11 @@ def write_scripts(inventory: Inventory, directory: Path, *, options: Options, vi
         if host.name not in run.context.facts:
             continue
         folder = directory / host.name
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for number, phase in enumerate(phases.UP, start=1):
             if host in phase.hosts(inventory) and (steps := phase.steps(run.context, host)):
                 path = folder / f"{number:02d}-{phase.name}.sh"
+                path.touch(mode=0o700)
                 path.write_text(script.build(steps, run.context.facts[host.name].family), encoding="utf-8")
                 path.chmod(0o700)
     return ended
