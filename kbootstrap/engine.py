@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from kbootstrap import script, versions
+from kbootstrap import script, values
 from kbootstrap.model import (
     Context,
     Event,
@@ -33,13 +34,20 @@ from kbootstrap.model import (
     StepOutput,
     StepStarted,
 )
-from kbootstrap.redact import printable
+from kbootstrap.redact import PrivateKeys
 from kbootstrap.session import Item, Session
 
 CHECK_TIMEOUT_S = 120
 """Longest a check may take; a plan waits no longer than this for any step."""
 MAX_KEPT_LINES = 400
 """Lines of a step's output kept for its failure report; the journal has them all."""
+MAX_TEXT = 4096
+"""Longest line, command or hint of a host that is shown, in characters; the rest of it is dropped."""
+MAX_SHOWN = 2 * 1024 * 1024
+"""Output of a single script that is passed on to views and journal, in characters (every line costs 100 more)."""
+MAX_LINES = 200_000
+"""Lines and reports of a single script; more is a host gone mad."""
+MAX_WARNINGS = 100
 
 Key = tuple[str, str]
 Emit = Callable[[Event], None]
@@ -145,17 +153,37 @@ def _work(key: Key, work: Callable[[Emit], bool], inbox: Inbox) -> None:
 
 def failure_of(error: KbootstrapError, clean: Callable[[str], str]) -> Failure:
     """The error as a step's failure, fit to be shown: a host may have had a word in it."""
+
+    def fit(text: str) -> str:
+        return clean(text)[:MAX_TEXT]
+
     failure = error.failure if isinstance(error, StepError) else Failure(error.message, hint=error.hint)
     return Failure(
-        clean(failure.message),
-        clean(failure.command),
+        fit(failure.message),
+        fit(failure.command),
         failure.exit_status,
-        tuple(map(clean, failure.output)),
-        clean(failure.hint),
+        tuple(map(fit, failure.output)),
+        fit(failure.hint),
     )
 
 
 # --- phases ----------------------------------------------------------------------------------------------------------
+
+_STATES: dict[Mode, dict[str, State]] = {
+    "plan": {"ok": "ok", "change": "change", "unknown": "unknown"},
+    "apply": {"ok": "ok", "changed": "changed"},
+}
+_STATUS = re.compile(r"[0-9]{1,3}\Z")
+
+
+def _nonsense(text: str) -> StepError:
+    """A host that does not keep to the protocol: nothing it says after this is listened to."""
+    return StepError(Failure(text, hint="Look at the host: it does not say what kbootstrap's scripts say."))
+
+
+def _patience(step: Step) -> int:
+    """Seconds a check of the step may take."""
+    return min(CHECK_TIMEOUT_S, step.timeout)
 
 
 class PhaseRun:
@@ -180,102 +208,140 @@ class PhaseRun:
         self._began = 0.0
         self._deadline = float("inf")
         self._lines: dict[str, list[str]] = {}
+        self._keys = PrivateKeys()
         self._command = ""
         self._hint = ""
         self._failed = False
+        self._mode: Mode = "plan"
+        self._retries = 0
+        self._items = 0
+        self._warnings = 0
+        self._room = MAX_SHOWN
 
     def work(self, session: Session, mode: Mode, text: str, emit: Emit) -> bool:
         """Run the script to its end; every step gets its StepEnded. Returns whether all of them hold."""
         began = time.time()
+        self._mode = mode
+        self._await_next()
         titles = tuple((step.id, step.title) for step in self._steps.values())
         emit(PhaseStarted(began, self._host, self._phase, titles))
         try:
             if mode == "plan":
-                timeout = CHECK_TIMEOUT_S * max(1, len(self._steps))
+                timeout = sum(map(_patience, self._steps.values()))
                 status = session.look(text, lambda item: self._handle(item, emit), timeout)
             else:
                 status = session.run(self._phase, text, lambda item: self._handle(item, emit), self._overdue)
             self._close(status, emit)
         except KbootstrapError as error:
+            # The connection is gone, or what comes over it cannot be believed.
+            session.close()
             self._fail_current(failure_of(error, self._clean), emit)
         self._skip_rest(emit)
         ok = not self._failed
         emit(PhaseEnded(time.time(), self._host, self._phase, ok, time.time() - began))
         return ok
 
+    def _await_next(self) -> None:
+        """A script that does not come to its next step is as overdue as a check that does not end."""
+        self._deadline = time.monotonic() + (_patience(self._left[0]) if self._left else CHECK_TIMEOUT_S)
+
     def _overdue(self) -> bool:
         return time.monotonic() > self._deadline
 
     def _handle(self, item: Item, emit: Emit) -> None:
+        self._items += 1
+        if self._items > MAX_LINES:
+            raise _nonsense(f"{self._host} sent more than {MAX_LINES} lines for one script")
         if isinstance(item, script.Output):
             self._output(item.line, emit)
             return
         handler = getattr(self, f"_on_{item.word}", None)
         if handler is None:
-            raise StepError(Failure(f"{self._host} sent a report that makes no sense: {self._clean(item.word)!r}"))
+            raise _nonsense(f"{self._host} sent a report that makes no sense: {self._text(item.word)!r}")
         handler(item.args, emit)
+
+    def _text(self, text: str) -> str:
+        """What a host said, fit to be shown. Cut only after masking: half a secret would not be recognised."""
+        return self._clean(text)[:MAX_TEXT]
 
     def _output(self, line: str, emit: Emit) -> None:
         if self._step is None:
             return
-        line = self._clean(line)
+        line = self._text(self._keys.hide(line))
         kept = self._lines.setdefault(self._stage, [])
         kept.append(line)
         del kept[:-MAX_KEPT_LINES]
-        emit(StepOutput(time.time(), self._host, self._phase, self._step.id, line))
+        before, self._room = self._room, self._room - len(line) - 100
+        if self._room >= 0:
+            emit(StepOutput(time.time(), self._host, self._phase, self._step.id, line))
+        elif before >= 0:
+            text = f"{self._phase}.{self._step.id} prints without end: the rest of its output is left out"
+            emit(Notice(time.time(), "warning", text, self._host))
 
     def _on_begin(self, args: tuple[str, ...], emit: Emit) -> None:
         step = self._steps.get(args[0]) if args else None
-        if step is None or step not in self._left:
-            raise StepError(Failure(f"{self._host} reports a step that was not asked for"))
+        if step is None or step not in self._left or self._step is not None:
+            raise _nonsense(f"{self._host} reports a step that was not asked for")
         self._left.remove(step)
         self._step, self._stage, self._began = step, "check", time.time()
-        self._deadline = time.monotonic() + CHECK_TIMEOUT_S
-        self._lines, self._command, self._hint = {}, "", ""
+        self._deadline = time.monotonic() + _patience(step)
+        self._lines, self._command, self._hint, self._retries = {}, "", "", 0
+        self._keys = PrivateKeys()
         emit(StepStarted(self._began, self._host, self._phase, step.id, step.title))
 
+    def _move(self, before: str, stage: str) -> Step:
+        """The running step goes on to its next stage. Stages come once and in order: each has a deadline of its own."""
+        if self._step is None or self._stage != before:
+            raise _nonsense(f"{self._host} reports {stage!r} out of turn")
+        self._stage = stage
+        return self._step
+
     def _on_apply(self, args: tuple[str, ...], emit: Emit) -> None:
-        self._stage = "apply"
-        if self._step is not None:
-            self._deadline = time.monotonic() + self._step.timeout
+        self._deadline = time.monotonic() + self._move("check", "apply").timeout
 
     def _on_verify(self, args: tuple[str, ...], emit: Emit) -> None:
-        self._stage = "verify"
-        self._deadline = time.monotonic() + CHECK_TIMEOUT_S
+        self._deadline = time.monotonic() + _patience(self._move("apply", "verify"))
 
     def _on_retry(self, args: tuple[str, ...], emit: Emit) -> None:
-        if self._step is not None:
-            self._deadline = time.monotonic() + self._step.timeout
-            text = f"{self._phase}.{self._step.id} failed, trying again in {' '.join(args[1:])} s"
-            emit(Notice(time.time(), "warning", self._clean(text), self._host))
+        step = self._move("apply", "apply")
+        self._retries += 1
+        if self._retries > step.retries:
+            raise _nonsense(f"{self._host} tries {step.id} more often than it was asked to")
+        self._deadline = time.monotonic() + step.timeout
+        text = f"{self._phase}.{step.id} failed, trying again in {' '.join(args[1:])} s"
+        emit(Notice(time.time(), "warning", self._text(text), self._host))
 
     def _on_command(self, args: tuple[str, ...], emit: Emit) -> None:
-        self._command = self._clean(" ".join(args))
+        self._command = self._text(" ".join(args))
 
     def _on_hint(self, args: tuple[str, ...], emit: Emit) -> None:
-        self._hint = self._clean(" ".join(args))
+        self._hint = self._text(" ".join(args))
 
     def _on_warning(self, args: tuple[str, ...], emit: Emit) -> None:
-        emit(Notice(time.time(), "warning", self._clean(" ".join(args)), self._host))
+        self._warnings += 1
+        if self._warnings > MAX_WARNINGS:
+            raise _nonsense(f"{self._host} sent more than {MAX_WARNINGS} warnings")
+        emit(Notice(time.time(), "warning", self._text(" ".join(args)), self._host))
 
     def _on_value(self, args: tuple[str, ...], emit: Emit) -> None:
-        if len(args) != 2:
-            raise StepError(Failure(f"{self._host} sent a value without a name"))
+        """A value counts only from the step that may hand it over: no worker speaks for the control plane."""
+        if len(args) != 2 or self._step is None or args[0] not in self._step.gives:
+            raise _nonsense(f"{self._host} sent a value that was not asked for")
         try:
             self._keep(args[0], Secret(script.decode_value(args[1])))
         except ValueError as error:
-            raise StepError(Failure(f"{self._host} sent a bad value {self._clean(args[0])!r}: {error}")) from None
+            raise _nonsense(f"{self._host} sent a bad value {self._text(args[0])!r}: {error}") from None
 
     def _on_end(self, args: tuple[str, ...], emit: Emit) -> None:
         if self._step is None or len(args) < 2 or args[0] != self._step.id:
-            raise StepError(Failure(f"{self._host} ends a step that does not run"))
+            raise _nonsense(f"{self._host} ends a step that does not run")
         word = args[1]
-        states: dict[str, State] = {"ok": "ok", "change": "change", "unknown": "unknown", "changed": "changed"}
-        if word in states:
-            self._end(states[word], None, emit)
+        if word in _STATES[self._mode]:
+            self._end(_STATES[self._mode][word], None, emit)
+        elif word in ("failed", "unverified") and len(args) == 3 and _STATUS.match(args[2]):
+            self._end("failed", self._failure(word, int(args[2])), emit)
         else:
-            status = int(args[2]) if len(args) > 2 and args[2].isdigit() else None
-            self._end("failed", self._failure(word, status), emit)
+            raise _nonsense(f"{self._host} ends a step as {self._text(word)!r}, which makes no sense")
 
     def _failure(self, word: str, status: int | None) -> Failure:
         output = self._lines.get("apply", [])
@@ -294,7 +360,7 @@ class PhaseRun:
         emit(StepEnded(now, self._host, self._phase, step.id, step.title, state, now - self._began, diff, failure))
         self._failed = self._failed or state == "failed"
         self._step = None
-        self._deadline = float("inf")
+        self._await_next()
 
     def _fail_current(self, failure: Failure, emit: Emit) -> None:
         """The script or the connection broke: blame the running step, or the next one."""
@@ -306,7 +372,7 @@ class PhaseRun:
     def _close(self, status: int, emit: Emit) -> None:
         """The script ended. Anything but 0, a failed step (1) or a stop (75) is its own failure."""
         if status == 124 and self._step is not None:
-            seconds = self._step.timeout if self._stage == "apply" else CHECK_TIMEOUT_S
+            seconds = self._step.timeout if self._stage == "apply" else _patience(self._step)
             output = tuple(self._lines.get(self._stage, []))
             self._fail_current(Failure(f"not done after {seconds} s", self._command, 124, output, self._hint), emit)
         elif self._step is not None or status not in (0, 1, 75):
@@ -329,6 +395,8 @@ class Engine:
     emit: Emit
     clean: Callable[[str], str]
     scheduler: Scheduler
+    learn: Callable[[Secret], None] = lambda _secret: None
+    """Called with every secret that is born in the run, so that it is masked from then on."""
 
     def run(self, phases: Iterable[Phase], only: Callable[[Phase, str], bool]) -> dict[Key, bool]:
         """Run the phases on the hosts for which ``only`` says so. Hosts without a session are skipped."""
@@ -379,14 +447,11 @@ class Engine:
         return work
 
     def _value(self, name: str, value: Secret) -> None:
-        """Keep a value a host handed over. All are secrets but the version, which must be one."""
-        if name != "kubernetes_version":
-            self.context.values[name] = value
-            return
-        minor, exact = versions.parse(value.reveal())
-        if exact is None or minor != self.context.inventory.cluster.minor:
-            raise ValueError(f"{printable(value.reveal())!r} is not a version of the wanted minor")
-        self.context.values[name] = exact
+        """Keep a value a host handed over. Raises ValueError or KbootstrapError when it is not what it should be."""
+        accepted = values.accept(name, value.reveal(), self.context.inventory)
+        for secret in values.secrets_in(name, accepted):
+            self.learn(secret)
+        self.context.values[name] = accepted
 
     def _skip(self, phase: Phase, name: str) -> None:
         if name not in self.context.facts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,6 +12,8 @@ from kbootstrap.redact import printable
 
 MAX_LINES = 5000
 MAX_VALUE = 4096
+MAX_NUMBER = 2**50
+MAX_TIME = 2**35
 """Bounds on what a host may say; hosts are not trusted."""
 
 _EL = {"centos", "rhel", "rocky", "almalinux", "ol", "fedora", "openeuler", "anolis", "kylin", "amzn"}
@@ -131,19 +132,19 @@ def _facts(said: Mapping[str, list[str]], received_at: float) -> Facts:
         os_codename=one("os_codename"),
         arch=one("arch"),
         kernel=one("kernel"),
-        uid=int(one("uid")),
+        uid=_number(one("uid")),
         systemd=flag("systemd"),
         cgroup=2 if flag("cgroup2") else 1,
-        cpus=int(one("cpus")),
-        memory_mib=int(one("memory_kib")) // 1024,
-        disk_free_mib=int(one("disk_free_kib")) // 1024,
+        cpus=_number(one("cpus")),
+        memory_mib=_number(one("memory_kib")) // 1024,
+        disk_free_mib=_number(one("disk_free_kib")) // 1024,
         hostname=one("hostname"),
         machine_id=one("machine_id"),
         product_uuid=one("product_uuid").lower(),
         macs=tuple(line.split()[-1].lower() for line in said.get("mac", []) if line),
         addresses=dict(_address(line) for line in said.get("address", [])),
         routes=tuple(_route(line) for line in said.get("route", [])),
-        listening=frozenset(int(port, 16) for port in said.get("listening", [])),
+        listening=frozenset(_number(port, 16) for port in said.get("listening", [])),
         clock_offset=_seconds(one("epoch")) - received_at,
         swap=flag("swap"),
         selinux={"0": "permissive", "1": "enforcing"}.get(one("selinux"), ""),  # type: ignore[arg-type]
@@ -164,10 +165,17 @@ def _facts(said: Mapping[str, list[str]], received_at: float) -> Facts:
     )
 
 
+def _number(text: str, base: int = 10) -> int:
+    number = int(text, base)
+    if not 0 <= number <= MAX_NUMBER:
+        raise ValueError(f"{text[:50]} is no number of anything")
+    return number
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
-    if not math.isfinite(seconds):
-        raise ValueError(f"{text} is no time")
+    if not 0 <= seconds <= MAX_TIME:
+        raise ValueError(f"{text[:50]} is no time")
     return seconds
 
 

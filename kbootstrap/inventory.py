@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from kbootstrap import versions
 from kbootstrap.inventory_file import SECRET_KEYS, Place, Source, read
 from kbootstrap.model import InventoryError, Secret
+from kbootstrap.redact import printable
 
 DOCKER_REPOSITORY = "https://download.docker.com"
 DOCKER_KEYS = ("060A61C51B558A7F742B77AAC52FEB6B621E9F35", "9DC858229FC7DD38854AE2D88D81803C0EBFCD88")
@@ -403,9 +404,14 @@ def load(path: Path, env: Mapping[str, str] | None = None) -> Inventory:
 
 def _listing(source: Source) -> str:
     problems = sorted(set(source.problems), key=lambda problem: (problem.line, str(problem.place)))
-    lines = [f"{source.path}:{p.line}: {_dotted(p.place)}: {p.text}" for p in problems]
+    lines = [_one_line(f"{source.path}:{p.line}: {_dotted(p.place)}: {p.text}") for p in problems]
     count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
     return "\n".join([f"the inventory has {count}:", *(f"  {line}" for line in lines)])
+
+
+def _one_line(text: str) -> str:
+    """What comes from the file is shown in a line, whatever it is."""
+    return printable(text.replace("\n", "\\n"))
 
 
 def _dotted(place: Place) -> str:
@@ -606,3 +612,22 @@ def _warnings(inventory: Inventory, source: Source) -> Iterable[str]:
     if source.clear_secrets and source.path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         places = ", ".join(_dotted(place) for place in source.clear_secrets)
         yield f"{source.path} has secrets in clear ({places}) and others may read it: chmod 600, or use ${{env:NAME}}"
+    yield from _plain_http(inventory.cluster)
+
+
+def _plain_http(cluster: Cluster) -> Iterator[str]:
+    """Packages are signed; images are whatever the registry says they are."""
+    for key, url in (
+        ("package_repository", cluster.package_repository),
+        ("runtime.package_repository", cluster.runtime.package_repository),
+    ):
+        if url.startswith("http://"):
+            yield (
+                f"cluster.{key} is plain HTTP: packages are checked by their signatures, but anyone on the way sees"
+                " them and may keep newer ones from you"
+            )
+    mirrors = [f"{name} from {url}" for name, urls in cluster.runtime.mirrors.items() for url in urls]
+    plain = [mirror for mirror in mirrors if " http://" in mirror]
+    if plain or cluster.runtime.insecure_registries:
+        names = ", ".join((*plain, *cluster.runtime.insecure_registries))
+        yield f"images come without verified TLS ({names}): anyone on the way can change them"

@@ -95,6 +95,11 @@ def _yaml_text(error: yaml.YAMLError) -> str:
     return f"{problem} (YAML is indented with spaces)" if "\\t" in problem else problem
 
 
+def _whole(text: str) -> bool:
+    """YAML's escapes, and a variable that is not UTF-8, can give halves of characters, which nobody can be sent."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 class _Unfolder:
     """YAML nodes to plain data, noting lines on the way."""
 
@@ -124,7 +129,7 @@ class _Unfolder:
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key is None:
+            if key is None or not _whole(key):
                 self._source.add(place, "a key must be a plain word")
                 continue
             inner = (*place, key)
@@ -147,7 +152,13 @@ class _Unfolder:
             # PyYAML's constructors raise whatever they stumble over: KeyError, IndexError, AttributeError ...
             self._source.add(place, f"{node.value!r} cannot be read as {node.tag.rpartition(':')[2]}")
             return None
-        return self._filled_in(plain, place) if isinstance(plain, str) else plain
+        if not isinstance(plain, str):
+            return plain
+        filled = self._filled_in(plain, place)
+        if filled is not None and not _whole(filled):
+            self._source.add(place, "this is not UTF-8 text")
+            return None
+        return filled
 
     def _filled_in(self, text: str, place: Place) -> Any:
         secret = bool(place) and place[-1] in SECRET_KEYS

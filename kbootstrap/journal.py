@@ -36,7 +36,8 @@ class Journal:
 
     def __enter__(self) -> Journal:
         try:
-            self._folder.mkdir(parents=True, mode=0o700)
+            for folder in (self._folder.parent.parent, self._folder.parent, self._folder):
+                folder.mkdir(parents=True, mode=0o700, exist_ok=folder is not self._folder)
             fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         except (NotADirectoryError, PermissionError) as error:
             raise KbootstrapError(

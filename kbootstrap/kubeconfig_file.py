@@ -1,20 +1,93 @@
-"""Writing the operator's kubeconfig: 0600, in one move, never over another cluster's entry."""
+"""The operator's kubeconfig: looked at before it is believed; written 0600, in one move, never over another cluster's.
+
+A kubeconfig can name programs for kubectl to run and any server to talk to, and this one comes from a host. So nothing
+of it is kept but the CA, a certificate and its key, for the server the inventory names.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from kbootstrap.model import KbootstrapError
+from kbootstrap.model import KbootstrapError, Secret
 
 Entry = dict[str, Any]
 _SECTIONS = {"clusters": "cluster", "users": "user", "contexts": "context"}
 _CA = "certificate-authority-data"
+_CERTIFICATE, _KEY = "client-certificate-data", "client-key-data"
+MAX_BYTES = 64 * 1024
+"""An admin.conf has about 6 KiB."""
+_LINE = re.compile(r" *(- )?[A-Za-z][A-Za-z-]*:( [^\s\[\]{}&*!|>?-].*| \{\})?\Z")
+"""How kubeadm writes a line. YAML that nests, repeats or refers to itself can keep a parser busy for hours."""
+
+
+def checked(text: str, cluster: str, endpoint: str) -> str:
+    """The kubeconfig a host handed over, written anew under our own names, with nothing in it that was not looked at.
+
+    Raises ValueError when it is not an admin.conf for the server ``endpoint``.
+    """
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"a kubeconfig is smaller than {MAX_BYTES // 1024} KiB")
+    if not all(map(_LINE.match, text.removesuffix("\n").split("\n"))):
+        raise ValueError("it has lines that no admin.conf has")
+    try:
+        # The loader that makes nothing but text, lists and maps.
+        data = yaml.BaseLoader(text).get_single_data()
+    except (yaml.YAMLError, RecursionError):
+        raise ValueError("it is not YAML") from None
+    server, user = _only(data, "clusters"), _only(data, "users")
+    _exactly(server, {"server", _CA}, "cluster")
+    _exactly(user, {_CERTIFICATE, _KEY}, "user")
+    address = server["server"]
+    if not isinstance(address, str) or address.lower() != f"https://{endpoint}".lower():
+        raise ValueError(
+            f"its server is {str(address)[:200]}, the inventory's endpoint is {endpoint}"
+            " (cluster.control_plane_endpoint)"
+        )
+    for key, value in (*server.items(), *user.items()):
+        if key != "server":
+            _base64(key, value)
+    return yaml.safe_dump(_under_our_names(server, user, cluster), sort_keys=False)
+
+
+def client_key(text: str) -> Secret:
+    """The private key in a kubeconfig that was ``checked``, as it stands there."""
+    return Secret(yaml.safe_load(text)["users"][0]["user"][_KEY])
+
+
+def _only(data: Any, section: str) -> Entry:
+    entries = data.get(section) if isinstance(data, dict) else None
+    inner = _SECTIONS[section]
+    if not isinstance(entries, list) or len(entries) != 1 or not isinstance(entries[0], dict):
+        raise ValueError(f"it has not exactly one {inner}")
+    entry = entries[0].get(inner)
+    if not isinstance(entry, dict):
+        raise ValueError(f"it has not exactly one {inner}")
+    return entry
+
+
+def _exactly(entry: Entry, wanted: set[str], what: str) -> None:
+    """No exec, auth-provider, proxy-url, insecure-skip-tls-verify, file names ...: no key but those."""
+    if set(entry) != wanted:
+        shown = ", ".join(sorted(str(key) for key in entry))[:200]
+        raise ValueError(f"its {what} has {shown or 'nothing'}; an admin.conf has {', '.join(sorted(wanted))}")
+
+
+def _base64(key: str, value: Any) -> None:
+    try:
+        good = isinstance(value, str) and base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        good = b""
+    if not good:
+        raise ValueError(f"its {key} is not base64")
 
 
 def save(text: str, path: Path, cluster: str, *, merge: bool) -> None:
@@ -54,7 +127,8 @@ def _parse(text: str, where: str) -> Entry:
     """The file as data whose sections are lists of named entries; an empty file is an empty kubeconfig."""
     try:
         data = yaml.safe_load(text) if text.strip() else {"clusters": []}
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, RecursionError, ValueError):
+        # ValueError: PyYAML's constructors do not check what looks like a date.
         data = None
     if not isinstance(data, dict) or "clusters" not in data:
         raise _no_kubeconfig(where)
@@ -78,12 +152,16 @@ def _named(config: Entry, cluster: str) -> Entry:
     """The same credentials under names of our own: kubeadm calls every user kubernetes-admin."""
     if not config["clusters"] or not config["users"] or not config["clusters"][0]["cluster"].get("server"):
         raise _no_kubeconfig("the control plane's answer")
+    return _under_our_names(config["clusters"][0]["cluster"], config["users"][0]["user"], cluster)
+
+
+def _under_our_names(server: Entry, credentials: Entry, cluster: str) -> Entry:
     user = f"{cluster}-admin"
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": cluster, "cluster": config["clusters"][0]["cluster"]}],
-        "users": [{"name": user, "user": config["users"][0]["user"]}],
+        "clusters": [{"name": cluster, "cluster": server}],
+        "users": [{"name": user, "user": credentials}],
         "contexts": [{"name": cluster, "context": {"cluster": cluster, "user": user}}],
         "current-context": cluster,
     }

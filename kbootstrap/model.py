@@ -59,7 +59,8 @@ class Step:
     ``shell`` is the file's path below ``kbootstrap/phases``; ``params`` become shell variables (names in capitals);
     ``timeout`` is in seconds and covers ``apply``; ``retries`` is how often a failed ``apply`` is tried again;
     ``words`` are shell files below ``kbootstrap/shell`` with words that not every step needs; ``waits`` marks a step
-    that only waits for something (its success is ``ok``, never ``changed``).
+    that only waits for something (its success is ``ok``, never ``changed``); ``gives`` names the values it may hand
+    over: a host that hands over any other is not believed.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Step:
     retries: int = 0
     waits: bool = False
     words: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ WORKER_MEMORY_MIB = 900
 """kubeadm's own limits for a control plane (cmd/kubeadm/app/preflight); a worker below 1 GB has no room for pods."""
 DISK_MIB = 4096
 """Free space below /var/lib for packages, images and etcd."""
+SHOWN_ADDRESSES = 10
 ARCHITECTURES = ("x86_64", "aarch64")
 
 _CLUSTER_INTERFACES = ("cni", "flannel", "kube-", "veth", "docker", "br-", "virbr", "lo")
@@ -141,7 +142,7 @@ def _ignored(inventory: Inventory, check: str) -> bool:
 def _address(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
     interface = facts.addresses.get(host.node_ip)
     if interface is None:
-        there = ", ".join(sorted(facts.addresses)) or "none"
+        there = _some(sorted(facts.addresses))
         yield Finding(
             host.name,
             "error",
@@ -152,6 +153,12 @@ def _address(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding
         yield Finding(
             host.name, "error", f"{host.node_ip} is on {interface}, not on {host.interface}", "Correct the inventory."
         )
+
+
+def _some(addresses: list[str]) -> str:
+    """A host may have thousands."""
+    more = f" and {len(addresses) - SHOWN_ADDRESSES} more" if len(addresses) > SHOWN_ADDRESSES else ""
+    return ", ".join(addresses[:SHOWN_ADDRESSES]) + more or "none"
 
 
 def _routes(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
@@ -245,7 +252,9 @@ _TWIN_HINTS = {
 def _clocks(facts: Mapping[str, Facts]) -> Iterator[Finding]:
     if not facts:
         return
-    median = statistics.median(f.clock_offset for f in facts.values())
+    offsets = [fact.clock_offset for fact in facts.values()]
+    # Of the two in the middle, the one nearer to this machine's clock: of two hosts, only the wrong one is blamed.
+    median = min(statistics.median_low(offsets), statistics.median_high(offsets), key=abs)
     for name, fact in facts.items():
         difference = fact.clock_offset - median
         if abs(difference) > MAX_CLOCK_DIFFERENCE_S:
@@ -311,7 +320,13 @@ def _first_master(inventory: Inventory, facts: Facts) -> Iterator[Finding]:
         return
     try:
         minor, _ = versions.parse(running)
-    except ValueError:
+    except ValueError as error:
+        yield Finding(
+            name,
+            "error",
+            f"the API server's version cannot be understood: {str(error)[:200]}",
+            "Look at the image in /etc/kubernetes/manifests/kube-apiserver.yaml there.",
+        )
         return
     if minor != cluster.minor or (cluster.exact is not None and cluster.exact != running):
         yield Finding(

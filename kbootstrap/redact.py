@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from kbootstrap.model import Secret
 
 MASK = "***"
 _TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
 _CERTIFICATE_KEY = re.compile(r"(certificate[-_ ]?key\W+)[0-9a-f]{64}\b", re.IGNORECASE)
-_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*")
-_KUBECONFIG_KEY = re.compile(r"(client-key-data|token):\s*\S+")
+_BARE_CERTIFICATE_KEY = re.compile(r"^(\s*)[0-9a-f]{64}(\s*)$", re.MULTILINE)
+"""kubeadm prints the key on a line of its own."""
+_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)", re.DOTALL)
+_PEM_EDGE = re.compile(r"-----(BEGIN|END) [A-Z ]*PRIVATE KEY-----")
+_KUBECONFIG_KEY = re.compile(r"(client-key-data|token)(\"?:)\s*\S+")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SHORTEST_FRAGMENT = 6
+"""Parts of a secret's base64 that are shorter than this are left alone: they would hide ordinary words."""
 
 
 def printable(text: str) -> str:
-    """The text without terminal escapes, control characters and direction overrides; tabs and newlines stay."""
+    """The text without terminal escapes, control characters, direction overrides and halves of characters.
+
+    Tabs and newlines stay.
+    """
     return _CONTROLS.sub("", _ESCAPES.sub("", text))
 
 
 class Redactor:
-    """Masks known secrets (also base64 and shell-quoted) and everything that looks like a join token or private key."""
+    """Masks known secrets and everything that looks like a join token or private key.
+
+    A secret is known as it is, quoted for a shell, and in base64, also when it is only a part of what was encoded.
+    """
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
         self._known: list[str] = []
@@ -35,7 +46,7 @@ class Redactor:
         text = secret.reveal()
         if len(text) < 2:
             return
-        forms = {text, base64.b64encode(text.encode()).decode(), text.replace("'", "'\\''")}
+        forms = {form for form in _forms(text) if len(form) > 1}
         forms |= {line for line in text.splitlines() if len(line) > 7}
         self._known = sorted({*self._known, *forms}, key=len, reverse=True)
 
@@ -44,9 +55,43 @@ class Redactor:
             text = text.replace(secret, MASK)
         text = _TOKEN.sub(MASK, text)
         text = _CERTIFICATE_KEY.sub(rf"\1{MASK}", text)
-        text = _KUBECONFIG_KEY.sub(rf"\1: {MASK}", text)
+        text = _BARE_CERTIFICATE_KEY.sub(rf"\1{MASK}\2", text)
+        text = _KUBECONFIG_KEY.sub(rf"\1\2 {MASK}", text)
         return _PEM.sub(f"{MASK} (private key)", text)
 
     def clean(self, text: str) -> str:
-        """Fit to be shown: masked and free of terminal escapes."""
-        return self.mask(printable(text))
+        """Fit to be shown: masked and free of terminal escapes.
+
+        Masked twice: an escape before a secret swallows its first letter, one inside it would hide it.
+        """
+        return self.mask(printable(self.mask(text)))
+
+
+def _forms(text: str) -> Iterator[str]:
+    """How a secret may stand in a text."""
+    yield text
+    yield printable(text)
+    yield text.replace("'", "'\\''")
+    yield text.replace("'", "'\"'\"'")
+    data = text.encode("utf-8", "surrogateescape")
+    yield base64.b64encode(data).decode()
+    for before in range(3):
+        # Only the characters that do not depend on what stands before and after it.
+        encoded = base64.b64encode(b"\0" * before + data).decode()
+        part = encoded[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6]
+        if len(part) >= _SHORTEST_FRAGMENT:
+            yield part
+
+
+class PrivateKeys:
+    """Hides a private key that is printed line by line, from its first line to its last."""
+
+    def __init__(self) -> None:
+        self._inside = False
+
+    def hide(self, line: str) -> str:
+        inside = self._inside
+        edges = [match[1] for match in _PEM_EDGE.finditer(line)]
+        if edges:
+            self._inside = edges[-1] == "BEGIN"
+        return f"{MASK} (private key)" if inside else line

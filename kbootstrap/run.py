@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kbootstrap import kubeconfig_file, phases, script
+from kbootstrap import facts, kubeconfig_file, phases, script, versions
 from kbootstrap.engine import Emit, Engine, Key, Scheduler, Task, failure_of
 from kbootstrap.facts import Facts
-from kbootstrap.facts import parse as parse_facts
 from kbootstrap.inventory import Host, Inventory
 from kbootstrap.journal import state_home
 from kbootstrap.model import (
@@ -41,7 +40,7 @@ from kbootstrap.model import (
 )
 from kbootstrap.phases.reset import staying_master
 from kbootstrap.preflight import Finding, findings, reset_findings
-from kbootstrap.redact import Redactor, printable
+from kbootstrap.redact import Redactor
 from kbootstrap.session import Item, LockedError, Session
 from kbootstrap.transport import SshShared, SshTransport, Transport
 
@@ -142,13 +141,13 @@ def verify(inventory: Inventory, *, options: Options, view: View) -> RunEnded:
 def status(inventory: Inventory, *, options: Options) -> ClusterStatus:
     """Ask the API server through the first control plane host. Raises KbootstrapError when it cannot be asked."""
     run = _on_first_master("status", inventory, options, phases.STATUS)
-    found = {node.name: node for node in map(_node_status, _value(run, "nodes").splitlines())}
+    found = {node.name: node for node in map(_node_status, _rows(run, "nodes"))}
     ordered = [found.pop(host.name) for host in inventory.hosts if host.name in found]
     names = {node.name for node in ordered}
     return ClusterStatus(
         nodes=(*ordered, *found.values()),
         missing=tuple(host.name for host in inventory.hosts if host.name not in names),
-        pods_not_running=tuple(text for line in _value(run, "pods").splitlines() if (text := _pod_trouble(line))),
+        pods_not_running=tuple(text for line in _rows(run, "pods") if (text := _pod_trouble(line))),
     )
 
 
@@ -165,10 +164,11 @@ def write_scripts(inventory: Inventory, directory: Path, *, options: Options, vi
         if host.name not in run.context.facts:
             continue
         folder = directory / host.name
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for number, phase in enumerate(phases.UP, start=1):
             if host in phase.hosts(inventory) and (steps := phase.steps(run.context, host)):
                 path = folder / f"{number:02d}-{phase.name}.sh"
+                path.touch(mode=0o700)
                 path.write_text(script.build(steps, run.context.facts[host.name].family), encoding="utf-8")
                 path.chmod(0o700)
     return ended
@@ -241,7 +241,8 @@ class Run:
         try:
             self._open()
             self._require(wanted)
-            engine = Engine(self.context, self._sessions, self.mode, self._emit, self._redactor.clean, self._scheduler)
+            clean, learn = self._redactor.clean, self._redactor.add
+            engine = Engine(self.context, self._sessions, self.mode, self._emit, clean, self._scheduler, learn)
             engine.run(chosen, self._runs_on)
         finally:
             self._close()
@@ -270,7 +271,7 @@ class Run:
         failure: Failure | None = None
         lines: tuple[str, ...] = ()
         try:
-            lines = work()
+            lines = tuple(map(self._redactor.clean, work()))
         except KbootstrapError as error:
             self._exit_codes.add(error.exit_code)
             failure = failure_of(error, self._redactor.clean)
@@ -323,16 +324,18 @@ class Run:
 
         def keep(item: Item) -> None:
             if isinstance(item, script.Output):
-                lines.append(item.line)
+                lines.append(item.line[: 2 * facts.MAX_VALUE])
+            if len(lines) > facts.MAX_LINES:
+                raise KbootstrapError(f"the host's facts have more than {facts.MAX_LINES} lines", "Look at the host.")
 
         status = self._sessions[host.name].look(script.bare("shell/probe.sh"), keep, timeout=60)
         if status != 0:
             failure = Failure("the facts probe failed", "probe.sh", status, tuple(lines[-20:]))
             raise StepError(failure)
-        facts = parse_facts(lines, received_at=time.time())
-        self._facts[host.name] = facts
-        size = f"{facts.cpus} CPU{'s' if facts.cpus != 1 else ''}, {facts.memory_mib / 1024:.1f} GiB"
-        return (f"{facts.os_name or facts.os_id} ({facts.arch}, {size})",)
+        found = facts.parse(lines, received_at=time.time())
+        self._facts[host.name] = found
+        size = f"{found.cpus} CPU{'s' if found.cpus != 1 else ''}, {found.memory_mib / 1024:.1f} GiB"
+        return (f"{(found.os_name or found.os_id)[:100]} ({found.arch[:20]}, {size})",)
 
     def _close(self) -> None:
         threads = [threading.Thread(target=session.close, daemon=True) for session in self._sessions.values()]
@@ -404,12 +407,12 @@ class Run:
             session.close()
 
     def _learn_version(self) -> None:
-        facts = self._facts.get(self.inventory.first_master.name)
-        version = facts.apiserver_version if facts else ""
+        """The version is known when the cluster runs or the inventory names it; what a host says must be a version."""
+        known = self._facts.get(self.inventory.first_master.name)
+        running = versions.exact(known.apiserver_version) if known else None
+        version = running or self.inventory.cluster.exact
         if version:
             self.context.values["kubernetes_version"] = version
-        elif self.inventory.cluster.exact:
-            self.context.values["kubernetes_version"] = self.inventory.cluster.exact
 
     def _runs_on(self, phase: Phase, host: str) -> bool:
         if host not in {h.name for h in self._selected}:
@@ -492,9 +495,19 @@ def _value(run: Run, name: str) -> str:
     return value.reveal()
 
 
+MAX_ROWS = 20_000
+MAX_FIELD = 300
+"""Longest field of a table that is shown; a node's name has at most 253 characters."""
+
+
+def _rows(run: Run, name: str) -> list[str]:
+    return [row for row in _value(run, name).split("\n", MAX_ROWS)[:MAX_ROWS] if row]
+
+
 def _fields(line: str, count: int) -> list[str]:
     """The tab-separated fields of a line from the host, exactly ``count`` of them."""
-    fields = [printable(field) for field in line.split("\t", count - 1)]
+    clean = Redactor().clean
+    fields = [clean(field)[:MAX_FIELD] for field in line.split("\t", count - 1)]
     return fields + [""] * (count - len(fields))
 
 

@@ -6,10 +6,12 @@ scripts run detached, so a broken connection is reopened and the log followed fr
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import shlex
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from kbootstrap.model import ConnectError, Failure, HostKeyError, KbootstrapError, Mode, Secret, StepError
@@ -29,6 +31,15 @@ MAX_OUTPUT = 64 * 1024 * 1024
 
 MAX_GREETING = 64 * 1024
 """Most bytes a host may say before it asks for the sudo password or greets."""
+MAX_ANSWERS = 10_000
+"""Most words of the launcher during one script, or while a connection is made; it says one every few seconds."""
+MAX_BREAKS = 10
+"""A connection that breaks so often within ``STABLE_S`` seconds after it was made, time after time, is given up."""
+STABLE_S = 5
+KILL_S = 30
+"""Seconds a host has to end a script that took too long."""
+CLOSE_S = 2
+"""Seconds a host has to tidy up before the connection is closed."""
 
 _GREETING = "@kbootstrap"
 _LAUNCHER_WORDS = {"ready", "busy", "waiting", "alive", "gone", "killed"}
@@ -113,11 +124,14 @@ class Session:
         if self._sudo == "password":
             self._answer_sudo(deadline)
         self._send(launcher(self._mark))
-        said: list[str] = []
+        said: deque[str] = deque(maxlen=20)
         step, patience = "", time.monotonic() + WAIT_S
-        for item in self._items(lambda: deadline):  # noqa: B023 - it moves while an orphaned script is waited for
+        items = self._items(lambda: deadline)
+        for number, item in enumerate(items):
+            if number > MAX_ANSWERS:
+                raise self._flood()
             if isinstance(item, Output):
-                said += [item.line] if item.line and item.line != f"{_GREETING} hello" else []
+                said.extend([item.line] if item.line and item.line != f"{_GREETING} hello" else [])
             elif item.word == "ready":
                 return
             elif item.word == "busy":
@@ -126,8 +140,8 @@ class Session:
                     "Wait until it has finished, or stop it; nothing was changed here by this run.",
                 )
             elif item.word == "waiting":
-                if " ".join(item.args) != step:
-                    step = " ".join(item.args)
+                if " ".join(item.args)[:500] != step:
+                    step = " ".join(item.args)[:500]
                     self._notice(f"a script of an interrupted run still works here, at {step}: waiting for its end")
                 # It says so again every two seconds.
                 deadline = min(time.monotonic() + DEAD_S, patience)
@@ -136,7 +150,7 @@ class Session:
                         f"{self._host}: a script of an interrupted run works here for ever: {step}",
                         "Log in and see what it hangs on; its processes run below /run/kbootstrap.",
                     )
-        raise self._refused(said)
+        raise self._refused(list(said))
 
     def _answer_sudo(self, deadline: float) -> None:
         """Give the password when sudo asks, and only then; a second question means it was wrong."""
@@ -196,22 +210,43 @@ class Session:
         data = script.encode()
         self._parser.offset = 0
         message = f"run {name} {len(data)}\n".encode() + data
+        breaks = 0
         while True:
+            connected = time.monotonic()
             try:
                 self._send(message)
                 return self._follow(on_item, overdue)
             except OSError as error:
+                breaks = breaks + 1 if time.monotonic() - connected < STABLE_S else 1
+                if breaks > MAX_BREAKS:
+                    raise LostError(
+                        f"{self._host}: the connection breaks again and again: {error or type(error).__name__}",
+                        "Look at the host and the network on the way, then run the command again.",
+                    ) from None
+                if overdue():
+                    raise LostError(
+                        f"{self._host}: the host does not answer, and its script takes too long", "Look at the host."
+                    ) from None
                 self._notice(f"the connection broke ({error or type(error).__name__}): reconnecting")
                 offset = self._parser.offset
                 self._reconnect()
                 self._parser.offset = offset
                 message = f"follow {name} {offset + 1}\n".encode()
+            except KbootstrapError:
+                self._kill()
+                raise
+
+    def _kill(self) -> None:
+        """End the script of a host that is given up, as far as that host listens."""
+        with contextlib.suppress(OSError):
+            self._send(b"kill KILL\n")
 
     def _follow(self, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
         heard = time.monotonic()
         pinged = heard
         gone_at: float | None = None
-        killed = False
+        killed_at: float | None = None
+        answers = 0
         while True:
             now = time.monotonic()
             for item in self._next(1.0):
@@ -224,14 +259,16 @@ class Session:
                     return 124
                 elif item.word == "gone" and gone_at is None:
                     gone_at = now
+                answers += isinstance(item, Report) and item.word in _LAUNCHER_WORDS
             if gone_at is not None and now - gone_at > 2:
                 raise LostError(f"{self._host}: the script vanished", "Was the host rebooted? Run the command again.")
-            if self._parser.received > MAX_OUTPUT:
-                self._send(b"kill KILL\n")
+            if self._parser.received > MAX_OUTPUT or answers > MAX_ANSWERS:
                 raise self._flood()
-            if not killed and overdue():
-                killed = True
+            if killed_at is None and overdue():
+                killed_at = now
                 self._send(b"kill TERM\n")
+            if killed_at is not None and now - killed_at > KILL_S:
+                raise LostError(f"{self._host}: the host does not end a script that took too long", "Look at the host.")
             if now - heard > DEAD_S:
                 raise ConnectionError(f"no sign of life for {DEAD_S} s")
             if now - max(heard, pinged) > QUIET_S:
@@ -239,7 +276,8 @@ class Session:
                 self._send(b"ping\n")
 
     def _flood(self) -> LostError:
-        return LostError(f"{self._host}: more than 64 MiB of output from one script", "Look at the host.")
+        text = f"{self._host}: more than {MAX_OUTPUT >> 20} MiB of output, or {MAX_ANSWERS} answers, from one script"
+        return LostError(text, "Look at the host.")
 
     def _status(self, done: Report) -> int:
         if len(done.args) != 1 or not re.fullmatch(r"[0-9]{1,3}", done.args[0]):
@@ -267,21 +305,18 @@ class Session:
 
     def stop(self) -> None:
         """Ask the running script to end after its current step. Never raises; may be called from another thread."""
-        try:
-            if self._pipe is not None:
-                self._pipe.send(b"stop\n")
-        except OSError:
-            return
+        pipe = self._pipe
+        with contextlib.suppress(OSError):
+            if pipe is not None:
+                pipe.send(b"stop\n")
 
     def close(self) -> None:
-        """Tidy up on the host and disconnect. Never raises."""
-        try:
-            if self._pipe is not None:
-                self._pipe.send(b"quit\n")
-                while self._pipe.recv(2):
-                    pass
-        except OSError:
-            self._pipe = None
+        """Tidy up on the host and disconnect, whether it listens or talks on. Never raises."""
+        deadline = time.monotonic() + CLOSE_S
+        with contextlib.suppress(OSError):
+            self._send(b"quit\n")
+            while self._receive(deadline):
+                pass
         self._drop()
 
     def _drop(self) -> None:

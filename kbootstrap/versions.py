@@ -38,6 +38,14 @@ def parse(text: str) -> tuple[Minor, str | None]:
     return minor, plain if match[2] is not None else None
 
 
+def exact(text: str) -> str | None:
+    """The whole version when the text is exactly one, e.g. what a host says of itself."""
+    try:
+        return parse(text)[1]
+    except ValueError:
+        return None
+
+
 def show(minor: Minor) -> str:
     """``1.34`` for (1, 34)."""
     return f"{minor[0]}.{minor[1]}"

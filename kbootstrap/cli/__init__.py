@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import tempfile
 import traceback
@@ -13,6 +14,7 @@ import click
 from kbootstrap import __version__
 from kbootstrap.cli import cluster, explain, inventories, lab
 from kbootstrap.model import KbootstrapError
+from kbootstrap.redact import Redactor, printable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -31,6 +33,7 @@ for module in (cluster, explain, inventories, lab):
 
 def main() -> None:
     """The entry point: every mistake becomes a message and an exit code, never a traceback."""
+    _no_core_dumps()
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -40,26 +43,31 @@ def main() -> None:
         click.echo("interrupted", err=True)
         code = 130
     except KbootstrapError as error:
-        click.echo(f"{click.style('Error:', fg='red')} {error.message}", err=True)
+        click.echo(f"{click.style('Error:', fg='red')} {printable(error.message)}", err=True)
         if error.hint:
-            click.echo(f"Hint: {error.hint}", err=True)
+            click.echo(f"Hint: {printable(error.hint)}", err=True)
         code = error.exit_code
     except BrokenPipeError:
         # Whoever read our output went away; keep Python from complaining about it once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
-        click.echo(
-            f"kbootstrap has a bug: {type(error).__name__}: {error}\nDetails are in {_keep_traceback()}", err=True
-        )
+        text = Redactor().clean(f"kbootstrap has a bug: {type(error).__name__}: {error}")
+        click.echo(f"{text}\nDetails are in {_keep_traceback()}", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _no_core_dumps() -> None:
+    """A dump would hold the passwords of the run."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 def _keep_traceback() -> Path:
     from kbootstrap.journal import state_home
 
-    text = traceback.format_exc()
+    text = Redactor().clean(traceback.format_exc())
     path = state_home() / "last-bug.txt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from kbootstrap.engine import Emit, Key, PhaseRun, Scheduler, Task
+from kbootstrap.engine import MAX_LINES, MAX_TEXT, Emit, Key, PhaseRun, Scheduler, Task
 from kbootstrap.model import (
     Event,
     Failure,
@@ -144,7 +144,7 @@ def test_an_error_in_a_task_is_a_notice_and_a_failure() -> None:
 
 # --- reports to events -----------------------------------------------------------------------------------------------
 
-SWAP = Step("swap", "Turn swap off", "prepare/swap.sh", why="", timeout=30)
+SWAP = Step("swap", "Turn swap off", "prepare/swap.sh", why="", timeout=30, retries=1, gives=("join",))
 TIME = Step("time", "Set the clock", "prepare/time.sh", why="")
 PHASE = Phase("prepare", "Prepare", "", hosts=lambda inventory: [], steps=lambda context, host: [])
 
@@ -156,6 +156,10 @@ class Replay:
         self.items = items
         self.status = status
         self.modes: list[str] = []
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
 
     def look(self, script: str, on_item: Callable[[Item], None], timeout: float) -> int:
         return self._play("plan", on_item)
@@ -181,7 +185,13 @@ def play(
     session = Replay(items, status)
     ok = run.work(session, mode, "the script", events.append)  # type: ignore[arg-type] # a stand-in for Session
     assert session.modes == [mode]
+    assert session.closed is any("does not say what" in text or "gone" in text for text in hints(events))
     return ok, [event for event in events if isinstance(event, StepEnded)], events, values
+
+
+def hints(events: list[Event]) -> list[str]:
+    failures = [event.failure for event in events if isinstance(event, StepEnded) and event.failure]
+    return [failure.message + failure.hint for failure in failures]
 
 
 def report(text: str) -> Report:
@@ -291,21 +301,79 @@ def test_values_are_secrets() -> None:
     assert values == {"join": Secret("hello")}
 
 
-@pytest.mark.parametrize(
-    "lie",
-    [
-        "begin other",
-        "end swap ok",
-        "begin",
-        "value join !!!",
-        "value join",
-        "rubbish",
-        "__class__",
-        "value join /w==",
-    ],
-)
-def test_a_host_that_lies_is_a_failure_not_a_crash(lie: str) -> None:
-    ok, ended, _, values = play([report(lie)])
+LIES = [
+    "begin other",
+    "begin",
+    "end swap ok",
+    "apply swap",
+    "verify swap",
+    "retry swap 2",
+    "value join aGVsbG8=",
+    "rubbish",
+    "__class__",
+    "handle",
+]
+IN_A_STEP = [
+    "begin time",
+    "end swap",
+    "end time ok",
+    "end swap great",
+    "end swap change",
+    "end swap failed \u00b2",
+    "end swap failed 1234",
+    "end swap failed -1",
+    "verify swap",
+    "retry swap 2",
+    "value join !!!",
+    "value join /w==",
+    "value join",
+    "value kubeconfig aGVsbG8=",
+    "value",
+]
+
+
+@pytest.mark.parametrize("lie", [[lie] for lie in LIES] + [["begin swap", lie] for lie in IN_A_STEP])
+def test_a_host_that_lies_is_a_failure_and_is_hung_up_on(lie: list[str]) -> None:
+    ok, ended, _, values = play([report(text) for text in lie])
     assert not ok
     assert states(ended) == ["failed", "skipped"]
+    assert ended[0].failure is not None
+    assert ended[0].failure.message.startswith("h1 ")
     assert values == {}
+
+
+def test_no_stage_comes_twice_because_each_has_a_deadline_of_its_own() -> None:
+    for stages in (["apply", "apply"], ["apply", "verify", "verify"], ["apply", "retry", "retry"]):
+        ok, ended, _, _ = play([report("begin swap"), *(report(f"{stage} swap 2") for stage in stages)])
+        assert not ok
+        assert states(ended) == ["failed", "skipped"]
+
+
+def test_a_flood_of_lines_costs_no_memory_and_ends() -> None:
+    said: list[Item] = [report("begin swap"), *[Output("x")] * (MAX_LINES + 1)]
+    ok, ended, events, _ = play(said)
+    assert not ok
+    assert ended[0].failure is not None
+    assert "more than 200000 lines" in ended[0].failure.message
+    assert len(events) < 25_000
+    assert [event.text for event in events if isinstance(event, Notice)] == [
+        "prepare.swap prints without end: the rest of its output is left out"
+    ]
+
+
+def test_a_flood_of_warnings_ends() -> None:
+    ok, _, events, _ = play([report("begin swap"), *[report("warning x")] * 200])
+    assert not ok
+    assert sum(isinstance(event, Notice) for event in events) == 100
+
+
+def test_long_lines_are_cut_after_they_were_masked() -> None:
+    """A secret that lies across the end of what is shown would not be recognised once it is cut."""
+    line = "x" * (MAX_TEXT - 4) + "hunter2" + "y" * 5000
+    said: list[Item] = [report("begin swap"), Output(line), Report("command", (line,)), Report("hint", (line,))]
+    _, ended, events, _ = play([*said, report("apply swap"), report("end swap failed 1")], status=1)
+    (shown,) = [event.line for event in events if isinstance(event, StepOutput)]
+    assert ended[0].failure is not None
+    for text in (shown, ended[0].failure.command, ended[0].failure.hint):
+        assert len(text) == MAX_TEXT
+        assert "hu" not in text

@@ -15,6 +15,33 @@ from kbootstrap.script import bare
 LEAST = ["uid=0", "cpus=2", "memory_kib=2048", "disk_free_kib=4096", "epoch=5"]
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "memory_kib=" + "9" * 400,
+        "memory_kib=-1",
+        "cpus=" + "9" * 4000,
+        "cpus=two",
+        "cpus=-5",
+        "uid=-1",
+        "disk_free_kib=1e9",
+        "epoch=nan",
+        "epoch=inf",
+        "epoch=-5",
+        "epoch=1e300",
+        "epoch=" + "9" * 4000,
+        "listening=-1",
+        "listening=" + "F" * 4000,
+        "address=eth0 not-an-address",
+        "address=",
+    ],
+)
+def test_lies_that_no_machine_could_tell_are_refused(lie: str) -> None:
+    with pytest.raises(KbootstrapError, match="make no sense") as caught:
+        parse([*LEAST, lie, "complete=1"])
+    assert len(str(caught.value)) < 5000
+
+
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_the_probe_tells_the_truth_about_this_machine(shell: str) -> None:
     done = subprocess.run([shell, "-s"], input=bare("shell/probe.sh"), capture_output=True, text=True, timeout=30)

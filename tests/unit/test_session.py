@@ -224,6 +224,100 @@ def test_a_script_that_vanishes_is_a_clear_error(run_dir: Path) -> None:
     session.close()
 
 
+class Scripted:
+    """A host that greets as the launcher does and then says what it likes: its own transport and pipe."""
+
+    def __init__(self, *answers: bytes, endless: bytes = b"", breaks: bool = False) -> None:
+        self._answers = answers
+        self._endless = endless
+        self._breaks = breaks
+        self.connections = 0
+        self.sent = b""
+
+    def connect(self) -> None:
+        self.connections += 1
+        self._left = [b"@kbootstrap hello\n", *self._answers]
+        self._mark = b""
+
+    def execute(self, command: str) -> Pipe:
+        return self
+
+    def send(self, data: bytes) -> None:
+        self.sent += data
+        if data.startswith(b"@kb-"):
+            self._mark = data.strip()
+            self._left.insert(0, b"MARK ready\n")
+
+    def recv(self, timeout: float) -> bytes:
+        if self._left:
+            return self._left.pop(0).replace(b"MARK", self._mark)
+        if self._breaks:
+            raise ConnectionResetError("reset")
+        if self._endless:
+            return self._endless.replace(b"MARK", self._mark)
+        time.sleep(min(timeout, 0.02))
+        raise TimeoutError
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def scripted(host: Scripted) -> Session:
+    session = Session("h1", host, mode="apply", run_id="1", owner="ann")
+    session.open()
+    return session
+
+
+def test_a_connection_that_breaks_again_and_again_is_given_up() -> None:
+    host = Scripted(b"a line\n", breaks=True)
+    with pytest.raises(LostError, match="again and again"):
+        scripted(host).run("x", "true", lambda _item: None, lambda: False)
+    assert host.connections == session_module.MAX_BREAKS + 1
+
+
+@pytest.mark.parametrize("answer", [b"MARK alive\n", b"MARK waiting a b\n"])
+def test_a_flood_of_answers_is_a_clear_error(answer: bytes) -> None:
+    host = Scripted(endless=answer * 500)
+    with pytest.raises(LostError, match="more than"):
+        scripted(host).run("x", "true", lambda _item: None, lambda: False)
+    assert host.sent.endswith(b"kill KILL\n")
+
+
+def test_a_host_that_does_not_end_its_script_is_given_up() -> None:
+    host = Scripted()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_module, "KILL_S", 0.2)
+        with pytest.raises(LostError, match="does not end"):
+            scripted(host).run("x", "true", lambda _item: None, lambda: True)
+    assert b"kill TERM\n" in host.sent
+
+
+def test_a_host_that_never_answers_is_not_asked_for_ever() -> None:
+    """Every reconnect starts the patience with silence anew; the step's own limit does not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_module, "DEAD_S", 0.1)
+        patch.setattr(session_module, "STABLE_S", 0)
+        deadline = time.monotonic() + 0.5
+        with pytest.raises(LostError, match="does not answer"):
+            scripted(Scripted()).run("x", "true", lambda _item: None, lambda: time.monotonic() > deadline)
+
+
+def test_closing_ends_although_the_host_talks_on() -> None:
+    session = scripted(Scripted(endless=b"x" * 65536))
+    began = time.monotonic()
+    session.close()
+    assert time.monotonic() - began < session_module.CLOSE_S + 1
+
+
+def test_a_flood_instead_of_a_greeting_is_a_clear_error() -> None:
+    class Flood(Scripted):
+        def send(self, data: bytes) -> None:
+            self._left.clear()
+
+    with pytest.raises(LostError, match="more than"):
+        scripted(Flood(endless=b"x\n" * 5000))
+
+
 TAKES_OPTIONS = """
 while [ "$1" != -- ]; do
     [ "$1" = -p ] && prompt=$2

@@ -25,6 +25,7 @@ def steps(context: Context, host: Host) -> list[Step]:
                 why="Every host must install the same patch; the first control plane host decides which.",
                 params={"MINOR": show(cluster.minor)},
                 waits=True,
+                gives=("kubernetes_version",),
             )
         )
     return made

@@ -18,6 +18,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "status/read.sh",
             why="The API server is asked on the control plane host, so the operator needs nothing but SSH.",
             waits=True,
+            gives=("nodes", "pods", "kubeconfig"),
         )
     ]
 

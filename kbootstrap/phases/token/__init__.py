@@ -35,6 +35,7 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "token/token.sh",
                 why="Tokens are made for one run, live half an hour and are deleted at its end.",
                 params={"TTL": JOIN_TTL},
+                gives=("join",),
             )
         )
     if any(newcomer.is_master for newcomer in newcomers):
@@ -44,6 +45,7 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "Upload the control plane certificates for the joining control plane hosts",
                 "token/certificates.sh",
                 why="They fetch the shared certificates, encrypted with a key that lives 2 hours.",
+                gives=("certificate_key",),
             )
         )
     return made

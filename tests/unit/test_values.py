@@ -1,0 +1,163 @@
+"""What hosts hand over: exactly right, or refused."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kbootstrap.inventory import Inventory, load
+from kbootstrap.model import KbootstrapError, Secret
+from kbootstrap.values import accept, secrets_in
+
+TOKEN = "abcdef.0123456789abcdef"
+HASH = "sha256:" + "0123456789abcdef" * 4
+CA = base64.b64encode(b"-----BEGIN CERTIFICATE-----").decode()
+KEY = base64.b64encode(b"-----BEGIN EC PRIVATE KEY-----").decode()
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Inventory:
+    path = tmp_path / "inventory.yaml"
+    path.write_text(
+        "cluster: {name: demo, kubernetes: '1.34'}\nhosts: [{name: cp1, address: 192.168.1.10, role: master}]\n"
+    )
+    return load(path, env={})
+
+
+def join(endpoint: str = "192.168.1.10:6443") -> str:
+    return f"kubeadm join {endpoint} --token {TOKEN} --discovery-token-ca-cert-hash {HASH}"
+
+
+def admin_conf(server: dict[str, Any] | None = None, user: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    cluster = {"certificate-authority-data": CA, "server": "https://192.168.1.10:6443"}
+    credentials = {"client-certificate-data": CA, "client-key-data": KEY}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "kubernetes", "cluster": cluster if server is None else {**cluster, **server}}],
+        "users": [{"name": "kubernetes-admin", "user": credentials if user is None else {**credentials, **user}}],
+        "contexts": [{"name": "x", "context": {"cluster": "kubernetes", "user": "kubernetes-admin"}}],
+        "current-context": "x",
+        **more,
+    }
+
+
+def test_what_kubeadm_hands_over_is_taken(inventory: Inventory) -> None:
+    assert accept("kubernetes_version", "1.34.2", inventory) == "1.34.2"
+    assert accept("join", join(), inventory) == Secret(join())
+    assert accept("certificate_key", "0123456789abcdef" * 4, inventory) == Secret("0123456789abcdef" * 4)
+    taken = accept("kubeconfig", yaml.safe_dump(admin_conf()), inventory)
+    assert isinstance(taken, Secret)
+    written = yaml.safe_load(taken.reveal())
+    assert written["current-context"] == "demo"
+    assert written["users"] == [{"name": "demo-admin", "user": {"client-certificate-data": CA, "client-key-data": KEY}}]
+
+
+def test_what_of_a_value_is_secret(inventory: Inventory) -> None:
+    taken = {
+        "join": (join(), TOKEN),
+        "certificate_key": ("ab" * 32, "ab" * 32),
+        "kubeconfig": (yaml.safe_dump(admin_conf()), KEY),
+    }
+    for name, (text, secret) in taken.items():
+        assert list(secrets_in(name, accept(name, text, inventory))) == [Secret(secret)]
+    assert list(secrets_in("kubernetes_version", "1.34.2")) == []
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["192.168.1.66:6443", "192.168.1.10:6444", "evil.example.com:6443", "192.168.1.10:6443;id", "$(id):6443"],
+)
+def test_a_join_command_that_leads_elsewhere_is_refused(inventory: Inventory, endpoint: str) -> None:
+    with pytest.raises((ValueError, KbootstrapError)):
+        accept("join", join(endpoint), inventory)
+
+
+@pytest.mark.parametrize("name", ["DEMO.example.com:6443", "demo.example.com:6443"])
+def test_the_case_of_a_dns_name_does_not_matter(inventory: Inventory, name: str) -> None:
+    cluster = inventory.cluster.model_copy(update={"control_plane_endpoint": "demo.example.com:6443"})
+    assert accept("join", join(name), inventory.model_copy(update={"cluster": cluster})) == Secret(join(name))
+
+
+@pytest.mark.parametrize("text", ["", "ab" * 31, "ab" * 33, "AB" * 32, "g" * 64, "ab" * 32 + "\n", "ab" * 31 + "\n\n"])
+def test_a_certificate_key_is_64_hex_digits(inventory: Inventory, text: str) -> None:
+    with pytest.raises(ValueError, match="64 hex digits"):
+        accept("certificate_key", text, inventory)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1.34", "1.33.2", "2.0.0", "", "1.34.2 evil", "1.34.2 -o APT::Update::Pre-Invoke::=id", "v" * 10**6, "1.34.2\n3"],
+)
+def test_a_version_is_an_exact_one_of_the_wanted_minor(inventory: Inventory, text: str) -> None:
+    with pytest.raises(ValueError, match=r"version|not known") as caught:
+        accept("kubernetes_version", text, inventory)
+    assert len(str(caught.value)) < 400
+
+
+EXEC = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", "id"]}}
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{new}: &{new} [{','.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        admin_conf(user=EXEC),
+        admin_conf(user={"auth-provider": {"name": "x", "config": {"cmd-path": "/bin/sh"}}}),
+        admin_conf(user={"tokenFile": "/root/.ssh/id_ed25519"}),
+        admin_conf(user={"client-key": "/root/.ssh/id_ed25519"}),
+        admin_conf(user={"client-key-data": "not base64!"}),
+        admin_conf(user={"client-key-data": ["x"]}),
+        admin_conf(user={"client-key-data": ""}),
+        admin_conf(server={"server": "https://evil.example.com:6443"}),
+        admin_conf(server={"server": "http://192.168.1.10:6443"}),
+        admin_conf(server={"server": "https://192.168.1.10:6443/x"}),
+        admin_conf(server={"server": ["https://192.168.1.10:6443"]}),
+        admin_conf(server={"insecure-skip-tls-verify": True}),
+        admin_conf(server={"proxy-url": "http://evil.example.com"}),
+        admin_conf(server={"certificate-authority": "/etc/passwd"}),
+        admin_conf(clusters=[]),
+        admin_conf(clusters="nonsense"),
+        admin_conf(clusters=[None]),
+        admin_conf(clusters=[{"name": "x", "cluster": None}]),
+        admin_conf(users=admin_conf()["users"] * 2),
+        [],
+        None,
+        "text",
+    ],
+)
+def test_a_kubeconfig_is_the_ca_a_certificate_and_a_key_for_our_endpoint(inventory: Inventory, config: Any) -> None:
+    with pytest.raises(ValueError, match=r"^(it|its|a kubeconfig) "):
+        accept("kubeconfig", yaml.safe_dump(config), inventory)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- " * 30_000,
+        "a: [" + "[" * 60_000,
+        "{",
+        "a: *b",
+        "!!python/object/apply:os.system [id]",
+        BOMB,
+        "x: 2001-99-99",
+        "#" * 70_000,
+        "\0",
+    ],
+)
+def test_a_kubeconfig_that_is_a_trap_for_a_parser_is_refused(inventory: Inventory, text: str) -> None:
+    with pytest.raises(ValueError, match=r"^(it|its|a kubeconfig) "):
+        accept("kubeconfig", text, inventory)
+
+
+def test_nothing_of_a_kubeconfig_is_kept_that_was_not_looked_at(inventory: Inventory) -> None:
+    crafted = admin_conf(preferences={"colors": True}, extensions=[{"name": "x", "extension": {"command": "sh"}}])
+    crafted["contexts"][0]["context"]["namespace"] = "kube-system"
+    taken = accept("kubeconfig", yaml.safe_dump(crafted), inventory)
+    assert taken == accept("kubeconfig", yaml.safe_dump(admin_conf()), inventory)
