@@ -2,8 +2,8 @@
 
 Every host is a mount namespace with its own /run, /tmp and /root (all of them tmpfs) and an OpenSSH server with a
 configuration, a host key and addresses of its own. What the steps prepare lies below ``NODE``, which is read and reset
-from here through /proc/PID/root. Orders are JSON lines on standard input, answers JSON lines on standard output; when the
-input ends, this process ends, and the kernel ends everything else in the namespace.
+from here through /proc/PID/root. Orders are JSON lines on standard input, answers JSON lines on standard output; when
+the input ends, this process ends, and the kernel ends everything else in the namespace.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """N OpenSSH servers in a network of their own, and the way to them: at once, or over a line with a delay.
 
 Two network namespaces, one for clients and one for servers, with two links between them and no way out: a veth pair
-(198.18.0.0/16) and the relay's TUN pair (198.19.0.0/16); both networks are reserved for benchmarks. Every server listens
-on both.
+(198.18.0.0/16) and the relay's TUN pair (198.19.0.0/16); both networks are reserved for benchmarks. Every server
+listens on both.
 """
 
 from __future__ import annotations
