@@ -10,7 +10,8 @@ from kbootstrap.model import Secret
 
 MASK = "***"
 _TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
-_CERTIFICATE_KEY = re.compile(r"(certificate[-_ ]?key\W+)[0-9a-f]{64}\b", re.IGNORECASE)
+_KEY_DIGITS = 64
+_CERTIFICATE_KEY = re.compile(rf"(certificate[-_ ]?key\W+)[0-9a-f]{{{_KEY_DIGITS}}}\b", re.IGNORECASE)
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*")
 _KUBECONFIG_KEY = re.compile(r"(client-key-data|token):\s*\S+")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?")
@@ -42,10 +43,16 @@ class Redactor:
     def mask(self, text: str) -> str:
         for secret in self._known:
             text = text.replace(secret, MASK)
-        text = _TOKEN.sub(MASK, text)
-        text = _CERTIFICATE_KEY.sub(rf"\1{MASK}", text)
-        text = _KUBECONFIG_KEY.sub(rf"\1: {MASK}", text)
-        return _PEM.sub(f"{MASK} (private key)", text)
+        # Nearly every text is short and has nothing of the kind: a pattern is only tried where it can match.
+        if "." in text:
+            text = _TOKEN.sub(MASK, text)
+        if len(text) > _KEY_DIGITS:
+            text = _CERTIFICATE_KEY.sub(rf"\1{MASK}", text)
+        if ":" in text:
+            text = _KUBECONFIG_KEY.sub(rf"\1: {MASK}", text)
+        if "-----BEGIN" in text:
+            text = _PEM.sub(f"{MASK} (private key)", text)
+        return text
 
     def clean(self, text: str) -> str:
         """Fit to be shown: masked and free of terminal escapes."""
