@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import heapq
 import queue
 import re
 import threading
@@ -70,6 +71,38 @@ class Task:
     after: tuple[Key, ...] = ()
 
 
+class _Plan:
+    """Which tasks may start: every task counts what it still waits for, so an end costs only its followers."""
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self.tasks = {task.key: task for task in tasks}
+        self._order = {key: number for number, key in enumerate(self.tasks)}
+        self._left: dict[Key, int] = {}
+        self._followers: dict[Key, list[Key]] = {}
+        self._ready: list[tuple[int, Key]] = []
+        for key, task in self.tasks.items():
+            known = {other for other in task.needs + task.after if other in self.tasks}
+            self._left[key] = len(known)
+            for other in known:
+                self._followers.setdefault(other, []).append(key)
+            if not known:
+                heapq.heappush(self._ready, (self._order[key], key))
+
+    def __bool__(self) -> bool:
+        return bool(self._ready)
+
+    def next(self) -> Task:
+        """The first task, in the order they were given, that waits for nothing."""
+        return self.tasks[heapq.heappop(self._ready)[1]]
+
+    def end(self, key: Key) -> None:
+        """This task has ended: those that waited only for it are ready."""
+        for follower in self._followers.pop(key, ()):
+            self._left[follower] -= 1
+            if not self._left[follower]:
+                heapq.heappush(self._ready, (self._order[follower], follower))
+
+
 @dataclass
 class Scheduler:
     """Runs tasks in the order of their needs, at most ``parallelism`` at once, until all have ended.
@@ -83,42 +116,38 @@ class Scheduler:
     on_stop: Callable[[], None] = lambda: None
 
     def run(self, tasks: Iterable[Task]) -> dict[Key, bool]:
-        waiting = {task.key: task for task in tasks}
+        plan = _Plan(tasks)
         ended: dict[Key, bool] = {}
         running: set[Key] = set()
         inbox: Inbox = queue.SimpleQueue()
         told = False
-        while waiting or running:
+        while len(ended) < len(plan.tasks):
             if self.stop.is_set() and not told:
                 told = True
                 self.on_stop()
-            self._start_ready(waiting, running, ended, inbox)
+            self._start_ready(plan, running, ended, inbox)
             if running:
-                self._take(inbox, running, ended)
+                self._take(inbox, plan, running, ended)
+            elif not plan and len(ended) < len(plan.tasks):
+                raise RuntimeError("tasks wait for each other")
         return ended
 
-    def _start_ready(
-        self,
-        waiting: dict[Key, Task],
-        running: set[Key],
-        ended: dict[Key, bool],
-        inbox: Inbox,
-    ) -> None:
-        for key, task in list(waiting.items()):
-            if any(k in waiting or k in running for k in task.needs + task.after):
-                continue
+    def _start_ready(self, plan: _Plan, running: set[Key], ended: dict[Key, bool], inbox: Inbox) -> None:
+        while plan and (self.stop.is_set() or len(running) < self.parallelism):
+            task = plan.next()
+            key = task.key
             if self.stop.is_set() or not all(ended.get(k, True) for k in task.needs):
-                del waiting[key]
                 ended[key] = False
+                plan.end(key)
                 task.skip()
-            elif len(running) < self.parallelism:
-                del waiting[key]
+            else:
                 running.add(key)
                 threading.Thread(target=_work, args=(key, task.start(), inbox), name="/".join(key), daemon=True).start()
 
     def _take(
         self,
         inbox: Inbox,
+        plan: _Plan,
         running: set[Key],
         ended: dict[Key, bool],
     ) -> None:
@@ -130,6 +159,7 @@ class Scheduler:
             if isinstance(item, tuple):
                 key, ended[item[0]] = item
                 running.discard(key)
+                plan.end(key)
             elif isinstance(item, Exception):
                 raise item
             else:

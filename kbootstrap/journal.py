@@ -55,16 +55,18 @@ class Journal:
     def handle(self, event: Event) -> None:
         if self._file is None:
             return
-        line = {"event": type(event).__name__, **self._plain(dataclasses.asdict(event))}
+        line = {"event": type(event).__name__, **self._plain(event)}
         self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
         self._file.flush()
 
     def _plain(self, value: Any) -> Any:
         """Masked before it becomes JSON, whose escapes would hide a secret from the redactor."""
-        if isinstance(value, Secret):
-            return str(value)
         if isinstance(value, str):
             return self._redactor.mask(value)
+        if isinstance(value, Secret):
+            return str(value)
+        if dataclasses.is_dataclass(value):
+            return {field: self._plain(getattr(value, field)) for field in value.__dataclass_fields__}
         if isinstance(value, dict):
             return {str(key): self._plain(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):

@@ -10,8 +10,9 @@ from kbootstrap.model import Secret
 
 MASK = "***"
 _TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
-_CERTIFICATE_KEY = re.compile(r"(certificate[-_ ]?key\W+)[0-9a-f]{64}\b", re.IGNORECASE)
-_BARE_CERTIFICATE_KEY = re.compile(r"^(\s*)[0-9a-f]{64}(\s*)$", re.MULTILINE)
+_KEY_DIGITS = 64
+_CERTIFICATE_KEY = re.compile(rf"(certificate[-_ ]?key\W+)[0-9a-f]{{{_KEY_DIGITS}}}\b", re.IGNORECASE)
+_BARE_CERTIFICATE_KEY = re.compile(rf"^(\s*)[0-9a-f]{{{_KEY_DIGITS}}}(\s*)$", re.MULTILINE)
 """kubeadm prints the key on a line of its own."""
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)", re.DOTALL)
 _PEM_EDGE = re.compile(r"-----(BEGIN|END) [A-Z ]*PRIVATE KEY-----")
@@ -53,11 +54,17 @@ class Redactor:
     def mask(self, text: str) -> str:
         for secret in self._known:
             text = text.replace(secret, MASK)
-        text = _TOKEN.sub(MASK, text)
-        text = _CERTIFICATE_KEY.sub(rf"\1{MASK}", text)
-        text = _BARE_CERTIFICATE_KEY.sub(rf"\1{MASK}\2", text)
-        text = _KUBECONFIG_KEY.sub(rf"\1\2 {MASK}", text)
-        return _PEM.sub(f"{MASK} (private key)", text)
+        # Nearly every text is short and has nothing of the kind: a pattern is only tried where it can match.
+        if "." in text:
+            text = _TOKEN.sub(MASK, text)
+        if len(text) >= _KEY_DIGITS:
+            text = _CERTIFICATE_KEY.sub(rf"\1{MASK}", text)
+            text = _BARE_CERTIFICATE_KEY.sub(rf"\1{MASK}\2", text)
+        if ":" in text:
+            text = _KUBECONFIG_KEY.sub(rf"\1\2 {MASK}", text)
+        if "-----BEGIN" in text:
+            text = _PEM.sub(f"{MASK} (private key)", text)
+        return text
 
     def clean(self, text: str) -> str:
         """Fit to be shown: masked and free of terminal escapes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -116,6 +117,52 @@ def test_parallelism_is_bounded() -> None:
     bounded = [log.task(f"q@h{n}") for n in range(9)]
     Scheduler(lambda _event: None, 2).run(bounded)
     assert log.most_at_once <= 2
+
+
+def test_ready_tasks_start_in_the_order_they_were_given() -> None:
+    log = Log()
+    tasks = [log.task("b@1", "a@1"), log.task("a@1"), log.task("a@2"), log.task("b@2", "a@2"), log.task("c@1", "b@1")]
+    Scheduler(lambda _event: None, 1).run(tasks)
+    assert [line[1:] for line in log.lines if line[0] == "+"] == ["a@1", "b@1", "a@2", "b@2", "c@1"]
+
+
+def test_an_event_costs_nothing_per_waiting_task() -> None:
+    class Needs(tuple[Key, ...]):
+        reads = 0
+
+        def __iter__(self) -> Iterator[Key]:
+            Needs.reads += 1
+            return super().__iter__()
+
+        def __add__(self, other: object) -> Needs:
+            Needs.reads += 1
+            return self
+
+    seen: list[Event] = []
+    taken = threading.Semaphore(0)
+
+    def take(event: Event) -> None:
+        seen.append(event)
+        taken.release()
+
+    def talk(emit: Emit) -> bool:
+        for number in range(100):
+            emit(Notice(number, "info", "one at a time"))
+            assert taken.acquire(timeout=10)
+        return True
+
+    talking = Task(key("talk@h"), lambda: talk, lambda: None)
+    log = Log()
+    waiting = [replace(log.task(f"w{n}@h"), needs=Needs([talking.key])) for n in range(50)]
+    Scheduler(take, 1).run([talking, *waiting])
+    assert len(seen) == 100
+    assert Needs.reads <= 4 * len(waiting)
+
+
+def test_tasks_that_wait_for_each_other_are_a_bug_and_no_hang() -> None:
+    log = Log()
+    with pytest.raises(RuntimeError, match="wait for each other"):
+        Scheduler(lambda _event: None, 1).run([log.task("a@h", "b@h"), log.task("b@h", "a@h"), log.task("c@h")])
 
 
 def test_stop_skips_what_has_not_begun_and_tells_what_runs() -> None:

@@ -1,0 +1,46 @@
+"""The thirteen steps: one shell file each with `check` and `apply`, the same text for every tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kbootstrap import script
+from kbootstrap.inventory import Host as InventoryHost
+from kbootstrap.inventory import Inventory
+from kbootstrap.model import Context, Phase, Step
+
+NAMES = (
+    *("hostname", "hosts", "swap", "selinux", "firewall", "modules", "sysctl", "time"),
+    *("runtime", "crictl", "repository", "kubelet", "folders"),
+)
+ROOT = "/run/node"
+"""Where the steps prepare a node, in a host's own file system."""
+_FOLDER = Path(__file__).parent / "steps"
+_BELOW_PHASES = Path("..", "..", *_FOLDER.parts[-3:])
+"""The steps' folder as a path below the package's phases."""
+
+
+def command(name: str) -> str:
+    """A step as shell text for a tool that knows no check and apply. NAME comes from the environment."""
+    text = script.shell_file(str(Path("phases") / _BELOW_PHASES / f"{name}.sh"))
+    return f"ROOT={script.quote(ROOT)}\n{text}{(_FOLDER / 'end').read_text(encoding='utf-8')}"
+
+
+def one_script() -> str:
+    """All steps as one script: a subshell each, and the first that fails ends it."""
+    return "".join(f"(\n{command(name)}) </dev/null || exit 1\n" for name in NAMES)
+
+
+def _steps(context: Context, host: InventoryHost) -> list[Step]:
+    return [
+        Step(name, f"Prepare {name}", str(_BELOW_PHASES / f"{name}.sh"), "", {"ROOT": ROOT, "NAME": host.name})
+        for name in NAMES
+    ]
+
+
+def _hosts(inventory: Inventory) -> list[InventoryHost]:
+    return list(inventory.hosts)
+
+
+PHASES = (Phase("prepare", "Prepare the host", "", hosts=_hosts, steps=_steps),)
+"""What kbootstrap runs: the thirteen steps as one phase."""

@@ -1,0 +1,136 @@
+"""The targets, each beside its figure; and the ratios that --quick guards."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+class Figures:
+    """A result, by cell. Everything is of the second run (nothing to change) unless it says otherwise."""
+
+    def __init__(self, result: dict[str, Any]) -> None:
+        self.result = result
+        self.rows: list[dict[str, Any]] = result["rows"]
+        self._cells = {(row["tool"], row["hosts"], row["rtt_ms"], row["run"]): row for row in self.rows}
+
+    def row(self, tool: str, hosts: int, rtt_ms: int = 0, run: int = 2) -> dict[str, Any] | None:
+        return self._cells.get((tool, hosts, rtt_ms, run))
+
+    def get(self, tool: str, hosts: int, what: str, rtt_ms: int = 0) -> float | None:
+        row = self.row(tool, hosts, rtt_ms)
+        value = row.get(what) if row else None
+        return None if value is None else float(value)
+
+    def ratio(self, tool: str, other: str, hosts: int, what: str = "wall_s") -> float | None:
+        """How many times as much as the other tool."""
+        ours, theirs = self.get(tool, hosts, what), self.get(other, hosts, what)
+        return None if ours is None or theirs is None else ours / theirs
+
+    def values(self, key: str) -> list[int]:
+        return sorted({row[key] for row in self.rows})
+
+    def probe(self, *path: str) -> Any:
+        found: Any = self.result.get("probes") or {}
+        for key in path:
+            found = found.get(key, {})
+        return found or None
+
+    def per_further_host(self, tool: str) -> float | None:
+        """Client CPU per further host, in ms, between the smallest and the largest number of hosts above one."""
+        known = [(n, cpu) for n in self.values("hosts") if n > 1 and (cpu := self.get(tool, n, "client_cpu_s"))]
+        if len(known) < 2:
+            return None
+        (few, less), (many, more) = known[0], known[-1]
+        return (more - less) / (many - few) * 1000
+
+    def waited_round_trips(self, tool: str, rtt_ms: int = 20) -> float | None:
+        """Round trips a single host's run waits for: what a line with a delay adds to its wall time."""
+        slow, fast = self.get(tool, 1, "wall_s", rtt_ms), self.get(tool, 1, "wall_s")
+        return None if slow is None or fast is None else (slow - fast) * 1000 / rtt_ms
+
+
+@dataclass(frozen=True)
+class Target:
+    what: str
+    wanted: float
+    figure: float | None
+    unit: str = ""
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        if self.figure is None:
+            return None
+        compare: Callable[[float, float], bool] = operator.ge if self.at_least else operator.le
+        return compare(self.figure, self.wanted)
+
+    def cells(self) -> tuple[str, str, str, str]:
+        sign = "≥" if self.at_least else "≤"
+        verdict = {True: "met", False: "**not met**", None: "not measured here"}[self.met]
+        shown = "" if self.figure is None else f"{self.figure:.3g}{self.unit}"
+        return self.what, f"{sign} {self.wanted:g}{self.unit}", shown, verdict
+
+
+def targets(figures: Figures) -> Iterator[Target]:
+    """Every target of the project that can be seen in one run of the bench, and the others by name."""
+    us = "kbootstrap"
+    many = [hosts for hosts in figures.values("hosts") if hosts > 1]
+    for what in ("connections", "execs"):
+        worst = max((figures.get(us, hosts, f"{what}_per_host") or 0 for hosts in many), default=None)
+        yield Target(f"SSH {what} per host", 1, worst)
+    counted = figures.get(us, 4, "round_trips_per_host", 20)
+    yield Target("round trips of the whole preparation, counted on the wire", 9.5, counted)
+    yield Target("round trips that one host's run waits for", 9.5, figures.waited_round_trips(us))
+    for hosts, wanted in ((4, 1.6), (20, 1.2), (50, 1.0), (100, 1.0)):
+        yield Target(f"wall against parallel OpenSSH, {hosts} hosts", wanted, figures.ratio(us, "ssh", hosts), "x")
+    for hosts in (4, 20, 50, 100):
+        yield _faster(f"faster than pyinfra, {hosts} hosts", 4.5, figures.ratio("pyinfra", us, hosts))
+    for hosts, wanted in ((4, 40), (20, 60), (100, 100)):
+        yield _faster(f"faster than tuned Ansible, {hosts} hosts", wanted, figures.ratio("ansible-tuned", us, hosts))
+    for hosts, wanted in ((4, 17), (100, 30)):
+        yield _faster(f"faster than mitogen, {hosts} hosts", wanted, figures.ratio("ansible-mitogen", us, hosts))
+    less = figures.ratio("pyinfra", us, 100, "client_cpu_s")
+    yield _faster("less client CPU than pyinfra, 100 hosts", 10, less)
+    yield Target("client CPU, 100 hosts", 1.1, figures.get(us, 100, "client_cpu_s"), " s")
+    yield Target("client CPU per further host", 7, figures.per_further_host(us), " ms")
+    for rtt, wanted in (("0", 45), ("20", 225)):
+        seconds = figures.probe("connect_s", rtt)
+        figure = None if seconds is None else seconds * 1000
+        yield Target(f"connect, log in, exec on one host, {rtt} ms RTT", wanted, figure, " ms")
+    startup = figures.probe("startup_cpu_s")
+    times = startup["help"] / startup["python"] if startup else None
+    yield Target("`--help` CPU against bare Python", 5, times, "x")
+    yield Target("peak memory, 100 hosts", 55, figures.get(us, 100, "rss_mb"), " MB")
+    for probed in figures.probe("plan") or []:
+        if probed["hosts"] > 1:
+            slower = probed["up_s"] / probed["plan_s"]
+            yield Target(f"a second `up` against `plan`, {probed['hosts']} hosts", 1, slower, "x")
+    yield Target("300 MB to 4 hosts against OpenSSH's `cat >`", 0.9, None, "x", at_least=True)
+    yield Target("`up` on a real cluster against its critical path", 1.05, None, "x")
+
+
+def _faster(what: str, wanted: float, figure: float | None) -> Target:
+    return Target(what, wanted, figure, "x", at_least=True)
+
+
+def guards(figures: Figures) -> Iterator[Target]:
+    """What --quick guards: ratios between tools of the same minutes, with a margin, and counts, which have none."""
+    us = "kbootstrap"
+    for hosts in figures.values("hosts"):
+        yield Target("SSH execs per host", 1, figures.get(us, hosts, "execs_per_host"))
+        yield Target("SSH connections per host", 1, figures.get(us, hosts, "connections_per_host"))
+        yield _faster("faster than pyinfra", 2, figures.ratio("pyinfra", us, hosts))
+        yield _faster("faster than fabric, one run per step", 1.5, figures.ratio("fabric", us, hosts))
+        yield Target("wall against parallel OpenSSH", 3, figures.ratio(us, "ssh", hosts), "x")
+        less = figures.ratio("pyinfra", us, hosts, "client_cpu_s")
+        yield _faster("less client CPU than pyinfra", 1.3, less)
+
+
+def lost(figures: Figures) -> Iterator[str]:
+    for guard in guards(figures):
+        if guard.met is not True:
+            what, wanted, figure, _ = guard.cells()
+            yield f"lost: {what}: {figure or 'not measured'}, wanted {wanted}"
