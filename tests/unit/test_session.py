@@ -245,7 +245,7 @@ class Scripted:
     def send(self, data: bytes) -> None:
         self.sent += data
         if data.startswith(b"@kb-"):
-            self._mark = data.strip()
+            self._mark = data.split()[0]
             self._left.insert(0, b"MARK ready\n")
 
     def recv(self, timeout: float) -> bytes:
