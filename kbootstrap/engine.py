@@ -241,6 +241,7 @@ class PhaseRun:
         self._keys = PrivateKeys()
         self._command = ""
         self._hint = ""
+        self._unfit: list[str] = []
         self._failed = False
         self._mode: Mode = "plan"
         self._retries = 0
@@ -316,6 +317,7 @@ class PhaseRun:
         self._step, self._stage, self._began = step, "check", time.time()
         self._deadline = time.monotonic() + _patience(step)
         self._lines, self._command, self._hint, self._retries = {}, "", "", 0
+        self._unfit = []
         self._keys = PrivateKeys()
         emit(StepStarted(self._began, self._host, self._phase, step.id, step.title))
 
@@ -353,6 +355,9 @@ class PhaseRun:
             raise _nonsense(f"{self._host} sent more than {MAX_WARNINGS} warnings")
         emit(Notice(time.time(), "warning", self._text(" ".join(args)), self._host))
 
+    def _on_unfit(self, args: tuple[str, ...], emit: Emit) -> None:
+        self._unfit = [*self._unfit, self._text(" ".join(args))][:MAX_KEPT_LINES]
+
     def _on_value(self, args: tuple[str, ...], emit: Emit) -> None:
         """A value counts only from the step that may hand it over: no worker speaks for the control plane."""
         if len(args) != 2 or self._step is None or args[0] not in self._step.gives:
@@ -366,7 +371,9 @@ class PhaseRun:
         if self._step is None or len(args) < 2 or args[0] != self._step.id:
             raise _nonsense(f"{self._host} ends a step that does not run")
         word = args[1]
-        if word in _STATES[self._mode]:
+        if self._unfit:
+            self._end("failed", Failure("; ".join(self._unfit), output=tuple(self._unfit), hint=self._hint), emit)
+        elif word in _STATES[self._mode]:
             self._end(_STATES[self._mode][word], None, emit)
         elif word in ("failed", "unverified") and len(args) == 3 and _STATUS.match(args[2]):
             self._end("failed", self._failure(word, int(args[2])), emit)

@@ -25,7 +25,8 @@ class Facts:
     """Everything the phases and the requirements know about a host.
 
     ``addresses`` maps an address to its interface; ``routes`` are (network, interface) pairs; ``clock_offset`` is in
-    seconds, positive when the host is ahead of this machine; ``ca_sha256`` is the hash of the cluster CA's file.
+    seconds, positive when the host is ahead of this machine; ``node_name`` is the name under which kbootstrap
+    made the host a node; ``ca_sha256`` is the hash of the cluster CA's file.
     """
 
     os_id: str = ""
@@ -62,6 +63,7 @@ class Facts:
     init_done: bool = False
     join_begun: bool = False
     join_done: bool = False
+    node_name: str = ""
     ca_sha256: str = ""
     kubelet_server: str = ""
     apiserver_version: str = ""
@@ -159,6 +161,7 @@ def _facts(said: Mapping[str, list[str]], received_at: float) -> Facts:
         init_done=flag("init_done"),
         join_begun=flag("join_begun"),
         join_done=flag("join_done"),
+        node_name=one("node_name"),
         ca_sha256=one("ca_sha256"),
         kubelet_server=one("kubelet_server"),
         apiserver_version=one("apiserver_version"),

@@ -233,7 +233,9 @@ class Kubeadm(_Model):
 
     extra_args: ExtraArgs = Field(default_factory=ExtraArgs, description="Extra arguments per component.")
     documents: tuple[dict[str, Any], ...] = Field(
-        (), description="More kubeadm or component documents; one of a kind kbootstrap writes is merged into it."
+        (),
+        description="More kubeadm or component documents; one of a kind kbootstrap writes is merged into it"
+        " (a JoinConfiguration into that of every join).",
     )
     ignore_preflight_errors: tuple[Annotated[str, _matching(_IMAGES, "the name of a check")], ...] = Field(
         (), description="kubeadm preflight checks to ignore, e.g. `NumCPU`."
@@ -541,6 +543,13 @@ def _version_problems(cluster: Cluster) -> Iterator[tuple[Place, str]]:
         versions.parse(cluster.kubernetes)
     except ValueError as error:
         yield ("cluster", "kubernetes"), str(error)
+        return
+    if cluster.minor < versions.OLDEST_UPSTREAM and cluster.package_repository == KUBERNETES_REPOSITORY:
+        begin = versions.show(versions.OLDEST_UPSTREAM)
+        yield (
+            ("cluster", "kubernetes"),
+            f"{KUBERNETES_REPOSITORY} begins with {begin}; older packages need a package_repository of your own",
+        )
 
 
 def _host_problems(inventory: Inventory) -> Iterator[tuple[Place, str]]:

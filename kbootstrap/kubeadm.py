@@ -7,7 +7,7 @@ siblings; what differs between them is in this module only.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,13 +101,23 @@ def init_documents(inventory: Inventory, host: Host, version: str) -> list[Docum
     if extra.kube_proxy:
         proxy = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"}
         documents.append({**proxy, **extra.kube_proxy})
-    return _merged(documents, cluster.kubeadm.documents)
+    return _merged(documents, _extra(inventory, join=False))
+
+
+def _extra(inventory: Inventory, *, join: bool) -> list[Mapping[str, Any]]:
+    """The inventory's extra documents for ``kubeadm join`` or for ``kubeadm init``."""
+    return [
+        extra for extra in inventory.cluster.kubeadm.documents if (extra.get("kind") == "JoinConfiguration") is join
+    ]
 
 
 def join_documents(
     inventory: Inventory, host: Host, join: JoinCommand, certificate_key: Secret | None
 ) -> list[Document]:
-    """The document for ``kubeadm join --config``; it holds the token, so it is a secret as a whole."""
+    """The document for ``kubeadm join --config``, with an extra JoinConfiguration of the inventory merged in.
+
+    It holds the token, so it is a secret as a whole.
+    """
     api = config_api(inventory.cluster.minor)
     document: Document = {
         "apiVersion": f"kubeadm.k8s.io/{api}",
@@ -126,7 +136,7 @@ def join_documents(
             "localAPIEndpoint": {"advertiseAddress": host.node_ip, "bindPort": 6443},
             "certificateKey": certificate_key.reveal() if certificate_key else "",
         }
-    return [document]
+    return _merged([document], _extra(inventory, join=True))
 
 
 def to_yaml(documents: list[Document]) -> str:
@@ -161,7 +171,7 @@ def _pruned(document: Document) -> Document:
     return {key: value for key, value in pruned.items() if value not in ({}, [])}
 
 
-def _merged(documents: list[Document], extras: tuple[Mapping[str, Any], ...]) -> list[Document]:
+def _merged(documents: list[Document], extras: Iterable[Mapping[str, Any]]) -> list[Document]:
     """Extra documents of a kind we write are merged into ours, others follow."""
     merged = list(documents)
     for extra in extras:

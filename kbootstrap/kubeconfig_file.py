@@ -21,6 +21,7 @@ from kbootstrap.model import KbootstrapError, Secret
 
 Entry = dict[str, Any]
 _SECTIONS = {"clusters": "cluster", "users": "user", "contexts": "context"}
+_DELETE = {"clusters": "delete-cluster", "users": "delete-user", "contexts": "delete-context"}
 _CA = "certificate-authority-data"
 _CERTIFICATE, _KEY = "client-certificate-data", "client-key-data"
 MAX_BYTES = 64 * 1024
@@ -88,6 +89,12 @@ def _base64(key: str, value: Any) -> None:
         good = b""
     if not good:
         raise ValueError(f"its {key} is not base64")
+
+
+def default_path() -> Path:
+    """The file kubectl writes to: the first of ``$KUBECONFIG``, else ``~/.kube/config``."""
+    first = next(filter(None, os.environ.get("KUBECONFIG", "").split(os.pathsep)), "")
+    return Path(first) if first else Path.home() / ".kube" / "config"
 
 
 def save(text: str, path: Path, cluster: str, *, merge: bool) -> None:
@@ -179,8 +186,10 @@ def _refuse_foreign(existing: Entry, ours: Entry, path: Path, merge: bool) -> No
     if taken:
         raise KbootstrapError(
             f"{path} has an entry for another cluster named {name!r} ({', '.join(taken)}): it is left as it is",
-            "Give the cluster another name in the inventory, use --file, or remove the old entry:"
-            f" kubectl config delete-cluster {name}",
+            "Give the cluster another name in the inventory, use --file, or remove the old entries: "
+            + "; ".join(
+                f"kubectl config {_DELETE[section]} {ours[section][0]['name']}" for section in dict.fromkeys(taken)
+            ),
         )
     if not merge and set(known) - {name}:
         raise KbootstrapError(
@@ -199,6 +208,8 @@ def _merged(existing: Entry, ours: Entry) -> Entry:
 
 
 def _write(path: Path, text: str) -> None:
+    """In one move; a link stays a link, and what it leads to is replaced."""
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fd, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -24,8 +24,8 @@ SHOWN_ADDRESSES = 10
 ARCHITECTURES = ("x86_64", "aarch64")
 
 _CLUSTER_INTERFACES = ("cni", "flannel", "kube-", "veth", "docker", "br-", "virbr", "lo")
-_CONTROL_PLANE_PORTS = (6443, 2379, 2380, 10250, 10257, 10259)
-_WORKER_PORTS = (10250,)
+_CONTROL_PLANE_PORTS = (6443, 2379, 2380, 10250, 10256, 10257, 10259)
+_WORKER_PORTS = (10250, 10256)
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,15 @@ _PER_HOST: tuple[Callable[[Inventory, Host, Facts], Iterator[Finding]], ...] = (
 
 
 def _twins(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Finding]:
-    """Cloned machines share what must be unique; kubeadm's documentation names these three."""
+    """Cloned machines share what must be unique; kubeadm's documentation names these three.
+
+    Equal host names are only worth a word: each host is given its own before it becomes a node.
+    """
+    names: dict[str, str] = {}
+    for host in inventory.hosts:
+        name = facts[host.name].hostname if host.name in facts else ""
+        if name and names.setdefault(name, host.name) != host.name:
+            yield Finding(host.name, "warning", f"has the same host name as {names[name]} ({name}) until it is named")
     for what, values in (
         ("machine-id", lambda f: (f.machine_id,)),
         ("product_uuid", lambda f: (f.product_uuid,)),
@@ -274,7 +282,14 @@ def _membership(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Fi
         mine = facts.get(host.name)
         if mine is None or mine.cluster_state == "fresh":
             continue
-        if host.name == inventory.first_master.name:
+        if _differ(mine.node_name, host.name):
+            yield Finding(
+                host.name,
+                "error",
+                f"is the node {mine.node_name} of its cluster: a node's name cannot be changed",
+                f"Call it {mine.node_name} in the inventory, or take it out first: kbootstrap reset --limit.",
+            )
+        elif host.name == inventory.first_master.name:
             yield from _first_master(inventory, mine)
         elif mine.cluster_state == "half":
             yield Finding(

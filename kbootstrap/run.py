@@ -156,6 +156,21 @@ def kubeconfig(inventory: Inventory, *, options: Options) -> str:
     return _value(_on_first_master("kubeconfig", inventory, options, phases.STATUS), "kubeconfig")
 
 
+BY_HAND = """\
+These are the scripts `kbootstrap up` would send to the hosts: a folder per host, a file per phase, in the order of
+their numbers. Run one as root on its host:
+
+    sh 02-prepare.sh plan      look: prints what differs, changes nothing
+    sh 02-prepare.sh apply     make it so
+
+Run a number on every host before the next number. Two things are born in a run and so are not in these files:
+- the join command: on the first control plane host `kubeadm token create --print-join-command`, then what it prints
+  on each host that joins (with --control-plane and a certificate key for a control plane host), instead of its join
+  script;
+- the token to delete afterwards: `kubeadm token delete`.
+"""
+
+
 def write_scripts(inventory: Inventory, directory: Path, *, options: Options, view: View) -> RunEnded:
     """Write the scripts ``up`` would send, one per host and phase; a plan is made for the facts they need."""
     run = Run("plan", "plan", inventory, options, view)
@@ -171,6 +186,7 @@ def write_scripts(inventory: Inventory, directory: Path, *, options: Options, vi
                 path.touch(mode=0o700)
                 path.write_text(script.build(steps, run.context.facts[host.name].family), encoding="utf-8")
                 path.chmod(0o700)
+    (directory / "README").write_text(BY_HAND, encoding="utf-8")
     return ended
 
 
@@ -243,7 +259,10 @@ class Run:
             self._require(wanted)
             clean, learn = self._redactor.clean, self._redactor.add
             engine = Engine(self.context, self._sessions, self.mode, self._emit, clean, self._scheduler, learn)
-            engine.run(chosen, self._runs_on)
+            engine.run([phase for phase in chosen if phase is phases.PREFLIGHT], self._runs_on)
+            if wanted is phases.UP:
+                self._leave_unfit()
+            engine.run([phase for phase in chosen if phase is not phases.PREFLIGHT], self._runs_on)
         finally:
             self._close()
         if self.command == "up":
@@ -354,7 +373,7 @@ class Run:
         except KbootstrapError as error:
             self._view(Notice(time.time(), "warning", f"{error.message} ({error.hint})"))
             return
-        told = f"The kubeconfig is {path}; `kbootstrap kubeconfig --merge` adds it to ~/.kube/config."
+        told = f"The kubeconfig is {path}; `kbootstrap kubeconfig INVENTORY --merge` adds it to yours."
         self._view(Notice(time.time(), "info", told))
 
     # --- requirements ------------------------------------------------------------------------------------------------
@@ -385,6 +404,16 @@ class Run:
             errors = [finding for finding in mine if finding.level == "error"]
             if not self._step(self._emit, host.name, "preflight", REQUIREMENTS, lambda e=errors: _raise_all(e)):  # type: ignore[misc]
                 self._lose(host.name)
+
+    def _leave_unfit(self) -> None:
+        """Hosts that do not meet the requirements stay as they are; without the first master, every host does."""
+        first = self.inventory.first_master.name
+        everyone = first in self.context.lost
+        if everyone and self._sessions:
+            self._notice("")(f"nothing is changed on any host, because {first} cannot take part")
+        for name in list(self._sessions):
+            if everyone or name in self.context.lost:
+                self._lose(name)
 
     def _nothing_to_join(self, wanted: tuple[Phase, ...]) -> list[Finding]:
         """A run limited to hosts that would join a cluster which is not there yet."""
@@ -463,6 +492,10 @@ def _selected_phases(wanted: tuple[Phase, ...], options: Options) -> tuple[Phase
     for name in (options.start, options.only):
         if name is not None and name not in names:
             raise InventoryError(f"there is no phase {name!r}", f"The phases are: {', '.join(names)}")
+    if options.start is not None and options.only is not None:
+        raise InventoryError("--from and --only are given together", "Give one of them.")
+    if options.only in ("token", "untoken"):
+        raise InventoryError("a token is made and deleted by the same run", "Use --only join.")
     if options.only is not None:
         keep = {options.only}
     elif options.start is not None:

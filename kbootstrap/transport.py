@@ -366,7 +366,14 @@ def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
         return paramiko.PKey.from_path(path, secret)
     except FileNotFoundError:
         raise ConnectError(f"the SSH key {path} does not exist", "Set ssh.key to an existing private key.") from None
-    except (paramiko.SSHException, paramiko.UnknownKeyType, UnsupportedAlgorithm, ValueError, TypeError, OSError) as error:
+    except (
+        paramiko.SSHException,
+        paramiko.UnknownKeyType,
+        UnsupportedAlgorithm,
+        ValueError,
+        TypeError,
+        OSError,
+    ) as error:
         # paramiko tells a missing passphrase by PasswordRequiredException, cryptography by TypeError.
         if passphrase is None and isinstance(error, (paramiko.PasswordRequiredException, TypeError)):
             raise LockedKeyError(

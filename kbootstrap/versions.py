@@ -9,8 +9,9 @@ Minor = tuple[int, int]
 
 OLDEST: Minor = (1, 20)
 NEWEST: Minor = (1, 37)
-"""The Kubernetes minors kbootstrap knows. Packages on pkgs.k8s.io begin with 1.24; older ones need a repository of your
-own (https://kubernetes.io/blog/2023/08/15/pkgs-k8s-io-introduction/)."""
+"""The Kubernetes minors kbootstrap knows."""
+OLDEST_UPSTREAM: Minor = (1, 24)
+"""pkgs.k8s.io has no packages of older minors (https://kubernetes.io/blog/2023/08/15/pkgs-k8s-io-introduction/)."""
 
 FLANNEL_VERSION = "v0.28.0"
 FLANNEL_CNI_PLUGIN = "v1.8.0-flannel1"
@@ -76,6 +77,15 @@ def pause_image(minor: Minor) -> str:
         ((1, 21), "3.4.1"),
     ]
     return next((tag for since, tag in tags if minor >= since), "3.2")
+
+
+def containerd_major(minor: Minor) -> str:
+    """The containerd major a kubelet needs; empty when any will do.
+
+    Kubelets before 1.23 speak CRI v1alpha2 only, which containerd 2 no longer has
+    (https://github.com/containerd/containerd/blob/main/docs/containerd-2.0.md).
+    """
+    return "1" if minor < (1, 23) else ""
 
 
 def dockershim_possible(minor: Minor) -> bool:

@@ -14,6 +14,8 @@ from kbootstrap.inventory import Inventory, load
 from kbootstrap.model import Context
 
 ROOT = Path(__file__).parents[1]
+MIRROR = "https://mirror.example.com/kubernetes"
+"""A repository with Kubernetes packages older than upstream's."""
 EL9 = Facts(
     os_id="centos",
     os_version="9",

@@ -175,9 +175,12 @@ def status(inventory: Path, output: str, **asks: Any) -> int:
 @click.command()
 @_common
 @click.option("--file", "path", type=click.Path(dir_okay=False, path_type=Path), help="Write it here, mode 0600.")
-@click.option("--merge", is_flag=True, help="Merge it into ~/.kube/config (or --file) as context CLUSTER.")
+@click.option("--merge", is_flag=True, help="Merge it into your kubeconfig (or --file) as context CLUSTER.")
 def kubeconfig(inventory: Path, path: Path | None, merge: bool, **asks: Any) -> int:
-    """Fetch the administrator's kubeconfig: to standard output, into a file of its own, or merged."""
+    """Fetch the administrator's kubeconfig: to standard output, into a file of its own, or merged.
+
+    Merged means into $KUBECONFIG's first file, or ~/.kube/config; your current context stays when there is one.
+    """
     from kbootstrap import kubeconfig_file, run
 
     wanted = _load(inventory)
@@ -185,9 +188,9 @@ def kubeconfig(inventory: Path, path: Path | None, merge: bool, **asks: Any) -> 
     if path is None and not merge:
         click.echo(text, nl=False)
         return 0
-    target = path or Path.home() / ".kube" / "config"
+    target = path or kubeconfig_file.default_path()
     kubeconfig_file.save(text, target, wanted.cluster.name, merge=merge)
-    click.echo(f"wrote {target}", err=True)
+    click.echo(f"wrote {target}; next: kubectl --context {wanted.cluster.name} get nodes", err=True)
     return 0
 
 

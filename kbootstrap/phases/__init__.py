@@ -43,6 +43,7 @@ UP: tuple[Phase, ...] = (
 RESET: tuple[Phase, ...] = (reset.DRAIN, reset.PHASE, reset.FORGET, reset.RESTORE)
 """Back to plain hosts, each with what it had before."""
 
-CHECK: tuple[Phase, ...] = (preflight.PHASE,)
+PREFLIGHT = preflight.PHASE
+CHECK: tuple[Phase, ...] = (PREFLIGHT,)
 VERIFY: tuple[Phase, ...] = (verify.PHASE,)
 STATUS: tuple[Phase, ...] = (status.PHASE,)

@@ -105,6 +105,9 @@ fail() {
     exit 64
 }
 
+# unfit TEXT - said by a check: this host cannot take part. The step fails, in a plan too, and the host stays as it is.
+unfit() { kb_report unfit "$1"; }
+
 # value NAME TEXT - hand a value to the phases that follow (at most 1 MiB; kept secret on the way).
 value() { kb_report value "$1" "$(printf '%s' "$2" | base64 | tr -d '\n')"; }
 
@@ -281,6 +284,14 @@ service_on() {
 
 # admin ARGUMENTS... - kubectl as the cluster's administrator.
 admin() { kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout=15s "$@"; }
+
+# is_control_plane - was kubeadm init or join of a control plane done here?
+is_control_plane() { have kubectl && [ -s /etc/kubernetes/admin.conf ]; }
+
+# have_cluster - end this step where there is no control plane to speak to.
+have_cluster() {
+    is_control_plane || fail "there is no control plane on this host" "Run \`kbootstrap up\` with all its phases first."
+}
 
 # api_answers - is there a cluster here whose API server answers?
 api_answers() { have kubectl && [ -s /etc/kubernetes/admin.conf ] && admin get --raw /healthz >/dev/null 2>&1; }

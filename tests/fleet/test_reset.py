@@ -6,6 +6,7 @@ import pytest
 from driver import Fleet
 from labs import MakeLab
 
+
 @pytest.mark.parametrize("flavour", ["centos9", "centos7", "debian12"])
 def test_what_was_there_is_there_again(lab: MakeLab, flavour: str) -> None:
     fleet = lab(1, 1, flavour, state="dirty")
@@ -18,4 +19,3 @@ def test_what_was_there_is_there_again(lab: MakeLab, flavour: str) -> None:
     for x in sorted(fleet.snapshot("/run") ^ before):
         print(x)
     assert fleet.events("reset", "--yes").result["changed"] == 0
-

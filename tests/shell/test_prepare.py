@@ -154,6 +154,21 @@ def test_hosts_keeps_the_lines_of_others_and_follows_the_inventory(host: Host) -
     ]
 
 
+def test_a_line_that_gives_a_node_another_address_loses_the_name(host: Host) -> None:
+    """The first line for a name wins, and Debian's installer writes one: 127.0.1.1 NAME."""
+    with_hosts(host)
+    host.run("apply", HOSTS)
+    own = "127.0.1.1 cp1 printer2 # installer\n10.1.1.1\tcp1\n# 10.1.1.1 cp1 was here\n192.168.1.10  cp1\n"
+    host.write("etc/hosts", own + host.read("etc/hosts"))
+    state, said = host.run("plan", HOSTS)
+    assert state == "change"
+    assert "- 127.0.1.1 cp1 printer2 # installer" in said
+    assert host.run("apply", HOSTS)[0] == "changed"
+    lines = host.read("etc/hosts").splitlines()
+    assert lines[:3] == ["127.0.1.1 printer2 # installer", "# 10.1.1.1 cp1 was here", "192.168.1.10  cp1"]
+    assert host.run("plan", HOSTS)[0] == "ok"
+
+
 def test_two_clusters_do_not_touch_each_others_lines(host: Host) -> None:
     with_hosts(host)
     host.run("apply", HOSTS)

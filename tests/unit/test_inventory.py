@@ -241,3 +241,10 @@ def test_what_could_never_work_on_a_host_is_a_mistake(tmp_path: Path, change: An
 @pytest.mark.parametrize(("word", "master"), [("master", True), ("control-plane", True), ("worker", False)])
 def test_the_names_of_the_roles(tmp_path: Path, word: str, master: bool) -> None:
     assert inventory(tmp_path, lambda data: data["hosts"][1].update(role=word)).hosts[1].is_master is master
+
+
+def test_minors_older_than_upstreams_packages_need_a_repository(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match=r"cluster.kubernetes: .* begins with 1\.24"):
+        inventory(tmp_path, kubernetes="1.23")
+    assert inventory(tmp_path, kubernetes="1.23", package_repository="https://mirror.example.com/k8s").cluster.minor
+    assert inventory(tmp_path, kubernetes="1.24").cluster.minor == (1, 24)

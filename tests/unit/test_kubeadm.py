@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from examples import inventory
+from examples import MIRROR, inventory
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +24,9 @@ COMMAND = f"kubeadm join 192.168.1.10:6443 --token {TOKEN} --discovery-token-ca-
      ("1.34", "v1beta4")],
 )  # fmt: skip
 def test_the_api_version_follows_the_minor(tmp_path: Path, kubernetes: str, api: str) -> None:
-    made = inventory(tmp_path, kubernetes=kubernetes, kubeadm={"extra_args": {"api_server": {"v": "4"}}})
+    made = inventory(
+        tmp_path, kubernetes=kubernetes, package_repository=MIRROR, kubeadm={"extra_args": {"api_server": {"v": "4"}}}
+    )
     init, cluster, kubelet = kubeadm.init_documents(made, made.first_master, kubernetes + ".1")
     assert init["apiVersion"] == cluster["apiVersion"] == f"kubeadm.k8s.io/{api}"
     assert cluster["kubernetesVersion"] == f"v{kubernetes}.1"
@@ -32,6 +34,17 @@ def test_the_api_version_follows_the_minor(tmp_path: Path, kubernetes: str, api:
     assert arguments == ([{"name": "v", "value": "4"}] if api == "v1beta4" else {"v": "4"})
     assert init["localAPIEndpoint"] == {"advertiseAddress": "192.168.1.10", "bindPort": 6443}
     assert kubelet["cgroupDriver"] == "systemd"
+
+
+def test_an_extra_join_configuration_goes_into_every_join_and_no_init(tmp_path: Path) -> None:
+    extra = {"kind": "JoinConfiguration", "patches": {"directory": "/etc/patches"}}
+    made = inventory(tmp_path, kubeadm={"documents": [extra]})
+    join = kubeadm.parse_join_command(COMMAND)
+    (document,) = kubeadm.join_documents(made, made.host("w1"), join, None)
+    assert document["patches"] == {"directory": "/etc/patches"}
+    assert document["nodeRegistration"]["name"] == "w1"
+    init = kubeadm.init_documents(made, made.first_master, "1.34.1")
+    assert "JoinConfiguration" not in [each["kind"] for each in init]
 
 
 def test_the_inventory_decides_networks_names_and_images(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kbootstrap.kubeconfig_file import save
+from kbootstrap.kubeconfig_file import default_path, save
 from kbootstrap.model import KbootstrapError
 
 Entry = dict[str, Any]
@@ -56,6 +56,23 @@ def test_a_user_or_context_of_another_cluster_is_never_overwritten(tmp_path: Pat
     with pytest.raises(KbootstrapError):
         save(OURS, path, "demo", merge=True)
     assert yaml.safe_load(path.read_text()) == taken
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """Dotfiles are often links into a repository."""
+    (tmp_path / "real").write_text("")
+    (tmp_path / "config").symlink_to(tmp_path / "real")
+    save(yaml.safe_dump(config("QQ==", "kubernetes", "u", "t", "c")), tmp_path / "config", "test", merge=True)
+    assert (tmp_path / "config").is_symlink()
+    assert "test-admin" in (tmp_path / "real").read_text()
+
+
+def test_the_file_kubectl_writes_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBECONFIG", f":{tmp_path / 'one'}:{tmp_path / 'two'}")
+    assert default_path() == tmp_path / "one"
+    monkeypatch.delenv("KUBECONFIG")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_path() == tmp_path / ".kube" / "config"
 
 
 def test_a_file_with_other_clusters_is_not_replaced_as_a_whole(tmp_path: Path) -> None:

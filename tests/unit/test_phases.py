@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from examples import DEBIAN12, EL9, context, inventory
+from examples import DEBIAN12, EL9, MIRROR, context, inventory
 
 from kbootstrap.engine import Engine, Scheduler
 from kbootstrap.facts import Facts
@@ -87,7 +87,7 @@ def test_the_scripts_are_the_reviewed_ones(
     tmp_path: Path, family: str, minor: str, request: pytest.FixtureRequest
 ) -> None:
     facts: Facts = EL9 if family == "el" else DEBIAN12
-    made = born(context(inventory(tmp_path, masters=2, kubernetes=minor), facts))
+    made = born(context(inventory(tmp_path, masters=2, kubernetes=minor, package_repository=MIRROR), facts))
     words = hashlib.sha256((PACKAGE / "shell" / "prelude.sh").read_bytes()).hexdigest()[:12]
     vocabulary = hashlib.sha256((PACKAGE / "shell" / f"{family}.sh").read_bytes()).hexdigest()[:12]
     text = f"# prelude.sh {words}, {family}.sh {vocabulary}\n" + "".join(listing(made, h) for h in ("cp1", "cp2", "w1"))

@@ -26,6 +26,21 @@ def look(made: Inventory, **changes: Any) -> list[Finding]:
     return findings(made, facts)
 
 
+def test_a_node_that_was_renamed_in_the_inventory_is_refused(tmp_path: Path) -> None:
+    """Its host would be renamed while the cluster goes on knowing it by its old name."""
+    made = inventory(tmp_path)
+    found = look(made, cp1=MASTER, w1={**MEMBER, "node_name": "w9"})
+    assert [(finding.host, finding.level) for finding in found if "w9" in finding.text] == [("w1", "error")]
+    assert not [f for f in look(made, cp1=MASTER, w1={**MEMBER, "node_name": "w1"}) if f.level == "error"]
+
+
+def test_equal_host_names_are_worth_a_word(tmp_path: Path) -> None:
+    made = inventory(tmp_path)
+    found = look(made, cp1={"hostname": "localhost"}, w1={"hostname": "localhost"})
+    assert [(finding.host, finding.level) for finding in found] == [("w1", "warning")]
+    assert not look(made, cp1={"hostname": "one"}, w1={"hostname": "two"})
+
+
 @pytest.mark.parametrize(
     ("route", "key"),
     [

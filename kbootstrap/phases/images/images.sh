@@ -6,7 +6,8 @@
 missing() {
     listed=$(kubeadm config images list --kubernetes-version "v$VERSION" --image-repository "$REPOSITORY" 2>&1) ||
         fail "kubeadm cannot list its images: $listed"
-    there=$(crictl images 2>/dev/null | awk '{ print $1 ":" $2 }')
+    images=$(crictl images 2>&1) || fail "containerd does not answer: $images" "See systemctl status containerd."
+    there=$(printf '%s\n' "$images" | awk '{ print $1 ":" $2 }')
     printf '%s\n%s\n' "$listed" "$(printf '%s\n' "$EXTRA" | tr ' ' '\n')" | awk -v there="$there" -v role="$ROLE" '
         BEGIN { count = split(there, lines, "\n"); for (i = 1; i <= count; i++) known[lines[i]] = 1 }
         !/^[^ ]+:[^ ]+$/ || known[$0] { next }
@@ -30,6 +31,9 @@ check() {
 }
 
 apply() {
+    for tool in kubeadm crictl; do
+        have "$tool" || fail "$tool is not installed" "Run the phase packages first."
+    done
     found=$(missing) || fail "$found"
     for image in $found; do
         run crictl pull "$image"

@@ -41,6 +41,7 @@ check() {
 }
 
 apply() {
+    have kubeadm || fail "kubeadm is not installed" "Run the phase packages first."
     where=$(place)
     if [ "$where" = down ]; then
         wait_for_api
@@ -58,6 +59,7 @@ apply() {
     kubeadm_kept "$LOG" init --config "$KB_STATE/kubeadm-init.yaml" --skip-token-print \
         ${SKIP_PHASES:+--skip-phases="$SKIP_PHASES"}
     : >"$KB_STATE/init.done"
+    printf '%s\n' "$NODE_NAME" >"$KB_STATE/node"
 }
 
 # After a reboot the control plane needs a while; only then is silence a failure.

@@ -20,11 +20,11 @@ def steps(context: Context, host: Host) -> list[Step]:
             "join/join.sh",
             why="The host trusts the cluster by the hash of its CA and is trusted by a token that lives half an hour.",
             params={
+                "NODE_NAME": host.name,
                 "CONFIG": _config(context, host),
                 "ENDPOINT": context.inventory.endpoint,
                 "ROLE": "control-plane" if host.is_master else "worker",
                 "CRI_SOCKET": kubeadm.CRI_SOCKET,
-                "SKIP_PHASES": "",
             },
             timeout=900,
             words=("undo.sh",),

@@ -2,7 +2,7 @@
 # kubeadm join, exactly once. A join that broke off leaves certificates and a kubelet that waits for ever; it is cleaned
 # before the next try. A worker with a kubelet.conf is a member, and so is a control plane host whose join ended (kubeadm's
 # own last words count where only our marker is missing); a member is never cleaned.
-# Params: CONFIG (YAML with the token; empty until it is born), ENDPOINT, ROLE, CRI_SOCKET
+# Params: NODE_NAME, CONFIG (YAML with the token; empty until it is born), ENDPOINT, ROLE, CRI_SOCKET
 
 LOG=$KB_STATE/join.log
 
@@ -40,6 +40,9 @@ apply() {
         service_on kubelet
         return 0
     fi
+    have kubeadm || fail "kubeadm is not installed" "Run the phase packages first."
+    [ -n "$CONFIG" ] || fail "this script has no join token: tokens live half an hour and are made in a run" \
+        "By hand: kubeadm token create --print-join-command on a control plane host, and run what it prints here."
     if half_joined; then
         clean_host "$CRI_SOCKET"
     fi
@@ -58,4 +61,5 @@ apply() {
         return "$joining"
     fi
     : >"$KB_STATE/join.done"
+    printf '%s\n' "$NODE_NAME" >"$KB_STATE/node"
 }

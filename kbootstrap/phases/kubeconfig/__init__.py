@@ -1,4 +1,4 @@
-"""kubectl for the SSH user on every control plane host, and the kubeconfig handed to the operator."""
+"""kubectl for the SSH user on the first control plane host, and the kubeconfig handed to the operator."""
 
 from __future__ import annotations
 

@@ -42,6 +42,7 @@ check() {
 }
 
 apply() {
+    have_cluster
     for label in $LABELS; do
         run admin label node "$NODE_NAME" "$label" --overwrite
     done

@@ -32,10 +32,20 @@ check() {
     return "$found"
 }
 
+# The version to install. In a script that is run by hand it may be just a minor.
+exact() {
+    case $VERSION in
+        *.*.*) echo "$VERSION" ;;
+        *) pkg_newest kubelet "$VERSION" ;;
+    esac
+}
+
 apply() {
     remember_unit kubelet
+    wanted=$(exact)
+    [ -n "$wanted" ] || fail "the repository has no Kubernetes $VERSION" "Was the phase repository run, and does package_repository have this minor?"
     # shellcheck disable=SC2086 # names are words
-    pkg_install "kubelet=$VERSION" "kubeadm=$VERSION" "kubectl=$VERSION" $EXTRAS
+    pkg_install "kubelet=$wanted" "kubeadm=$wanted" "kubectl=$wanted" $EXTRAS
     # shellcheck disable=SC2086 # names are words
     pkg_hold $NAMES
     run systemctl enable kubelet

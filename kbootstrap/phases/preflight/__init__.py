@@ -17,9 +17,11 @@ def steps(context: Context, host: Host) -> list[Step]:
     if facts.cluster_state == "member":
         return []
     cluster = context.inventory.cluster
-    urls = [sources.kubernetes(cluster, facts).key_url, sources.docker(cluster, facts).key_url]
-    peers = [other for other in context.inventory.masters if other.name != host.name][:3]
-    addresses = [f"{peer.node_ip}:{peer.ssh.port or 22}" for peer in peers]
+    urls = {
+        "kubelet": sources.kubernetes(cluster, facts).key_url,
+        "containerd": sources.docker(cluster, facts).key_url,
+    }
+    addresses = [f"{peer.node_ip}:{peer.ssh.port or 22}" for peer in _peers(context.inventory, host)]
     master = context.facts.get(context.inventory.first_master.name)
     if master is not None and master.cluster_state == "member":
         addresses.append(context.inventory.endpoint)
@@ -30,13 +32,30 @@ def steps(context: Context, host: Host) -> list[Step]:
             "preflight/reach.sh",
             why="A closed firewall or a missing proxy is better known before the first change than half way.",
             params={
-                "URLS": " ".join(urls),
+                "NEEDED": " ".join(url for command, url in urls.items() if command not in facts.commands),
+                "URLS": " ".join(url for command, url in urls.items() if command in facts.commands),
                 "REGISTRIES": " ".join(_registries(cluster)),
                 "PEERS": " ".join(addresses),
+                "NAME": _name(context.inventory),
             },
             waits=True,
         )
     ]
+
+
+def _peers(inventory: Inventory, host: Host) -> list[Host]:
+    """Up to three control plane hosts, and the next two of the inventory: every host is looked at by two others."""
+    others = [other for other in inventory.masters if other.name != host.name][:3]
+    place = inventory.hosts.index(host)
+    after = [*inventory.hosts[place + 1 :], *inventory.hosts[:place]][:2]
+    return others + [other for other in after if other not in others]
+
+
+def _name(inventory: Inventory) -> str:
+    """The control plane's DNS name; empty where it is an address, or a host's name, which /etc/hosts will have."""
+    name = inventory.endpoint.rpartition(":")[0]
+    known = {host.name for host in inventory.hosts}
+    return "" if name in known or all(part.isdigit() for part in name.split(".")) else name
 
 
 def _registries(cluster: Cluster) -> list[str]:

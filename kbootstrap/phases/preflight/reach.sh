@@ -1,26 +1,36 @@
 # shellcheck shell=sh
-# Tries to reach the sources of packages and images and the control plane hosts, all at once. What cannot be reached is a
-# warning: a peer's SSH port may be closed on purpose, a source may be needed no more, images may be there already.
-# Params: URLS (to fetch), REGISTRIES (any answer will do), PEERS ("address:port ...")
+# Tries to reach the sources of packages and images, and other hosts, all at once. A package source that this run needs and
+# a control plane's name that does not resolve end it here, before anything has changed. The rest is worth a warning: a
+# peer's SSH port may be closed on purpose, images may be there already.
+# Params: NEEDED, URLS (to fetch), REGISTRIES (any answer will do), PEERS ("address:port ..."), NAME (of the control plane)
+
+fetch() { curl -sSL --connect-timeout 5 --max-time 15 -o /dev/null "$@" 2>&1; }
 
 try_url() {
     have curl || return 0
-    curl -fsSL --connect-timeout 5 --max-time 15 -o /dev/null "$1" >/dev/null 2>&1 || echo "cannot fetch $1"
+    if ! said=$(fetch -f "$2"); then
+        echo "$1 cannot fetch $2 (${said#curl: })"
+    fi
 }
 
 try_registry() {
     have curl || return 0
-    curl -sSL --connect-timeout 5 --max-time 15 -o /dev/null "$1" >/dev/null 2>&1 || echo "cannot reach the registry $1"
+    fetch "$1" >/dev/null || echo "warning cannot reach the registry $1"
 }
 
 try_peer() {
     have bash && have timeout || return 0
-    timeout 5 bash -c ": </dev/tcp/${1%:*}/${1##*:}" >/dev/null 2>&1 || echo "cannot reach $1 (TCP)"
+    timeout 5 bash -c ": </dev/tcp/${1%:*}/${1##*:}" >/dev/null 2>&1 || echo "warning cannot reach $1 (TCP)"
 }
 
+try_name() { getent hosts "$1" >/dev/null || echo "unfit cluster.control_plane_endpoint: $1 does not resolve here"; }
+
 troubles() {
+    for url in $NEEDED; do
+        try_url unfit "$url" &
+    done
     for url in $URLS; do
-        try_url "$url" &
+        try_url warning "$url" &
     done
     for registry in $REGISTRIES; do
         try_registry "$registry" &
@@ -28,12 +38,20 @@ troubles() {
     for peer in $PEERS; do
         try_peer "$peer" &
     done
+    if [ -n "$NAME" ]; then
+        try_name "$NAME"
+    fi
     wait
 }
 
 check() {
-    troubles | while read -r trouble; do
-        kb_report warning "$trouble"
+    troubles | while read -r kind trouble; do
+        if [ "$kind" = unfit ]; then
+            unfit "$trouble"
+            kb_report hint "Mend the name or the way there (DNS, proxy, firewall), or set a mirror in the inventory."
+        else
+            kb_report warning "$trouble"
+        fi
     done
 }
 

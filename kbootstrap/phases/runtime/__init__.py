@@ -6,7 +6,7 @@ from kbootstrap.inventory import Host, Inventory
 from kbootstrap.kubeadm import CRI_SOCKET
 from kbootstrap.model import Context, Phase, Step
 from kbootstrap.phases.repository import sources
-from kbootstrap.versions import pause_image
+from kbootstrap.versions import containerd_major, pause_image
 
 
 def hosts(inventory: Inventory) -> list[Host]:
@@ -24,7 +24,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             f"Install containerd {runtime.version or ''}".strip(),
             "runtime/package.sh",
             why="Kubernetes runs containers through a CRI runtime; dockershim is gone since 1.24.",
-            params={"VERSION": runtime.version or ""},
+            params={"VERSION": runtime.version or "", "MAJOR": containerd_major(cluster.minor)},
             timeout=1800,
             retries=3,
         ),

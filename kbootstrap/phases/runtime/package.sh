@@ -1,20 +1,36 @@
 # shellcheck shell=sh
-# containerd.io in the wanted version, or whatever containerd is there already when none is wanted.
-# Params: VERSION (empty: the newest)
+# containerd.io in the wanted version, or whatever containerd is there already when none is wanted and its major will do.
+# Params: VERSION (empty: the newest), MAJOR (empty: any; the newest of this one)
+
+newest() { echo "(newest${MAJOR:+ $MAJOR.x})"; }
+
+fits() {
+    if [ -n "$VERSION" ]; then
+        [ "$there" = "$VERSION" ]
+    elif [ -n "$there" ]; then
+        case $there in
+            "${MAJOR:-$there}" | "${MAJOR:-$there}".*) ;;
+            *) return 1 ;;
+        esac
+    else
+        have containerd
+    fi
+}
 
 check() {
     there=$(pkg_version containerd.io)
-    if [ -z "$VERSION" ] && { [ -n "$there" ] || have containerd; }; then
-        return 0
-    fi
-    if [ -n "$VERSION" ] && [ "$there" = "$VERSION" ]; then
-        return 0
-    fi
-    echo "${there:+- containerd.io $there }+ containerd.io ${VERSION:-(newest)}"
+    fits && return 0
+    echo "${there:+- containerd.io $there }+ containerd.io ${VERSION:-$(newest)}"
     return 1
 }
 
 apply() {
     remember_unit containerd
-    pkg_install "containerd.io${VERSION:+=$VERSION}"
+    wanted=$VERSION
+    if [ -z "$wanted" ] && [ -n "$MAJOR" ]; then
+        wanted=$(pkg_newest containerd.io "$MAJOR")
+        [ -n "$wanted" ] || fail "the repository has no containerd.io $MAJOR.x, and this Kubernetes needs it" \
+            "Set runtime.package_repository to one that has it."
+    fi
+    pkg_install "containerd.io${wanted:+=$wanted}"
 }

@@ -13,4 +13,7 @@ check() {
     fi
 }
 
-apply() { run kubeadm token delete "$TOKEN_ID" --kubeconfig /etc/kubernetes/admin.conf; }
+apply() {
+    [ -n "$TOKEN_ID" ] || fail "no token is known: none was made in this run"
+    run kubeadm token delete "$TOKEN_ID" --kubeconfig /etc/kubernetes/admin.conf
+}

@@ -27,7 +27,7 @@ report() {
 }
 
 check() {
-    if ! have kubectl || [ ! -s /etc/kubernetes/admin.conf ]; then
+    if ! is_control_plane; then
         echo "known once the cluster exists"
         return 2
     fi
@@ -39,6 +39,7 @@ check() {
 }
 
 apply() {
+    have_cluster
     left=$TIMEOUT
     while [ -n "$(report)" ]; do
         if [ "$left" -le 0 ]; then
