@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from driver import Events, Fleet
 from labs import MakeLab
 
@@ -19,7 +20,8 @@ from kbootstrap.lab.simulated import FLAVOURS
 RUNTIME_STATE = ("/run", "/var/log", "/home/kb/.cache")
 LAB = ("/var/lib/sim",)
 """The simulated host's own notes."""
-CACHES = ("/var/lib/apt",)
+CACHES = ("/var/lib/apt", "/var/lib/dpkg")
+"""What apt and dpkg keep, with the time of every installation; `packages` looks at what is installed."""
 PACKAGES = (
     "/usr",
     "/opt/cni",
@@ -54,6 +56,11 @@ def units(fleet: Fleet, host: str) -> set[tuple[str, str, str]]:
     }
 
 
+def packages(fleet: Fleet, host: str) -> set[str]:
+    """Every installed package with its version."""
+    return set(fleet.text(host, "if [ -d /var/lib/rpm ]; then rpm -qa; else dpkg-query -W; fi").splitlines())
+
+
 def off(found: set[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
     """Without units that are simply there."""
     return {(unit, *states) for unit, *states in found if states != ["disabled", "inactive"]}  # type: ignore[misc]
@@ -74,7 +81,7 @@ def test_what_was_there_is_there_again(lab: MakeLab, flavour: str, options: tupl
     fleet = lab(1, 1, flavour, state="dirty")
     but = (*RUNTIME_STATE, *LAB, *CACHES)
     files = fleet.snapshot(*but)
-    others = {host: (kernel(fleet, host), units(fleet, host)) for host in fleet.hosts}
+    others = {host: (kernel(fleet, host), units(fleet, host), packages(fleet, host)) for host in fleet.hosts}
     fleet.up()
     assert fleet.snapshot(*but) != files
 
@@ -84,8 +91,9 @@ def test_what_was_there_is_there_again(lab: MakeLab, flavour: str, options: tupl
         different = {item for item in different if not (item[1] + "/").startswith(tuple(p + "/" for p in PACKAGES))}
         different = {item for item in different if not CLOCKS.search(item[1])}
     assert different == set()
-    for host, (was, were) in others.items():
+    for host, (was, were, installed) in others.items():
         assert kernel(fleet, host) == was
+        assert not options or packages(fleet, host) == installed
         left = off(units(fleet, host)) ^ off(were)
         assert {unit for unit, _, _ in left if options or not CLOCKS.search(unit)} == set()
 
@@ -254,6 +262,16 @@ def test_one_host_that_fails_stops_nobody_else(lab: MakeLab) -> None:
     assert fleet.events("reset", "--yes").result["changed"] == 0
 
 
+def test_a_control_plane_host_that_is_gone_stops_nobody_else(lab: MakeLab) -> None:
+    fleet = lab(2, 1)
+    fleet.up()
+    fleet.fault("cp2", "kill")
+    done = fleet.events("reset", "--yes", code=4)
+    assert done.result["hosts"]["cp2"]["failure"]["step"] == "ssh"
+    for host in ("cp1", "w1"):
+        assert fleet.run(host, "test -e /etc/kubernetes || test -e /var/lib/kbootstrap").returncode == 1
+
+
 @pytest.mark.parametrize("step", ["reset.network", "restore.containerd", "restore.kernel", "restore.state"])
 def test_an_interrupted_reset_is_run_again(lab: MakeLab, step: str) -> None:
     fleet = lab(1, 0, state="dirty")
@@ -312,13 +330,13 @@ def test_the_clusters_name_has_to_be_typed(lab: MakeLab) -> None:
 
 def test_a_member_of_another_cluster_is_refused(lab: MakeLab) -> None:
     fleet = lab(2, 1)
-    whole = fleet.inventory.read_text()
-    lines = whole.splitlines(keepends=True)
-    for cluster in ("name: (cp2|w1)", "name: cp1"):
-        named = [line for line in lines if "name: " not in line or "name: test" in line or re.search(cluster, line)]
-        fleet.inventory.write_text("".join(named))
+    whole = yaml.safe_load(fleet.inventory.read_text())
+    # Two clusters: cp2 with w1, and cp1 alone.
+    for names in (("cp2", "w1"), ("cp1",)):
+        hosts = [host for host in whole["hosts"] if host["name"] in names]
+        fleet.inventory.write_text(yaml.safe_dump({**whole, "hosts": hosts}))
         fleet.up()
-    fleet.inventory.write_text(whole)
+    fleet.inventory.write_text(yaml.safe_dump(whole))
     before = fleet.files("w1", *RUNTIME_STATE)
     done = fleet.events("reset", "--yes", code=1)
     failure = done.result["hosts"]["w1"]["failure"]
