@@ -99,8 +99,8 @@ class Phase:
 
     ``hosts`` names the hosts it runs on; ``steps`` is pure: facts and inventory in, steps out. A phase always follows
     the previous phase of its own host; ``needs`` adds (phase, host) pairs on other hosts that must have succeeded,
-    ``after`` pairs that must only have ended. A phase ``for_cluster`` runs on the first control plane host on behalf of
-    all, so ``--limit`` never leaves it out.
+    ``after`` pairs that must only have ended. A phase ``for_cluster`` runs on the one control plane host that acts on
+    behalf of all, so ``--limit`` never leaves it out.
     """
 
     name: str

@@ -236,8 +236,8 @@ class Run:
         self._shared = SshShared()
         asked = [secret for secret in (options.ssh_password, options.sudo_password) if secret is not None]
         self._redactor = Redactor([*inventory.secrets(), *asked])
-        acting = staying_master(inventory, leaving) if command == "reset" else inventory.first_master
-        self._selected = _selected_hosts(inventory, options.limit, acting)
+        self._acting = staying_master(inventory, leaving) if command == "reset" else inventory.first_master
+        self._selected = _selected_hosts(inventory, options.limit, self._acting)
         _known_hosts("--force-host", inventory, options.force_hosts)
         self._tally = Tally(host.name for host in self._selected)
         self._exit_codes: set[int] = set()
@@ -446,7 +446,9 @@ class Run:
     def _runs_on(self, phase: Phase, host: str) -> bool:
         if host not in {h.name for h in self._selected}:
             return False
-        return phase.for_cluster or not self.options.limit or host in self.options.limit
+        if phase.for_cluster:
+            return self._acting is not None and host == self._acting.name
+        return not self.options.limit or host in self.options.limit
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from kbootstrap.model import InventoryError, Phase, Step
 
 @click.command()
 def phases() -> None:
-    """List the phases of `up` and their steps, in order."""
+    """List the phases of `up`, `status` and `reset` with their steps, in order."""
     from kbootstrap.phases.catalogue import catalogue
 
     for phase, steps in catalogue():

@@ -248,7 +248,8 @@ packages_before() {
 packages_after() {
     pkg_list >"$KB_STATE/packages.new"
     for kb_name in $(comm -13 "$KB_STATE/packages" "$KB_STATE/packages.new"); do
-        remember package "$kb_name"
+        # What had to go and is here again did not come with us.
+        recall replaced "$kb_name" >/dev/null || remember package "$kb_name"
     done
     for kb_name in $(comm -23 "$KB_STATE/packages" "$KB_STATE/packages.new"); do
         remember replaced "$kb_name"

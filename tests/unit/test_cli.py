@@ -36,6 +36,8 @@ def kbootstrap(*arguments: str, state: Path | None = None) -> subprocess.Complet
         (["plan", "/no/such/file.yaml"], 2, "/no/such/file.yaml"),
         (["up", "--output", "nonsense", "x"], 2, "'nonsense' is not one of"),
         (["explain", "swop"], 2, "Did you mean swap"),
+        (["reset"], 2, "Missing argument"),
+        (["reset", "/no/such/file.yaml"], 2, "/no/such/file.yaml"),
         (["init"], 2, "user@host"),
         (["lab", "down", "--name", "no-such-lab"], 1, "there is no lab named no-such-lab"),
         (["lab", "up", "--name", "Bad Name"], 1, "is not a lab's name"),

@@ -15,7 +15,7 @@ from examples import DEBIAN12, EL9, MIRROR, context, inventory
 from kbootstrap.engine import Engine, Scheduler
 from kbootstrap.facts import Facts
 from kbootstrap.model import Context, Event, Phase, Secret
-from kbootstrap.phases import UP, join, untoken
+from kbootstrap.phases import RESET, UP, join, untoken
 from kbootstrap.phases.catalogue import catalogue
 from kbootstrap.run import Options, check
 from kbootstrap.script import PACKAGE, build, quote
@@ -66,10 +66,10 @@ def born(made: Context) -> Context:
     return made
 
 
-def listing(made: Context, host: str) -> str:
+def listing(made: Context, host: str, phases: tuple[Phase, ...] = UP) -> str:
     """Phase by phase: the steps of a host, the hash of their shell, their parameters as the host gets them."""
     lines = []
-    for phase in UP:
+    for phase in phases:
         target = made.inventory.host(host)
         if target not in phase.hosts(made.inventory):
             continue
@@ -91,7 +91,25 @@ def test_the_scripts_are_the_reviewed_ones(
     words = hashlib.sha256((PACKAGE / "shell" / "prelude.sh").read_bytes()).hexdigest()[:12]
     vocabulary = hashlib.sha256((PACKAGE / "shell" / f"{family}.sh").read_bytes()).hexdigest()[:12]
     text = f"# prelude.sh {words}, {family}.sh {vocabulary}\n" + "".join(listing(made, h) for h in ("cp1", "cp2", "w1"))
-    path = GOLDEN / f"{family}-{minor}.txt"
+    compare(GOLDEN / f"{family}-{minor}.txt", text, request)
+
+
+def test_the_scripts_of_reset_are_the_reviewed_ones(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """The whole cluster, one control plane host and a worker of a cluster that stays, and with every option."""
+    made = context(inventory(tmp_path, masters=2))
+    undo = hashlib.sha256((PACKAGE / "shell" / "undo.sh").read_bytes()).hexdigest()[:12]
+    text = f"# undo.sh {undo}\n"
+    for title, other in {
+        "everything": replace(made, leaving=frozenset(("cp1", "cp2", "w1"))),
+        "cp2 and w1, with --purge --keep-host-settings": replace(
+            made, leaving=frozenset(("cp2", "w1")), purge=True, keep_settings=True
+        ),
+    }.items():
+        text += f"\n\n## {title}\n" + "".join(listing(other, host, RESET) for host in ("cp1", "cp2", "w1"))
+    compare(GOLDEN / "reset.txt", text, request)
+
+
+def compare(path: Path, text: str, request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--update-golden"):
         path.write_text(text)
     assert text == path.read_text(), "pytest tests/unit --update-golden writes it anew; read the difference"

@@ -37,8 +37,8 @@ NODE_PACKAGES = (
     " iputils-ping passwd login hostname python3 bash-completion"
 ).split()
 BUILDER_PACKAGES = (
-    "rpm createrepo-c apt-utils dpkg-dev gnupg gcc libc6-dev containerd runc etcd-server containernetworking-plugins"
-    " chrony conntrack socat"
+    "rpm createrepo-c apt-utils dpkg-dev gnupg gcc libc6-dev containerd runc etcd-server etcd-client"
+    " containernetworking-plugins chrony conntrack socat"
 ).split()
 IMAGE_PACKAGES = [
     "dash",
@@ -332,7 +332,9 @@ def _build_images(target: Path, base: str, binaries: Path, builder: str) -> None
         context = Path(work)
         for name in ("images.Dockerfile", "pause.c", "flanneld-stand-in", "coredns-stand-in"):
             shutil.copy(FILES / name, context)
-        compile_pause = "gcc -static -O2 -o /w/pause /w/pause.c && strip /w/pause && cp /usr/bin/etcd /w/etcd"
+        compile_pause = (
+            "gcc -static -O2 -o /w/pause /w/pause.c && strip /w/pause && cp /usr/bin/etcd /usr/bin/etcdctl /w"
+        )
         run(
             "docker",
             "run",

@@ -103,9 +103,16 @@ def remove(family: str, name: str) -> None:
     record.unlink()
 
 
+_BASE = frozenset(
+    "/ /etc /etc/sysconfig /opt /usr /usr/bin /usr/sbin /usr/lib/systemd/system /usr/share /var/lib".split()
+)
+"""Directories of the system itself, which stay when nothing is in them."""
+
+
 def _remove_empty(directory: str) -> None:
-    if directory.count("/") > 2 and not directory.startswith("/usr/lib/systemd/system") and not os.listdir(directory):
+    while directory not in _BASE and not os.listdir(directory):
         os.rmdir(directory)
+        directory = os.path.dirname(directory)
 
 
 def _link(target: str, path: str) -> None:

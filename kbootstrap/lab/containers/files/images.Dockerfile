@@ -19,7 +19,7 @@ FROM base AS kube-proxy
 COPY kube-proxy /usr/local/bin/
 
 FROM base AS etcd
-COPY etcd /usr/local/bin/
+COPY etcd etcdctl /usr/local/bin/
 
 FROM base AS coredns
 COPY coredns-stand-in /coredns

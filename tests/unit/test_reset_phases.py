@@ -1,0 +1,157 @@
+"""Who is told, in which order hosts leave, and whose host a reset must not touch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from examples import EL9, context, inventory
+
+from kbootstrap.engine import Scheduler, Task
+from kbootstrap.facts import Facts
+from kbootstrap.inventory import Inventory
+from kbootstrap.model import Context, InventoryError
+from kbootstrap.phases import RESET, token
+from kbootstrap.phases.reset import DRAIN, FORGET, PHASE, RESTORE
+from kbootstrap.preflight import reset_findings
+from kbootstrap.run import Options, reset
+
+MEMBER = {"kubelet_conf": True, "ca_sha256": "a" * 64, "kubelet_server": "https://192.168.1.10:6443"}
+
+
+def leaving(made: Inventory, names: Iterable[str], **changes: Any) -> Context:
+    return replace(context(made), leaving=frozenset(names), **changes)
+
+
+def told(context: Context) -> dict[str, list[str]]:
+    """The steps that tell the cluster, by the control plane host that has them."""
+    inventory = context.inventory
+    found = {
+        host.name: [step.id for phase in (DRAIN, FORGET) for step in phase.steps(context, host)]
+        for host in DRAIN.hosts(inventory)
+    }
+    return {name: steps for name, steps in found.items() if steps}
+
+
+def test_the_cluster_is_told_by_the_first_control_plane_host_that_stays(tmp_path: Path) -> None:
+    made = inventory(tmp_path, masters=3, workers=2)
+    everyone = [host.name for host in made.hosts]
+    assert told(leaving(made, everyone)) == {}
+    assert told(leaving(made, ["w1"])) == {"cp1": ["drain-w1", "forget-w1"]}
+    assert told(leaving(made, ["cp1", "w2"])) == {"cp2": ["drain-w2", "drain-cp1", "forget-w2", "forget-cp1"]}
+    assert told(leaving(made, ["cp1", "cp2", "cp3"])) == {}, "without a control plane there is nobody to tell"
+
+
+def test_a_host_that_cannot_be_reset_is_not_taken_out_of_the_cluster(tmp_path: Path) -> None:
+    made = inventory(tmp_path, workers=2)
+    assert told(leaving(made, ["w1", "w2"], lost={"w1"})) == {"cp1": ["drain-w2", "forget-w2"]}
+
+
+def order(made: Inventory, failing: str = "") -> tuple[list[str], list[str]]:
+    """The hosts in the order in which their `reset` began, and those whose `restore` ran."""
+    began: dict[str, list[str]] = {"drain": [], "reset": [], "forget": [], "restore": []}
+    tasks: list[Task] = []
+    for phase in RESET:
+        for host in phase.hosts(made):
+            key = (phase.name, host.name)
+            previous = [task.key for task in tasks if task.key[1] == host.name][-1:]
+
+            def start(key: tuple[str, str] = key) -> Any:
+                began[key[0]].append(key[1])
+                return lambda _emit: key != ("reset", failing)
+
+            needs = (*phase.needs(made, host), *previous)
+            tasks.append(Task(key, start, lambda: None, needs, tuple(phase.after(made, host))))
+    Scheduler(lambda _event: None, parallelism=1).run(tasks)
+    return began["reset"], began["restore"]
+
+
+def test_workers_leave_first_and_the_first_control_plane_host_last(tmp_path: Path) -> None:
+    made = inventory(tmp_path, masters=3, workers=2)
+    assert order(made)[0] == ["w1", "w2", "cp3", "cp2", "cp1"]
+
+
+@pytest.mark.parametrize("failing", ["w1", "cp3", "cp1"])
+def test_one_host_that_fails_stops_only_its_own_restore(tmp_path: Path, failing: str) -> None:
+    made = inventory(tmp_path, masters=3, workers=2)
+    resets, restores = order(made, failing)
+    assert len(resets) == 5
+    assert sorted(restores) == sorted({host.name for host in made.hosts} - {failing})
+
+
+def test_what_is_kept_and_what_goes_follows_the_options(tmp_path: Path) -> None:
+    made = inventory(tmp_path)
+    host = made.host("w1")
+    whole = {step.id: step for step in RESTORE.steps(leaving(made, ["w1"]), host)}
+    kept = {step.id: step for step in RESTORE.steps(leaving(made, ["w1"], keep_settings=True, purge=True), host)}
+    assert set(whole) - set(kept) == {"time", "kernel", "selinux", "firewall", "swap", "hosts", "hostname"}
+    assert list(whole)[-1] == list(kept)[-1] == "state"
+    assert (whole["packages"].params["PURGE"], kept["packages"].params["PURGE"]) == ("0", "1")
+    assert (whole["state"].params["KEEP"], kept["state"].params["KEEP"]) == ("0", "1")
+    assert [step.id for step in PHASE.steps(leaving(made, ["w1"]), host)] == ["kubeadm", "network", "rules"]
+
+
+def test_a_join_that_broke_off_is_forgotten_before_the_next_one(tmp_path: Path) -> None:
+    made = inventory(tmp_path, masters=2, workers=1)
+    half = replace(EL9, join_begun=True, bootstrap_conf=True)
+    facts = {"cp1": EL9, "cp2": half, "w1": EL9}
+    steps = token.PHASE.steps(Context(made, facts), made.first_master)
+    assert [step.id for step in steps] == ["forget-cp2", "token", "certificate-key"]
+    assert steps[0].params == {"NODE_NAME": "cp2", "ADDRESS": "192.168.1.11", "SELF": "cp1"}
+
+
+# --- whose host ------------------------------------------------------------------------------------------------------
+
+
+def refused(made: Inventory, **changes: dict[str, Any]) -> dict[str, str]:
+    """The errors of a reset of every host, where good members have these changes."""
+    facts: dict[str, Facts] = {
+        host.name: replace(EL9, **{**MEMBER, **changes.get(host.name, {})}) for host in made.hosts
+    }
+    return {finding.host: finding.text for finding in reset_findings(made, facts, [host.name for host in made.hosts])}
+
+
+def test_members_of_this_cluster_and_plain_hosts_may_be_reset(tmp_path: Path) -> None:
+    made = inventory(tmp_path, masters=2)
+    assert refused(made) == {}
+    assert refused(made, w1={"kubelet_conf": False}, cp2={"ca_sha256": ""}) == {}
+    assert refused(made, cp2={"kubelet_server": "https://192.168.1.11:6443"}) == {}, "1.33: the API server beside it"
+    assert refused(made, w1={"kubelet_conf": False, "kubelet_server": "", "join_begun": True}) == {}
+
+
+@pytest.mark.parametrize(
+    ("host", "change", "said"),
+    [
+        ("w1", {"kubelet_server": "https://10.0.0.1:6443"}, "https://10.0.0.1:6443"),
+        ("w1", {"kubelet_server": "https://192.168.1.12:6443"}, "192.168.1.12"),
+        ("w1", {"ca_sha256": "b" * 64}, "its CA is not that of cp1"),
+        ("cp2", {"ca_sha256": "b" * 64}, "its CA is not that of cp1"),
+        ("cp1", {"kubelet_server": "https://lb.example:6443"}, "lb.example"),
+    ],
+)
+def test_a_member_of_another_cluster_is_refused(tmp_path: Path, host: str, change: dict[str, Any], said: str) -> None:
+    found = refused(inventory(tmp_path, masters=2), **{host: change})
+    assert list(found) == [host]
+    assert "is a member of another cluster" in found[host]
+    assert said in found[host]
+
+
+def test_a_first_master_of_another_cluster_is_no_measure_for_the_others(tmp_path: Path) -> None:
+    other = {"kubelet_server": "https://10.0.0.1:6443", "ca_sha256": "b" * 64}
+    assert list(refused(inventory(tmp_path), cp1=other)) == ["cp1"]
+
+
+def test_a_host_without_root_or_a_known_system_is_refused(tmp_path: Path) -> None:
+    found = refused(inventory(tmp_path), cp1={"uid": 1000}, w1={"os_id": "plan9"})
+    assert "not as root" in found["cp1"]
+    assert "is not supported" in found["w1"]
+
+
+def test_options_name_hosts_of_the_inventory(tmp_path: Path) -> None:
+    made = inventory(tmp_path)
+    for options in (Options(limit=("w7",)), Options(force_hosts=("w7",))):
+        with pytest.raises(InventoryError, match="w7"):
+            reset(made, options=options, view=lambda _event: None)
