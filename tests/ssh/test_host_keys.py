@@ -231,9 +231,10 @@ def test_patterns_are_names_too(server: Server, tmp_path: Path, pattern: str) ->
     known.write_text(f"{pattern} {kind} {key}\n")
     assert say(inventory_host(tmp_path, server, known_hosts=str(known)), "echo in") == ["in"]
     known.write_text(f"{pattern} {' '.join((tmp_path / 'other.pub').read_text().split()[:2])}\n")
-    assert "changed" in refusal(
-        inventory_host(tmp_path, server, known_hosts=str(known), host_key_policy="accept-new")
-    ).message
+    assert (
+        "changed"
+        in refusal(inventory_host(tmp_path, server, known_hosts=str(known), host_key_policy="accept-new")).message
+    )
 
 
 # --- every connection ------------------------------------------------------------------------------------------------

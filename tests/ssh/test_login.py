@@ -22,7 +22,11 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     process = subprocess.Popen(["ssh-agent", "-D", "-a", str(address)], stdout=subprocess.DEVNULL)
     eventually(address.exists)
     monkeypatch.setenv("SSH_AUTH_SOCK", str(address))
-    yield lambda key: subprocess.run(["ssh-add", "-q", str(key)], check=True) and None
+
+    def add(key: Path) -> None:
+        subprocess.run(["ssh-add", "-q", str(key)], check=True)
+
+    yield add
     process.terminate()
     process.wait(timeout=10)
 
@@ -198,8 +202,9 @@ def test_sudo_with_a_password(make_simulated: MakeLab, tmp_path: Path) -> None:
 
 def test_a_login_that_is_not_for_commands(make_sshd: Callable[..., Sshd], tmp_path: Path) -> None:
     sshd = make_sshd("ForceCommand echo This account is not available.; exit 1")
-    with pytest.raises(SudoError, match="This account is not available") as refused, session(
-        inventory_host(tmp_path, sshd)
+    with (
+        pytest.raises(SudoError, match="This account is not available") as refused,
+        session(inventory_host(tmp_path, sshd)),
     ):
         pass
     assert refused.value.exit_code == 4
@@ -209,6 +214,7 @@ def test_a_host_that_greets_before_the_command(make_sshd: Callable[..., Sshd], t
     """A banner, and a shell profile that prints: neither is output of the script."""
     (tmp_path / "banner").write_text("Authorised use only.\n")
     sshd = make_sshd(
-        f"Banner {tmp_path / 'banner'}", 'ForceCommand printf "welcome\\nno newline"; exec sh -c "$SSH_ORIGINAL_COMMAND"'
+        f"Banner {tmp_path / 'banner'}",
+        'ForceCommand printf "welcome\\nno newline"; exec sh -c "$SSH_ORIGINAL_COMMAND"',
     )
     assert say(inventory_host(tmp_path, sshd), "echo in") == ["in"]
