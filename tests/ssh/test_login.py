@@ -55,7 +55,7 @@ def test_a_key_opens_and_the_session_is_root(server: Server, tmp_path: Path) -> 
     assert say(inventory_host(tmp_path, server), "id -u") == ["0"]
 
 
-@pytest.mark.parametrize("options", [("-t", "rsa", "-b", "3072"), ("-t", "ecdsa")], ids=["rsa", "ecdsa"])
+@pytest.mark.parametrize("options", [("-t", "rsa", "-b", "2048"), ("-t", "ecdsa")], ids=["rsa", "ecdsa"])
 def test_keys_of_other_types(make_sshd: Callable[[], Sshd], tmp_path: Path, options: tuple[str, ...]) -> None:
     """Only OpenSSH: the fleet's hosts know the one key the lab made."""
     sshd = make_sshd()
@@ -71,7 +71,7 @@ def test_a_key_with_a_passphrase(server: Server, tmp_path: Path) -> None:
 
 def test_an_rsa_key_with_a_passphrase_in_the_old_format(make_sshd: Callable[[], Sshd], tmp_path: Path) -> None:
     sshd = make_sshd()
-    make_key(tmp_path / "old", "-t", "rsa", "-b", "3072", "-m", "PEM", "-N", "open sesame")
+    make_key(tmp_path / "old", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "open sesame")
     sshd.authorize(tmp_path / "old")
     key = str(tmp_path / "old")
     assert say(inventory_host(tmp_path, sshd, key=key, passphrase="open sesame"), "echo in") == ["in"]
