@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -141,6 +143,59 @@ def test_a_locked_key_in_the_home_folder_does_not_keep_others_out(
     assert "ssh.key" in refusal(inventory_host(tmp_path, server, key=None)).hint
     agent(copy_key(server.key, tmp_path / "opened"))
     assert say(inventory_host(tmp_path, server, key=None), "echo in") == ["in"]
+
+
+def test_a_locked_key_that_the_agent_has_open(
+    server: Server, tmp_path: Path, home: Path, agent: Callable[[Path], None]
+) -> None:
+    """Named by the inventory or, among many others of the agent, by ssh_config: only this one is offered."""
+    for number in range(7):
+        make_key(tmp_path / f"other-{number}")
+        agent(tmp_path / f"other-{number}")
+    agent(copy_key(server.key, tmp_path / "opened"))
+    locked = copy_key(server.key, tmp_path / "locked", "open sesame")
+    (tmp_path / "locked.pub").write_bytes(server.key.with_name(server.key.name + ".pub").read_bytes())
+    assert say(inventory_host(tmp_path, server, key=str(locked)), "echo in") == ["in"]
+    refused = refusal(inventory_host(tmp_path, server, key=str(locked), agent=False))
+    assert "protected by a passphrase" in refused.message
+    config = tmp_path / "config"
+    config.write_text(f"Host *\n  IdentityFile {locked}\n")
+    assert say(inventory_host(tmp_path, server, key=None, config=str(config)), "echo in") == ["in"]
+
+
+def test_identities_only(server: Server, tmp_path: Path, home: Path, agent: Callable[[Path], None]) -> None:
+    make_key(tmp_path / "other")
+    agent(copy_key(server.key, home / ".ssh" / "id_ed25519"))
+    config = tmp_path / "config"
+    for only, gets_in in (("no", True), ("yes", False)):
+        config.write_text(f"Host *\n  IdentityFile {tmp_path / 'other'}\n  IdentitiesOnly {only}\n")
+        host = inventory_host(tmp_path, server, key=None, config=str(config))
+        if gets_in:
+            assert say(host, "echo in") == ["in"]
+        else:
+            assert "login refused" in refusal(host).message
+
+
+@pytest.mark.parametrize("answer", [b"", b"\0\0\0\1\5"])
+def test_an_agent_that_does_not_work_is_none(
+    server: Server, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    copy_key(server.key, home / ".ssh" / "id_ed25519")
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "agent"))
+        listener.listen()
+
+        def reply() -> None:
+            wire, _ = listener.accept()
+            with wire:
+                wire.recv(1024)
+                wire.sendall(answer)
+
+        replying = threading.Thread(target=reply)
+        replying.start()
+        assert say(inventory_host(tmp_path, server, key=None), "echo in") == ["in"]
+        replying.join(10)
 
 
 # --- passwords -------------------------------------------------------------------------------------------------------
