@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from driver import Fleet
 from labs import MakeLab
+
 
 @pytest.mark.parametrize("flavour", ["centos9", "centos7", "debian12"])
 def test_what_was_there_is_there_again(lab: MakeLab, flavour: str) -> None:
@@ -18,4 +18,3 @@ def test_what_was_there_is_there_again(lab: MakeLab, flavour: str) -> None:
     for x in sorted(fleet.snapshot("/run") ^ before):
         print(x)
     assert fleet.events("reset", "--yes").result["changed"] == 0
-

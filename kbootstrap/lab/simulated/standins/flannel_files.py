@@ -66,7 +66,7 @@ def _with_rules(table: str) -> list[str]:
     hook = {"filter": "FORWARD", "nat": "POSTROUTING"}[table]
     chains = {"filter": ("KUBE-FORWARD", "FLANNEL-FWD"), "nat": ("KUBE-POSTROUTING", "FLANNEL-POSTRTG")}[table]
     mine = [f"-N {chain}\n" for chain in chains]
-    mine += [f'-A {hook} -m comment --comment {chain.lower()} -j {chain}\n' for chain in chains]
+    mine += [f"-A {hook} -m comment --comment {chain.lower()} -j {chain}\n" for chain in chains]
     mine += [f"-A {chain} -j ACCEPT\n" for chain in chains]
     there = read(f"/run/sim/iptables/iptables-{table}").splitlines(keepends=True)
     return [line for line in there if line not in mine] + mine
