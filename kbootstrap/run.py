@@ -362,6 +362,7 @@ class Run:
             thread.start()
         for thread in threads:
             thread.join(timeout=10)
+        self._shared.close()
 
     def _keep_kubeconfig(self) -> None:
         """The administrator's kubeconfig, fetched for the operator."""

@@ -104,7 +104,7 @@ class Session:
         except OSError as error:
             self._drop()
             raise ConnectError(
-                f"{self._host}: the connection broke while it was set up: {error}", "Try again."
+                f"{self._host}: the connection broke while it was set up: {_text(error)}", "Try again."
             ) from None
 
     def _command(self) -> str:
@@ -197,9 +197,7 @@ class Session:
                     return self._status(item)
                 on_item(item)
         except OSError as error:
-            raise LostError(
-                f"{self._host}: the connection broke: {error or type(error).__name__}", "Try again."
-            ) from None
+            raise LostError(f"{self._host}: the connection broke: {_text(error)}", "Try again.") from None
         raise LostError(f"{self._host}: the connection was closed by the host", "Is the host going down? Try again.")
 
     def run(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
@@ -209,7 +207,7 @@ class Session:
         """
         data = script.encode()
         self._parser.offset = 0
-        message = f"run {name} {len(data)}\n".encode() + data
+        start = message = f"run {name} {len(data)}\n".encode() + data
         breaks = 0
         while True:
             connected = time.monotonic()
@@ -220,18 +218,19 @@ class Session:
                 breaks = breaks + 1 if time.monotonic() - connected < STABLE_S else 1
                 if breaks > MAX_BREAKS:
                     raise LostError(
-                        f"{self._host}: the connection breaks again and again: {error or type(error).__name__}",
+                        f"{self._host}: the connection breaks again and again: {_text(error)}",
                         "Look at the host and the network on the way, then run the command again.",
                     ) from None
                 if overdue():
                     raise LostError(
                         f"{self._host}: the host does not answer, and its script takes too long", "Look at the host."
                     ) from None
-                self._notice(f"the connection broke ({error or type(error).__name__}): reconnecting")
+                self._notice(f"the connection broke ({_text(error)}): reconnecting")
                 offset = self._parser.offset
                 self._reconnect()
                 self._parser.offset = offset
-                message = f"follow {name} {offset + 1}\n".encode()
+                # Nothing heard: it may not have arrived. The launcher knows, and starts no script twice.
+                message = f"follow {name} {offset + 1}\n".encode() if offset else start
             except KbootstrapError:
                 self._kill()
                 raise
@@ -342,7 +341,10 @@ class Session:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise TimeoutError("no answer in time")
-        return self._pipe.recv(remaining)
+        try:
+            return self._pipe.recv(remaining)
+        except TimeoutError:
+            raise TimeoutError("no answer in time") from None
 
     def _items(self, deadline: Callable[[], float]) -> Iterator[Item]:
         """Everything that arrives until the end of the stream. Raises TimeoutError at the deadline, which may move."""
@@ -363,3 +365,7 @@ class Session:
         if not data:
             raise ConnectionError("closed by the host")
         yield from self._parser.feed(data)
+
+
+def _text(error: OSError) -> str:
+    return str(error) or type(error).__name__

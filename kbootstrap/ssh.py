@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import socket
 import threading
@@ -28,7 +29,6 @@ from kbootstrap.inventory import Bastion, Host, Ssh
 from kbootstrap.known_hosts import HostKey
 from kbootstrap.model import ConnectError, HostKeyError
 from kbootstrap.transport import (
-    KEEPALIVE_S,
     LOGIN_S,
     LeanSocket,
     LockedKeyError,
@@ -36,6 +36,9 @@ from kbootstrap.transport import (
     SshShared,
     Wire,
 )
+
+# Without a handler of its own, paramiko's log goes to stderr: a traceback for every server that is none.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 _KEX_FIRST = ("curve25519-sha256@libssh.org", "curve25519-sha256")
 """Key exchanges tried first: a third of the CPU of the group exchanges."""
@@ -202,7 +205,7 @@ class _Gateway:
 class _Transport(paramiko.Transport):
     """paramiko's transport with our choice of algorithms, and keepalives that want an answer."""
 
-    sock: Wire
+    sock: Wire  # type: ignore[assignment]
 
     @classmethod
     def make(cls, wire: Wire, known_kinds: list[str], login: Ssh | Bastion) -> _Transport:
@@ -215,16 +218,16 @@ class _Transport(paramiko.Transport):
 
     def watch(self) -> None:
         """The login is over: from now on silence is looked into."""
-        self.sock.relax()
-        self.packetizer.set_keepalive(KEEPALIVE_S, self._ask)
+        self.sock.watch(self._ask)
 
     def _ask(self) -> None:
-        self.sock.expect_answer()
-        message = paramiko.Message()
-        message.add_byte(cMSG_GLOBAL_REQUEST)
-        message.add_string("keepalive@openssh.com")
-        message.add_boolean(True)
-        self._send_user_message(message)  # type: ignore[attr-defined]
+        """Send what the server must answer, unless keys are being exchanged: then their packets are the answer."""
+        if self.clear_to_send.is_set():
+            message = paramiko.Message()
+            message.add_byte(cMSG_GLOBAL_REQUEST)
+            message.add_string("keepalive@openssh.com")
+            message.add_boolean(True)
+            self._send_user_message(message)  # type: ignore[attr-defined]
 
 
 def _first(wanted: tuple[str, ...] | list[str], offered: Any) -> tuple[str, ...]:
@@ -334,7 +337,7 @@ class _Login:
         raise refused
 
     def _attempts(self, transport: _Transport, agent: _Agent) -> Iterator[tuple[set[str], Callable[[], list[str]]]]:
-        """Ways to log in, with the names SSH has for them. Each gives what the server wants besides; nothing: we are in."""
+        """Ways to log in, with SSH's names for them. Each gives what the server wants besides; nothing is success."""
         offered = set()
         for key in self._keys(agent):
             if key.asbytes() not in offered:
@@ -361,7 +364,7 @@ class _Login:
         return copies
 
     def _unnamed_keys(self, agent: _Agent) -> Iterator[paramiko.PKey]:
-        """As ssh does it: the files of ssh_config first, the agent's keys, and those in ~/.ssh; locked ones are skipped."""
+        """As ssh does it: the files of ssh_config, the agent's keys, those in ~/.ssh; locked ones are passed over."""
         for name in self._config.get("identityfile", []):
             file = Path(name).expanduser()
             yield from self._opened(file) or (agent.keys(file) if self._may_ask_agent else [])
@@ -395,19 +398,19 @@ class _Agent(AgentSSH):
         wire.settimeout(LOGIN_S)
         try:
             wire.connect(address)
-            self._connect(wire)
+            self._connect(wire)  # type: ignore[attr-defined]
         except (OSError, ValueError, paramiko.SSHException):
             self._conn = None
             wire.close()
 
     def close(self) -> None:
-        self._close()
+        self._close()  # type: ignore[attr-defined]
 
 
 def _public_half(file: Path) -> str:
     try:
-        return (file.with_name(file.name + ".pub").read_text().split() + ["", ""])[1]
-    except (OSError, ValueError):
+        return file.with_name(file.name + ".pub").read_text().split()[1]
+    except (OSError, ValueError, IndexError):
         return ""
 
 

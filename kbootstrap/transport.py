@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 KEEPALIVE_S = 8
-"""Seconds without a word from us after which the other side is asked for one; a NAT on the way stays awake as well."""
+"""Seconds without a word from the other side after which it is asked for one; a NAT on the way stays awake as well."""
 ANSWER_S = 15
 """Seconds for the answer. With KEEPALIVE_S, a connection nobody is at the other end of is found out within 30 s."""
 LOGIN_S = 30
@@ -153,8 +153,10 @@ class ProxySocket(socket.socket):
         proxy = cls(fileno=ours.detach())
         try:
             with theirs:
-                words = shlex.split(command)
-                proxy._process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)
+                end = theirs.fileno()
+                proxy._process = subprocess.Popen(
+                    shlex.split(command), stdin=end, stdout=end, stderr=subprocess.DEVNULL
+                )
         except (OSError, ValueError) as error:
             proxy.close()
             raise ConnectError(f"the ProxyCommand does not start: {error}", "Check ssh_config.") from None
@@ -176,22 +178,19 @@ class Wire:
 
     def __init__(self, end: Any) -> None:
         self._end = end
+        self._heard = time.monotonic()
         self._until: float | None = None
         self._seconds = 0.0
-        self._strict = False
+        self._ask: Callable[[], None] | None = None
         self.lost = ""
 
     def limit(self, seconds: float) -> None:
-        """Give up after so many seconds, whatever arrives, unless ``relax`` is called."""
-        self._seconds, self._until, self._strict = seconds, time.monotonic() + seconds, True
+        """Give up after so many seconds, whatever arrives, unless ``watch`` or another limit comes first."""
+        self._ask, self._seconds, self._until = None, seconds, time.monotonic() + seconds
 
-    def relax(self) -> None:
-        self._until, self._strict = None, False
-
-    def expect_answer(self) -> None:
-        """Give up unless something arrives in time."""
-        if self._until is None:
-            self._seconds, self._until = ANSWER_S, time.monotonic() + ANSWER_S
+    def watch(self, ask: Callable[[], None]) -> None:
+        """From now on ``ask`` the other side for a sign of life when nothing arrives, and give up if none comes."""
+        self._heard, self._until, self._ask = time.monotonic(), None, ask
 
     def recv(self, size: int) -> bytes:
         try:
@@ -199,10 +198,10 @@ class Wire:
         except TimeoutError as error:
             self._look_at_the_clock(error)
             raise
-        if self._strict:
+        if self._ask is None:
             self._look_at_the_clock()
         else:
-            self._until = None
+            self._heard, self._until = time.monotonic(), None
         return data
 
     def send(self, data: bytes) -> int:
@@ -214,13 +213,17 @@ class Wire:
         return sent
 
     def _look_at_the_clock(self, error: TimeoutError | None = None) -> None:
+        now = time.monotonic()
         # TCP's own timeout is a TimeoutError too, but for paramiko that class only means "nothing yet".
         if error is not None and error.errno is not None:
             self.lost = "no sign of life"
-        elif self._until is not None and time.monotonic() > self._until:
+        elif self._until is not None and now > self._until:
             self.lost = f"no answer within {self._seconds:g} s"
         if self.lost:
             raise ConnectionAbortedError(errno.ECONNABORTED, self.lost)
+        if self._ask is not None and self._until is None and now - self._heard > KEEPALIVE_S:
+            self._seconds, self._until = ANSWER_S, now + ANSWER_S
+            self._ask()
 
     def settimeout(self, seconds: float | None) -> None:
         self._end.settimeout(seconds)
@@ -330,7 +333,7 @@ class SshTransport:
             channel.exec_command(command)
         except (paramiko.SSHException, EOFError) as error:
             raise ConnectionError(wire.lost or str(error) or "closed by the host") from error
-        wire.relax()
+        transport.watch()
         return SshPipe(channel, wire)
 
     def close(self) -> None:
@@ -359,6 +362,7 @@ def _fabric_config(path: Path | None) -> fabric.Config:
 def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
     import paramiko
     from cryptography.exceptions import UnsupportedAlgorithm
+    from paramiko.pkey import UnknownKeyType
 
     try:
         # paramiko calls the passphrase a str and hands it on to cryptography, which wants bytes.
@@ -368,7 +372,7 @@ def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
         raise ConnectError(f"the SSH key {path} does not exist", "Set ssh.key to an existing private key.") from None
     except (
         paramiko.SSHException,
-        paramiko.UnknownKeyType,
+        UnknownKeyType,
         UnsupportedAlgorithm,
         ValueError,
         TypeError,

@@ -6,7 +6,7 @@
 #
 # Protocol, a line each on stdin; sizes in bytes:
 #   plan SIZE + SIZE bytes        run this script from memory; no file is written
-#   run NAME SIZE + SIZE bytes    run it detached from this connection, and follow its log
+#   run NAME SIZE + SIZE bytes    run it detached from this connection, once, and follow its log from the first byte
 #   follow NAME OFFSET            follow the log of a script started before, from this byte (1 is the first)
 #   ping | stop | kill SIGNAL     is it alive | stop after the running step | end the whole script
 # Answers: ready, busy WHO, waiting STEP WHO (again every few seconds), done STATUS, alive, gone, killed.
@@ -122,9 +122,16 @@ while read -r kb_word kb_a kb_b; do
             ;;
         run)
             kb_script=$KB_DIR/$kb_a
-            head -c "$kb_b" >"$kb_script.sh"
-            : >"$kb_script.log"
-            kb_detach
+            if [ -f "$kb_script.log" ]; then
+                # Sent again after a break, because the answer to the first time was lost.
+                head -c "$kb_b" >/dev/null
+            else
+                head -c "$kb_b" >"$kb_script.sh"
+                # The connection broke half way: half a script is not run.
+                [ "$(wc -c <"$kb_script.sh")" -eq "$kb_b" ] || exit 1
+                : >"$kb_script.log"
+                kb_detach
+            fi
             kb_follow 1
             ;;
         follow)

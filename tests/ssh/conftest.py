@@ -1,6 +1,7 @@
-"""Every test that asks for ``server`` or ``make_server`` runs twice: against OpenSSH's sshd and the simulated fleet's.
+"""Every test that asks for a server or a pair of them runs twice: against OpenSSH's sshd and the simulated fleet's.
 
-``server`` serves all tests of a module, so they leave it as they found it; ``make_server`` makes one to be broken.
+``server`` and ``pair`` serve all tests of a module, so they leave them as they found them; ``make_server`` and
+``make_pair`` make some to be broken.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ssh.servers import Server, Simulated, Sshd
 from kbootstrap.lab import simulated
 
 MakeServer = Callable[[], Server]
+MakePair = Callable[[], tuple[Server, Server]]
 
 
 @pytest.fixture(scope="module", params=["sshd", "simulated"])
@@ -52,6 +54,32 @@ def make_server(kind: str, tmp_path: Path) -> Iterator[MakeServer]:
             return stack.enter_context(started(kind, folder))
 
         yield make
+
+
+@contextmanager
+def started_pair(kind: str, folder: Path) -> Iterator[tuple[Server, Server]]:
+    """Two servers, the first of which forwards to the second."""
+    with ExitStack() as stack:
+        if kind == "sshd":
+            yield (
+                stack.enter_context(started(kind, folder / "first")),
+                stack.enter_context(started(kind, folder / "second")),
+            )
+        else:
+            lab = stack.enter_context(maker(simulated, folder))(1, 1).lab
+            yield Simulated(lab, 0), Simulated(lab, 1)
+
+
+@pytest.fixture(scope="module")
+def pair(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
+    with started_pair(kind, tmp_path_factory.mktemp("pair")) as made:
+        yield made
+
+
+@pytest.fixture
+def make_pair(kind: str, tmp_path: Path) -> Iterator[MakePair]:
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(started_pair(kind, tmp_path / "pair"))
 
 
 @pytest.fixture

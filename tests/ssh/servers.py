@@ -54,11 +54,12 @@ class Server(Protocol):
         """End it, and every process on it."""
 
 
-# The host sshd is on: this machine, but with its own /run, passwords and processes, so that nothing it does reaches the
-# machine or another test, and no process outlives it. The shell is its init: it starts sshd unless it is to be cut off.
+# The host sshd is on: this machine, but with its own /run, user and processes, so that nothing it does reaches the
+# machine or another test, nothing of the machine's user (a .bashrc) reaches it, and no process outlives it. The shell
+# is its init: it starts sshd unless it is to be cut off.
 _HOST = """
-mount -t tmpfs -o mode=0755 none /run && mkdir /run/sshd && mount --bind "$1/shadow" /etc/shadow &&
-mount --bind "$1/pam" /etc/pam.d/sshd || exit 1
+mount -t tmpfs -o mode=0755 none /run && mkdir /run/sshd && mount --bind "$1/passwd" /etc/passwd &&
+mount --bind "$1/shadow" /etc/shadow && mount --bind "$1/pam" /etc/pam.d/sshd || exit 1
 while sleep 0.02; do
     [ -e "$1/cut" ] || "$2" -D -e -f "$1/sshd_config"
 done
@@ -87,6 +88,10 @@ class Sshd:
         make_key(self.folder / "host_key")
         self.authorize(self.key)
         self.known_hosts.write_text(known_line(self, self.folder / "host_key.pub"))
+        (self.folder / "passwd").write_text(
+            f"root:x:0:0::{self.folder}:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"
+            "nobody:x:65534:65534::/:/bin/sh\n"
+        )
         (self.folder / "pam").write_text("auth required pam_unix.so\naccount required pam_unix.so\n")
         command = ["openssl", "passwd", "-6", "-stdin"]
         hashed = subprocess.run(command, input=PASSWORD.encode(), capture_output=True, check=True).stdout.decode()
@@ -116,7 +121,17 @@ class Sshd:
         ]
         (self.folder / "sshd_config").write_text("\n".join(lines) + "\n")
         program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin") or "sshd"
-        namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        namespaces = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+        ]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([*namespaces, "sh", "-c", _HOST, "sh", self.folder, program], stderr=log)
         self._wait()
@@ -124,7 +139,8 @@ class Sshd:
     def _wait(self) -> None:
         deadline = time.monotonic() + 10
         while not self._listens():
-            assert self._process.poll() is None and time.monotonic() < deadline, (self.folder / "log").read_text()
+            ended = self._process.poll() is not None
+            assert not ended and time.monotonic() < deadline, (self.folder / "log").read_text()  # noqa: PT018
             time.sleep(0.02)
 
     def _listens(self) -> bool:
@@ -138,7 +154,7 @@ class Sshd:
 
     def _listeners(self) -> list[int]:
         """The sshd that waits for connections; scripts whose sshd is gone are children of init as well."""
-        return [pid for pid in children(self._init()) if b"[listener]" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return children(self._init(), "[listener]")
 
     def _sessions(self) -> list[int]:
         """The sshd of every connection."""
@@ -222,9 +238,11 @@ def kill(pids: list[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def children(pid: int) -> list[int]:
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(word) for word in found.stdout.split()]
+def children(pid: int, word: str = "") -> list[int]:
+    """The child processes of one, or only those whose command line has this word."""
+    command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(pid)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return [int(line.split()[0]) for line in found.splitlines() if word in line]
 
 
 def connections(server: Server) -> int:

@@ -88,11 +88,12 @@ def lines(items: list[Item]) -> list[str]:
 
 def refusal(host: Host, shared: SshShared | None = None) -> ConnectError:
     """The error that keeps this host's session from opening: one that names the host and says what to do."""
-    refused = pytest.raises(ConnectError, make_session(host, shared=shared).open).value
-    assert refused.exit_code == 4
-    assert "cp1" in refused.message
-    assert refused.hint
-    return refused
+    with pytest.raises(ConnectError) as refused:
+        make_session(host, shared=shared).open()
+    assert refused.value.exit_code == 4
+    assert "cp1" in refused.value.message
+    assert refused.value.hint
+    return refused.value
 
 
 def fingerprint(key: Path) -> str:

@@ -111,7 +111,7 @@ def test_a_changed_key_is_refused_with_both_fingerprints(make_server: MakeServer
 
 def test_a_key_of_another_type_is_a_changed_key(server: Server, tmp_path: Path) -> None:
     """The host was known by an RSA key and has none now."""
-    make_key(tmp_path / "old", "-t", "rsa", "-b", "3072")
+    make_key(tmp_path / "old", "-t", "rsa", "-b", "2048")
     known = tmp_path / "known"
     known.write_text(known_line(server, tmp_path / "old.pub"))
     for policy in ("strict", "accept-new"):
@@ -184,7 +184,7 @@ def test_several_keys_of_one_type(server: Server, tmp_path: Path) -> None:
 
 def test_a_host_known_by_one_of_its_keys(make_sshd: Callable[..., Sshd], tmp_path: Path) -> None:
     """The server prefers another key than the one we know; it is asked for the one we know."""
-    make_key(tmp_path / "rsa", "-t", "rsa", "-b", "3072")
+    make_key(tmp_path / "rsa", "-t", "rsa", "-b", "2048")
     sshd = make_sshd(f"HostKey {tmp_path / 'rsa'}")
     known = tmp_path / "known"
     for public in (tmp_path / "rsa.pub", sshd.folder / "host_key.pub"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +24,11 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     process = subprocess.Popen(["ssh-agent", "-D", "-a", str(address)], stdout=subprocess.DEVNULL)
     eventually(address.exists)
     monkeypatch.setenv("SSH_AUTH_SOCK", str(address))
-    yield lambda key: subprocess.run(["ssh-add", "-q", str(key)], check=True) and None
+
+    def add(key: Path) -> None:
+        subprocess.run(["ssh-add", "-q", str(key)], check=True)
+
+    yield add
     process.terminate()
     process.wait(timeout=10)
 
@@ -51,7 +57,7 @@ def test_a_key_opens_and_the_session_is_root(server: Server, tmp_path: Path) -> 
     assert say(inventory_host(tmp_path, server), "id -u") == ["0"]
 
 
-@pytest.mark.parametrize("options", [("-t", "rsa", "-b", "3072"), ("-t", "ecdsa")], ids=["rsa", "ecdsa"])
+@pytest.mark.parametrize("options", [("-t", "rsa", "-b", "2048"), ("-t", "ecdsa")], ids=["rsa", "ecdsa"])
 def test_keys_of_other_types(make_sshd: Callable[[], Sshd], tmp_path: Path, options: tuple[str, ...]) -> None:
     """Only OpenSSH: the fleet's hosts know the one key the lab made."""
     sshd = make_sshd()
@@ -67,7 +73,7 @@ def test_a_key_with_a_passphrase(server: Server, tmp_path: Path) -> None:
 
 def test_an_rsa_key_with_a_passphrase_in_the_old_format(make_sshd: Callable[[], Sshd], tmp_path: Path) -> None:
     sshd = make_sshd()
-    make_key(tmp_path / "old", "-t", "rsa", "-b", "3072", "-m", "PEM", "-N", "open sesame")
+    make_key(tmp_path / "old", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "open sesame")
     sshd.authorize(tmp_path / "old")
     key = str(tmp_path / "old")
     assert say(inventory_host(tmp_path, sshd, key=key, passphrase="open sesame"), "echo in") == ["in"]
@@ -137,6 +143,59 @@ def test_a_locked_key_in_the_home_folder_does_not_keep_others_out(
     assert "ssh.key" in refusal(inventory_host(tmp_path, server, key=None)).hint
     agent(copy_key(server.key, tmp_path / "opened"))
     assert say(inventory_host(tmp_path, server, key=None), "echo in") == ["in"]
+
+
+def test_a_locked_key_that_the_agent_has_open(
+    server: Server, tmp_path: Path, home: Path, agent: Callable[[Path], None]
+) -> None:
+    """Named by the inventory or, among many others of the agent, by ssh_config: only this one is offered."""
+    for number in range(7):
+        make_key(tmp_path / f"other-{number}")
+        agent(tmp_path / f"other-{number}")
+    agent(copy_key(server.key, tmp_path / "opened"))
+    locked = copy_key(server.key, tmp_path / "locked", "open sesame")
+    (tmp_path / "locked.pub").write_bytes(server.key.with_name(server.key.name + ".pub").read_bytes())
+    assert say(inventory_host(tmp_path, server, key=str(locked)), "echo in") == ["in"]
+    refused = refusal(inventory_host(tmp_path, server, key=str(locked), agent=False))
+    assert "protected by a passphrase" in refused.message
+    config = tmp_path / "config"
+    config.write_text(f"Host *\n  IdentityFile {locked}\n")
+    assert say(inventory_host(tmp_path, server, key=None, config=str(config)), "echo in") == ["in"]
+
+
+def test_identities_only(server: Server, tmp_path: Path, home: Path, agent: Callable[[Path], None]) -> None:
+    make_key(tmp_path / "other")
+    agent(copy_key(server.key, home / ".ssh" / "id_ed25519"))
+    config = tmp_path / "config"
+    for only, gets_in in (("no", True), ("yes", False)):
+        config.write_text(f"Host *\n  IdentityFile {tmp_path / 'other'}\n  IdentitiesOnly {only}\n")
+        host = inventory_host(tmp_path, server, key=None, config=str(config))
+        if gets_in:
+            assert say(host, "echo in") == ["in"]
+        else:
+            assert "login refused" in refusal(host).message
+
+
+@pytest.mark.parametrize("answer", [b"", b"\0\0\0\1\5"])
+def test_an_agent_that_does_not_work_is_none(
+    server: Server, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    copy_key(server.key, home / ".ssh" / "id_ed25519")
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "agent"))
+        listener.listen()
+
+        def reply() -> None:
+            wire, _ = listener.accept()
+            with wire:
+                wire.recv(1024)
+                wire.sendall(answer)
+
+        replying = threading.Thread(target=reply)
+        replying.start()
+        assert say(inventory_host(tmp_path, server, key=None), "echo in") == ["in"]
+        replying.join(10)
 
 
 # --- passwords -------------------------------------------------------------------------------------------------------

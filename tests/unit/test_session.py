@@ -22,6 +22,7 @@ class PrivateRun(LocalTransport):
 
     def __init__(self, run: Path, env: Mapping[str, str] | None = None) -> None:
         super().__init__(("unshare", "-rm", "sh", "-c", f'mount --bind {run} /run && exec sh -c "$1"', "sh"), env)
+        self.run = run
         self.pipes: list[Pipe] = []
 
     def execute(self, command: str) -> Pipe:
@@ -131,6 +132,48 @@ def test_a_cut_connection_is_reopened_and_nothing_is_lost_or_run_twice(run_dir: 
     assert lines(items) == ["line 1", "line 2", "line 3", "line 4", "line 5", "last"]
     assert len(transport.pipes) == 2
     assert notices[-1] == "connected again"
+
+
+class BreaksWhileSending(PrivateRun):
+    """The first script that is sent gets no further than its first bytes, or it arrives and the answer is lost."""
+
+    def __init__(self, run: Path, arrives: bool) -> None:
+        super().__init__(run)
+        self._arrives = arrives
+        self._broken = False
+
+    def execute(self, command: str) -> Pipe:
+        pipe = super().execute(command)
+        whole = pipe.send
+
+        def send(data: bytes) -> None:
+            if self._broken or not data.startswith(b"run "):
+                return whole(data)
+            self._broken = True
+            whole(data if self._arrives else data[:-20])
+            if self._arrives:
+                log = self.run / "kbootstrap/r-1/x.log"
+                wait_for(lambda: log.exists() and b"line" in log.read_bytes())
+            pipe.close()
+            raise ConnectionResetError("reset")
+
+        pipe.send = send  # type: ignore[method-assign]
+        return pipe
+
+
+@pytest.mark.parametrize("arrives", [False, True])
+def test_a_break_while_a_script_is_sent(run_dir: Path, arrives: bool) -> None:
+    """Half a script is not run, and a whole one runs once."""
+    transport = BreaksWhileSending(run_dir, arrives)
+    session = Session("h1", transport, mode="apply", run_id="1", owner="ann")
+    session.open()
+    items: list[Item] = []
+    script = "echo run >>/run/runs; echo line\n" + "# filler\n" * 20000 + "echo end\n"
+    assert session.run("x", script, items.append, lambda: False) == 0
+    session.close()
+    assert lines(items) == ["line", "end"]
+    assert (run_dir / "runs").read_text() == "run\n"
+    assert len(transport.pipes) == 2
 
 
 def test_a_second_run_is_told_who_holds_the_host(run_dir: Path) -> None:

@@ -77,6 +77,7 @@ class _Interface(paramiko.ServerInterface):
         self._environment: dict[int, dict[str, str]] = {}
         self._terminals: dict[int, tuple[int, int]] = {}
         self._kept: list[paramiko.Channel] = []
+        self._accepting = threading.Lock()
         self._interactive_user = ""
 
     # --- who ---
@@ -180,11 +181,15 @@ class _Interface(paramiko.ServerInterface):
 
     def _accepted(self, chanid: int) -> paramiko.Channel | None:
         """The channel of this number, once paramiko has made it; others that come first are kept alive."""
-        while (channel := self._transport.accept(30)) is not None:
-            if channel.get_id() == chanid:
-                return channel
-            self._kept.append(channel)
-        return None
+        with self._accepting:
+            while True:
+                for channel in self._kept:
+                    if channel.get_id() == chanid:
+                        return channel
+                other = self._transport.accept(30)
+                if other is None:
+                    return None
+                self._kept.append(other)
 
     def _run(self, channel: paramiko.Channel, argv: list[str]) -> bool:
         user = self._login.user
