@@ -173,10 +173,8 @@ class Parser:
         return self.offset + self._dropped + len(self._rest)
 
     def end(self) -> Iterator[Report | Output]:
-        """What is left when the stream ends without a newline."""
-        rest = self._take()
-        if rest:
-            yield from self._line(rest)
+        """The output that is left when the stream ends without a newline; half a report is none."""
+        yield from (item for item in self._line(self._take()) if isinstance(item, Output) and item.line)
 
     def _line(self, line: bytes) -> Iterator[Report | Output]:
         before, mark, report = line.partition(self._mark)

@@ -23,6 +23,7 @@ from kbootstrap.model import Event, HostSummary, Mode, Notice, Phase, RunEnded, 
 from kbootstrap.redact import Redactor
 from kbootstrap.script import Parser, quote
 from kbootstrap.session import Item, LostError
+from kbootstrap.ui import View
 from kbootstrap.ui.jsonlines import JsonView
 from kbootstrap.ui.lines import LinesView
 from kbootstrap.ui.live import LiveView
@@ -102,7 +103,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
 def everything(made: Inventory, folder: Path, events: list[Event], redactor: Redactor) -> str:
     """What all views show and the journal writes of these events."""
     streams = [io.StringIO() for _ in range(4)]
-    views = [
+    views: list[View] = [
         JsonView(streams[0]),
         LinesView(streams[1], verbose=True),
         PlanView(streams[2], made, verbose=True),
