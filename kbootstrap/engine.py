@@ -48,7 +48,7 @@ MAX_SHOWN = 2 * 1024 * 1024
 """Output of a single script that is passed on to views and journal, in characters (every line costs 100 more)."""
 MAX_LINES = 200_000
 """Lines and reports of a single script; more is a host gone mad."""
-MAX_WARNINGS = 100
+MAX_WARNINGS = 30
 
 Key = tuple[str, str]
 Emit = Callable[[Event], None]

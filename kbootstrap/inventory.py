@@ -419,7 +419,11 @@ def _one_line(text: str) -> str:
 def _dotted(place: Place) -> str:
     text = ""
     for part in place:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+            continue
+        # A key that nobody can see is shown as what it is made of.
+        text += ("." if text else "") + (part if part.isprintable() and part else repr(part))
     return text or "the file"
 
 

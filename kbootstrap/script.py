@@ -118,38 +118,53 @@ class Parser:
     """Splits a host's byte stream into reports and output lines.
 
     The mark is looked for anywhere in a line, because a command may print text without a newline before the next
-    report. Lines are bounded by ``MAX_LINE``, so a host that never ends a line costs no memory. ``offset`` counts the
-    bytes of complete lines, without the reports named in ``foreign``: those come from the launcher and are not part of
-    the log that is followed.
+    report. Lines are bounded by ``MAX_LINE``, so a host that never ends a line costs no memory; every byte is looked at
+    once, so one that sends it in tiny pieces costs no time. ``offset`` counts the bytes of complete lines, without the
+    reports named in ``foreign``: those come from the launcher and are not part of the log that is followed.
     """
 
     def __init__(self, mark: str, foreign: Collection[str] = ()) -> None:
         self._mark = mark.encode() + b" "
         self._foreign = foreign
-        self._rest = b""
+        self._rest = bytearray()
+        self._at = -1
         self._dropped = 0
         self.offset = 0
 
     def feed(self, data: bytes) -> Iterator[Report | Output]:
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, rest = data.split(b"\n")
         for line in lines:
-            self.offset += self._dropped + len(line) + 1
-            self._dropped = 0
-            yield from self._line(line)
+            self._add(line)
+            self.offset += self._dropped + len(self._rest) + 1
+            yield from self._line(self._take())
+        self._add(rest)
+
+    def _add(self, data: bytes) -> None:
+        """More of the line. ``_at`` is where its first mark begins; -1: there is none so far."""
+        searched = max(0, len(self._rest) - len(self._mark))
+        self._rest += data
+        if self._at < 0:
+            self._at = self._rest.find(self._mark, searched)
         self._bound()
+
+    def _take(self) -> bytes:
+        line = bytes(self._rest)
+        self._rest.clear()
+        self._at, self._dropped = -1, 0
+        return line
 
     def _bound(self) -> None:
         """Forget the middle of a line that grows too long; its beginning stays, and a mark that may have just begun."""
-        at = self._rest.find(self._mark)
-        if at > MAX_LINE:
-            self._forget(MAX_LINE, at)
-        elif at < 0 and len(self._rest) > MAX_LINE + len(self._mark):
+        if self._at > MAX_LINE:
+            self._forget(MAX_LINE, self._at)
+            self._at = MAX_LINE
+        elif self._at < 0 and len(self._rest) > MAX_LINE + len(self._mark):
             self._forget(MAX_LINE, len(self._rest) - len(self._mark))
-        elif at >= 0 and len(self._rest) - at > MAX_VALUE * 2:
-            self._forget(at + MAX_VALUE * 2, len(self._rest))
+        if self._at >= 0 and len(self._rest) - self._at > MAX_VALUE * 2:
+            self._forget(self._at + MAX_VALUE * 2, len(self._rest))
 
     def _forget(self, start: int, end: int) -> None:
-        self._rest = self._rest[:start] + self._rest[end:]
+        del self._rest[start:end]
         self._dropped += end - start
 
     @property
@@ -158,10 +173,8 @@ class Parser:
         return self.offset + self._dropped + len(self._rest)
 
     def end(self) -> Iterator[Report | Output]:
-        """What is left when the stream ends without a newline."""
-        rest, self._rest = self._rest, b""
-        if rest:
-            yield from self._line(rest)
+        """The output that is left when the stream ends without a newline; half a report is none."""
+        yield from (item for item in self._line(self._take()) if isinstance(item, Output) and item.line)
 
     def _line(self, line: bytes) -> Iterator[Report | Output]:
         before, mark, report = line.partition(self._mark)

@@ -26,7 +26,7 @@ RECONNECT_S = 300
 """Seconds for which a lost host is tried again before the host counts as failed."""
 WAIT_S = 1800
 """Seconds for which the script of an interrupted run is waited for; the longest step may take half of that."""
-MAX_OUTPUT = 64 * 1024 * 1024
+MAX_OUTPUT = 16 * 1024 * 1024
 """Most bytes a single script may print; more is a host gone mad."""
 
 MAX_GREETING = 64 * 1024
@@ -45,6 +45,11 @@ _GREETING = "@kbootstrap"
 _LAUNCHER_WORDS = {"ready", "busy", "waiting", "alive", "gone", "killed"}
 
 Item = Report | Output
+
+
+def _why(error: OSError) -> str:
+    """What an error of a connection says; a timeout says nothing by itself."""
+    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
 
 
 class LockedError(KbootstrapError):
@@ -104,7 +109,7 @@ class Session:
         except OSError as error:
             self._drop()
             raise ConnectError(
-                f"{self._host}: the connection broke while it was set up: {_text(error)}", "Try again."
+                f"{self._host}: the connection broke while it was set up: {_why(error)}", "Try again."
             ) from None
 
     def _command(self) -> str:
@@ -197,7 +202,7 @@ class Session:
                     return self._status(item)
                 on_item(item)
         except OSError as error:
-            raise LostError(f"{self._host}: the connection broke: {_text(error)}", "Try again.") from None
+            raise LostError(f"{self._host}: the connection broke: {_why(error)}", "Try again.") from None
         raise LostError(f"{self._host}: the connection was closed by the host", "Is the host going down? Try again.")
 
     def run(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
@@ -218,14 +223,14 @@ class Session:
                 breaks = breaks + 1 if time.monotonic() - connected < STABLE_S else 1
                 if breaks > MAX_BREAKS:
                     raise LostError(
-                        f"{self._host}: the connection breaks again and again: {_text(error)}",
+                        f"{self._host}: the connection breaks again and again: {_why(error)}",
                         "Look at the host and the network on the way, then run the command again.",
                     ) from None
                 if overdue():
                     raise LostError(
                         f"{self._host}: the host does not answer, and its script takes too long", "Look at the host."
                     ) from None
-                self._notice(f"the connection broke ({_text(error)}): reconnecting")
+                self._notice(f"the connection broke ({_why(error)}): reconnecting")
                 offset = self._parser.offset
                 self._reconnect()
                 self._parser.offset = offset
@@ -365,7 +370,3 @@ class Session:
         if not data:
             raise ConnectionError("closed by the host")
         yield from self._parser.feed(data)
-
-
-def _text(error: OSError) -> str:
-    return str(error) or type(error).__name__

@@ -68,15 +68,21 @@ class Fleet:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start `kbootstrap ARGUMENTS`; its journals lie beside the inventory, its input is empty."""
-        state = {"XDG_STATE_HOME": str(self.inventory.parent / "state")}
         return subprocess.Popen(
-            [sys.executable, "-m", "kbootstrap", *arguments],
+            self.start_words(*arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **state, **environment},
+            env={**self.environment(), **environment},
         )
+
+    @staticmethod
+    def start_words(*arguments: str) -> list[str]:
+        return [sys.executable, "-m", "kbootstrap", *arguments]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "XDG_STATE_HOME": str(self.inventory.parent / "state")}
 
     def kbootstrap(self, *arguments: str, code: int = 0, merged: bool = False, **environment: str) -> str:
         """What `kbootstrap ARGUMENTS` prints (``merged``: also to standard error); it must end with this exit code."""

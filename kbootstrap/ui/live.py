@@ -51,7 +51,7 @@ class Row:
 class LiveView:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._console = Console(file=stream, highlight=False)
+        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._paint = Paint(stream)
         self._rows: dict[str, Row] = {}
         self._started: RunStarted | None = None

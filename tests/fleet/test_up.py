@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import secrets
 import signal
 import stat
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from labs import MakeLab
 
 from kbootstrap.lab.simulated import FLAVOURS
 from kbootstrap.model import Secret
+from kbootstrap.script import quote
 
 BORN_IN_THE_RUN = {"resolve", "certificate-key", "untoken", "nodes", "pods", "time-sync"}
 """Steps whose check needs something an earlier step of the same run makes, or that wait for it."""
@@ -122,14 +126,69 @@ def test_passwords_for_login_and_sudo(lab: MakeLab) -> None:
 
 
 def test_no_secret_of_a_run_is_left_anywhere(lab: MakeLab) -> None:
-    fleet = lab(2, 1)
-    fleet.up()
-    key = fleet.text("cp1", "sed -n 's/.*client-key-data: //p' /etc/kubernetes/admin.conf").strip()
-    assert len(key) > 40
-    assert_nowhere(fleet, key)
+    """Passwords with a shell's own signs, and what is born in the run: in no output, journal, process or file."""
+    login, sudo, passphrase = (f"{name} $'{secrets.token_hex(8)}'\\" for name in ("login", "sudo", "phrase"))
+    fleet = lab(2, 1, password=Secret(login), sudo_password=Secret(sudo), methods=("keyboard-interactive",))
+    environment = {"KB_SSH_PASSWORD": login, "KB_SUDO_PASSWORD": sudo, "KB_PASSPHRASE": passphrase}
+    fleet.change_inventory(lambda text: text.replace("\nssh:\n", "\nssh:\n  passphrase: ${env:KB_PASSPHRASE}\n"))
+    inventory = str(fleet.inventory)
+    said = [fleet.kbootstrap("plan", "-v", inventory, **environment)]
+    fleet.fault("w1", "fail-command", command="modprobe", message=f"modprobe: cannot log in with {sudo}")
+    with Watch(fleet) as watch:
+        said.append(fleet.kbootstrap("up", "--yes", "-v", "-o", "lines", inventory, code=1, **environment))
+        fleet.fault("w1", "heal")
+        said.append(fleet.kbootstrap("up", "--yes", "-o", "json", inventory, **environment))
+    said.append(fleet.kbootstrap("status", inventory, **environment))
+    assert "cannot log in with ***" in said[1]
+
+    config = fleet.text("cp1", "cat /etc/kubernetes/admin.conf")
+    key = re.findall("client-key-data: (.*)", config)[0].strip()
+    known = [login, sudo, passphrase, key, base64.b64decode(key).decode().strip(), *watch.born]
+    assert len(watch.born) >= 2, "no join token and no certificate key was seen in the run's own root-only files"
+    for secret in known:
+        assert len(secret) > 15
+        for form in (secret, base64.b64encode(secret.encode()).decode(), quote(secret)[1:-1]):
+            assert form not in "".join(said)
+            assert form not in "\n".join(watch.processes)
+    assert watch.samples > 10
+    assert any("kubeadm join" in process for process in watch.processes)
+    assert_nowhere(fleet, *known)
     journals = "".join(path.read_text() for path in journal_files(fleet))
     assert re.search(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b", journals) is None
     assert "kubeadm join" in journals
+
+
+class Watch:
+    """Looks at a lab while something runs: what every process was given as arguments and environment, and which tokens
+    and keys lie in the root-only directory of the run on the first master.
+    """
+
+    LOOK = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; tr '\\0' ' ' <$p/environ; echo; done 2>/dev/null"
+    BORN = "cat /run/kbootstrap/r-*/join /run/kbootstrap/r-*/certificate-key 2>/dev/null"
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self.processes: set[str] = set()
+        self.samples = 0
+        self.born: set[str] = set()
+
+    def _look(self) -> None:
+        while not self._done.wait(0.05):
+            for host in self._fleet.hosts:
+                self.processes |= set(self._fleet.run(host, self.LOOK).stdout.splitlines())
+            born = self._fleet.run("cp1", self.BORN).stdout
+            self.born |= set(re.findall(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b|^[0-9a-f]{64}$", born, re.M))
+            self.samples += 1
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._done.set()
+        self._thread.join()
 
 
 def assert_nowhere(fleet: Fleet, *secrets: str) -> None:

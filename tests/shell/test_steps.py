@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,12 @@ from driver import Fleet
 from examples import DEBIAN12, EL9, context, inventory
 from labs import maker
 
+from kbootstrap.facts import Facts
+from kbootstrap.inventory import Cluster
 from kbootstrap.lab import simulated
 from kbootstrap.phases import UP
-from kbootstrap.script import build
+from kbootstrap.phases.repository import sources
+from kbootstrap.script import build, quote, shell_file
 
 FACTS = {"centos9": EL9, "centos7": replace(EL9, os_version="7"), "debian12": DEBIAN12}
 PHASES = ("prepare", "runtime", "repository")
@@ -60,3 +64,38 @@ def test_every_step_comes_to_hold(fleet: Fleet, flavour: str, shell: str, tmp_pa
             expected = {"change": {"changed"}, "ok": {"ok"}, "unknown": {"ok", "changed"}}[state]
             assert done[step_id] in expected, (phase.name, step_id, state)
         assert set(run(fleet, host, shell, "plan", script).values()) == {"ok"}
+
+
+@pytest.mark.parametrize("flavour", ["centos9", "debian12"])
+def test_a_repository_with_another_key_than_the_pinned_one_is_not_added(fleet: Fleet, flavour: str) -> None:
+    host = fleet.hosts[2 * list(FACTS).index(flavour)]
+    pinned = replace(sources.docker(Cluster(kubernetes="1.34"), FACTS[flavour]), id="other", fingerprints=("A" * 40,))
+    step = replace(pinned.step("why"), retries=0)
+    said = fleet.run(host, "sh -s apply", stdin=build([step], FACTS[flavour].family)).stdout
+    assert f"the inventory pins {'A' * 40}" in said
+    assert "end other-repository failed 64" in said
+    left = "/etc/yum.repos.d/other.repo /etc/apt/sources.list.d/other.list /etc/apt/keyrings/other.asc"
+    assert fleet.run(host, f"ls {left} /etc/pki/rpm-gpg/RPM-GPG-KEY-other 2>/dev/null").stdout == ""
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+@pytest.mark.parametrize("facts", FACTS.values(), ids=FACTS)
+def test_every_repository_is_written_with_its_checks_on(facts: Facts, shell: str) -> None:
+    """Packages and, where upstream signs them, the metadata; with keys from the host's own disk, over HTTPS."""
+    cluster = Cluster(kubernetes="1.31")
+    for source, signed in ((sources.kubernetes(cluster, facts), True), (sources.docker(cluster, facts), False)):
+        words = (source.id, source.title, source.url, source.suite, source.exclude, str(int(source.signed_metadata)))
+        call = "repo_text " + " ".join(map(quote, words))
+        script = shell_file(f"shell/{facts.family}.sh") + call
+        text = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True).stdout
+        assert source.fingerprints
+        assert "http://" not in text + source.key_url
+        if facts.family == "debian":
+            # apt refuses unsigned metadata by itself, and the metadata has the packages' checksums.
+            assert re.search(rf"^deb \[signed-by=/etc/apt/keyrings/{source.id}.asc\] https://", text, re.M)
+            continue
+        lines = text.splitlines()
+        assert "gpgcheck=1" in lines
+        assert f"repo_gpgcheck={int(signed)}" in lines
+        assert f"gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-{source.id}" in lines
+        assert f"baseurl={source.url}" in lines

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import resource
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from examples import document, written
+
+from kbootstrap import cli as kbootstrap_cli
 
 HEAVY = ("pydantic", "paramiko", "fabric", "rich", "yaml", "testcontainers", "cryptography")
 
@@ -119,3 +122,25 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert "containerd-config" in done.stdout
     assert done.stderr == ""
+
+
+def test_no_core_dumps_and_no_secret_in_the_report_of_a_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+
+    def broken(**_options: object) -> None:
+        assert resource.getrlimit(resource.RLIMIT_CORE) == (0, hard)
+        raise RuntimeError("token abcdef.0123456789abcdef \x1b[31m")
+
+    monkeypatch.setattr(kbootstrap_cli.cli, "main", broken)
+    with pytest.raises(SystemExit) as ended:
+        kbootstrap_cli.main()
+    assert ended.value.code == 1
+    report = tmp_path / "kbootstrap" / "last-bug.txt"
+    assert stat.S_IMODE(report.stat().st_mode) == 0o600
+    for text in (capsys.readouterr().err, report.read_text()):
+        assert "token ***" in text
+        assert "\x1b" not in text

@@ -411,7 +411,7 @@ def test_a_flood_of_lines_costs_no_memory_and_ends() -> None:
 def test_a_flood_of_warnings_ends() -> None:
     ok, _, events, _ = play([report("begin swap"), *[report("warning x")] * 200])
     assert not ok
-    assert sum(isinstance(event, Notice) for event in events) == 100
+    assert sum(isinstance(event, Notice) for event in events) == 30
 
 
 def test_long_lines_are_cut_after_they_were_masked() -> None:

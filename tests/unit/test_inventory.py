@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from kbootstrap.inventory import json_schema, load
 from kbootstrap.model import InventoryError
+from kbootstrap.redact import printable
 
 
 def mistakes(folder: Path, data: object, env: dict[str, str] | None = None) -> str:
@@ -144,10 +146,47 @@ def test_a_secret_in_clear_in_a_file_others_read_is_warned_of(tmp_path: Path) ->
     data["ssh"] = {"password": "in clear"}
     path = written(tmp_path, data)
     assert load(path, env={}).warnings == ()
+    for mode in (0o644, 0o640, 0o604, 0o660):
+        path.chmod(mode)
+        (warning,) = load(path, env={}).warnings
+        assert "ssh.password" in warning
+        assert "in clear:" not in warning
+    data["ssh"] = {"password": "${env:PW}"}
+    path = written(tmp_path, data)
     path.chmod(0o644)
-    (warning,) = load(path, env={}).warnings
-    assert "ssh.password" in warning
-    assert "in clear:" not in warning
+    assert load(path, env={"PW": "elsewhere"}).warnings == ()
+
+
+def test_plain_http_is_warned_of(tmp_path: Path) -> None:
+    made = inventory(
+        tmp_path,
+        package_repository="http://mirror.example.com",
+        runtime={
+            "name": "containerd",
+            "package_repository": "http://mirror.example.com",
+            "mirrors": {"docker.io": ["https://good.example.com", "http://bad.example.com"]},
+            "insecure_registries": ["worse.example.com:5000"],
+        },
+    )
+    packages, runtime, images = made.warnings
+    assert "cluster.package_repository is plain HTTP" in packages
+    assert "cluster.runtime.package_repository is plain HTTP" in runtime
+    assert "docker.io from http://bad.example.com, worse.example.com:5000" in images
+    assert "good.example.com" not in images
+
+
+@pytest.mark.parametrize("key", ['"\\x08"', '"\\e[31m"', '""', '"a\\nb"', '"\\ud800"'])
+def test_a_key_nobody_can_see_is_told_so_that_it_can_be_seen(tmp_path: Path, key: str) -> None:
+    said = mistakes(tmp_path, f"{key}: 1\n")
+    assert printable(said) == said
+    assert re.search(r"yaml:1: ('.*'|the file): .", said)
+
+
+def test_halves_of_characters_are_no_text(tmp_path: Path) -> None:
+    """As they come from YAML's escapes, and from a variable that is not UTF-8."""
+    data = document()
+    data["ssh"] = {"password": "${env:PW}"}
+    assert "ssh.password: this is not UTF-8 text" in mistakes(tmp_path, data, env={"PW": "\udcff"})
 
 
 def test_an_even_number_of_masters_is_warned_of(tmp_path: Path) -> None:

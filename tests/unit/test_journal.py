@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -83,3 +84,16 @@ def test_a_state_directory_that_cannot_be_written_is_told_without_a_traceback(tm
     assert "Traceback" not in done.stderr
     assert "has a bug" not in done.stderr
     assert str(tmp_path / "file") in done.stderr
+
+
+def test_journals_lie_where_nobody_else_may_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    before = os.umask(0)
+    try:
+        with Journal("run", Redactor()) as journal:
+            journal.handle(EVENTS[0])
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(journal.path.stat().st_mode) == 0o600
+    folders = [folder for folder in journal.path.parents if folder.is_relative_to(tmp_path / "state" / "kbootstrap")]
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700] * 3

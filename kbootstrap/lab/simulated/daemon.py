@@ -263,12 +263,18 @@ class Daemon:
             keys.write_key(other)
         host.server.host_key = paramiko.Ed25519Key.from_private_key_file(str(other))
 
+    def _fault_hostile(self, host: Host, manner: str) -> None:
+        """From the next connection on, a program of an intruder answers instead of the launcher."""
+        host.server.manner = shlex.quote(manner)
+        host.state = "hostile"
+
     def _fault_heal(self, host: Host) -> None:
         """Undo every fault; a host that was killed boots."""
         host.port.delay = host.delay
         host.machine.request("size", bytes=0)
         path = self.directory / "host-keys" / host.machine.spec.name
         host.server.host_key = paramiko.Ed25519Key.from_private_key_file(str(path))
+        host.server.manner = ""
         if host.state in ("off", "booting"):
             self._start(host)
             return

@@ -32,7 +32,7 @@ from paramiko.common import (
 from paramiko.server import InteractiveQuery
 
 from kbootstrap.lab import LabError
-from kbootstrap.lab.simulated.machines import Machine, Process, environment
+from kbootstrap.lab.simulated.machines import MACHINE, Machine, Process, environment
 from kbootstrap.model import Secret
 
 IDLE_POLL = 10.0
@@ -69,11 +69,12 @@ class _Transport(paramiko.Transport):
 class _Interface(paramiko.ServerInterface):
     """The answers one connection gets."""
 
-    def __init__(self, machine: Machine, login: Login, peer: str, transport: _Transport) -> None:
+    def __init__(self, machine: Machine, login: Login, peer: str, transport: _Transport, manner: str) -> None:
         self._machine = machine
         self._login = login
         self._peer = peer
         self._transport = transport
+        self._manner = manner
         self._environment: dict[int, dict[str, str]] = {}
         self._terminals: dict[int, tuple[int, int]] = {}
         self._kept: list[paramiko.Channel] = []
@@ -118,7 +119,8 @@ class _Interface(paramiko.ServerInterface):
         return OPEN_SUCCEEDED if kind == "session" else OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        return self._run(channel, ["/bin/sh", "-c", os.fsdecode(command)])
+        text = f"exec sudo -n -- {MACHINE}/sim/bin/hostile {self._manner}" if self._manner else os.fsdecode(command)
+        return self._run(channel, ["/bin/sh", "-c", text])
 
     def check_channel_shell_request(self, channel: paramiko.Channel) -> bool:
         return self._run(channel, ["/bin/sh"])
@@ -322,6 +324,8 @@ class Server:
         self.machine = machine
         self.login = login
         self.host_key = host_key
+        self.manner = ""
+        """How a host misbehaves that is no longer its owner's; empty: it does as it is told."""
 
     def connected(self, wire: socket.socket, peer: str) -> None:
         """Take a new connection; its own thread does the rest."""
@@ -329,5 +333,5 @@ class Server:
         transport.local_version = "SSH-2.0-OpenSSH_9.9"
         wire.settimeout(IDLE_POLL)
         transport.add_server_key(self.host_key)
-        interface = _Interface(self.machine, self.login, peer, transport)
+        interface = _Interface(self.machine, self.login, peer, transport, self.manner)
         transport.start_server(event=threading.Event(), server=interface)

@@ -1,0 +1,187 @@
+"""No secret of a run is in anything that is shown or written, wherever a host or an error puts it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import secrets
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from examples import inventory
+from fuzzing import cases
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kbootstrap.engine import PhaseRun
+from kbootstrap.inventory import Inventory
+from kbootstrap.journal import Journal
+from kbootstrap.model import Event, HostSummary, Mode, Notice, Phase, RunEnded, RunStarted, Secret, Step, StepEnded
+from kbootstrap.redact import Redactor
+from kbootstrap.script import Parser, quote
+from kbootstrap.session import Item, LostError
+from kbootstrap.ui import View
+from kbootstrap.ui.jsonlines import JsonView
+from kbootstrap.ui.lines import LinesView
+from kbootstrap.ui.live import LiveView
+from kbootstrap.ui.plan import PlanView
+
+MARK = "@kb-0123456789abcdef"
+STEP = Step("swap", "Turn swap off", "prepare/swap.sh", why="", retries=1)
+PHASE = Phase("prepare", "Prepare", "", hosts=lambda _: [], steps=lambda _context, _host: [])
+
+SECRETS = st.text(
+    st.characters(exclude_characters="*\n\r\0", exclude_categories=["Cs"]), min_size=8, max_size=24
+).filter(lambda text: len(set(text)) > 3 and text.strip() == text and not text.isdecimal())
+
+
+def forms(secret: str, before: str) -> list[str]:
+    """How a secret may turn up in what a host prints."""
+    encoded = base64.b64encode(f"{before[:2]}{secret}:more".encode()).decode()
+    return [
+        secret,
+        quote(secret),
+        shlex.quote(secret),
+        base64.b64encode(secret.encode()).decode(),
+        encoded,
+        f"\x1b[1m{secret}\x1b[0m",
+        f"\x1b{secret}",
+        f"{secret[:3]}\x1b[31m{secret[3:]}",
+        f"--password={secret}",
+        f'{{"password": "{secret}"}}',
+    ]
+
+
+def traces(secret: str) -> list[str]:
+    """What must be nowhere: the secret, and in base64 the part that is the same whatever stands around it."""
+    shown = "".join(char for char in secret if char.isprintable())
+    parts = [base64.b64encode(b"\0" * n + secret.encode()).decode()[4:-4] for n in range(3)]
+    quoted = [secret.replace("'", "'\\''"), secret.replace("'", "'\"'\"'")]
+    return [secret, *quoted, *([shown] if len(shown) > 7 else []), *(part for part in parts if len(part) > 7)]
+
+
+class Replay:
+    """A session whose host says these bytes, cut anywhere, and then is lost with an error that names the secret."""
+
+    def __init__(self, said: bytes, cuts: list[int], error: str) -> None:
+        bounds = sorted({0, len(said), *(cut % (len(said) + 1) for cut in cuts)})
+        self._pieces = [said[a:b] for a, b in itertools.pairwise(bounds)]
+        self._error = error
+
+    def look(self, script: str, on_item: Callable[[Item], None], timeout: float) -> int:
+        parser = Parser(MARK)
+        for piece in self._pieces:
+            for item in parser.feed(piece):
+                on_item(item)
+        raise LostError(f"h: {self._error}", self._error)
+
+    def run(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
+        return self.look(script, on_item, 0)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def said_with(text: str, mode: Mode) -> bytes:
+    """A script's output with the text at every place a host can put it."""
+    lines = [f"{MARK} begin swap", text, f"+ {text} {text}"]
+    if mode == "apply":
+        lines += [f"{MARK} apply swap", f"{MARK} command {text}", text, f"{MARK} hint {text}", f"{MARK} warning {text}"]
+        lines += [f"{MARK} retry swap {text}", f"no newline {text}{MARK} verify swap", text, f"{MARK} hint {text}"]
+    lines += [f"{MARK} {text}"]
+    return "".join(line + "\n" for line in lines).encode()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
+    return inventory(tmp_path_factory.mktemp("inventory"))
+
+
+def everything(made: Inventory, folder: Path, events: list[Event], redactor: Redactor) -> str:
+    """What all views show and the journal writes of these events."""
+    streams = [io.StringIO() for _ in range(4)]
+    views: list[View] = [
+        JsonView(streams[0]),
+        LinesView(streams[1], verbose=True),
+        PlanView(streams[2], made, verbose=True),
+        LiveView(streams[3]),
+    ]
+    with Journal(secrets.token_hex(8), redactor, folder) as journal:
+        for event in events:
+            journal.handle(event)
+    for view in views:
+        with view:
+            for event in events:
+                view.handle(event)
+    return journal.path.read_text(encoding="utf-8") + "".join(stream.getvalue() for stream in streams)
+
+
+@cases(40, 2_000)
+@given(
+    secret=SECRETS,
+    before=st.text(st.characters(exclude_categories=["C"], exclude_characters="*"), min_size=2, max_size=10),
+    form=st.integers(0, 9),
+    cuts=st.lists(st.integers(0, 10_000), max_size=10),
+    mode=st.sampled_from(["plan", "apply"]),
+)
+def test_no_secret_in_any_view_or_journal(
+    made: Inventory,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
+    secret: str,
+    before: str,
+    form: int,
+    cuts: list[int],
+    mode: Mode,
+) -> None:
+    redactor = Redactor([Secret(secret)])
+    text = f"{before}{forms(secret, before)[form]}"
+    events: list[Event] = [RunStarted(1.0, "run", "up", mode, "test", ("cp1", "w1"))]
+    replay = Replay(said_with(text, mode), cuts, text)
+    phase = PhaseRun(PHASE, "cp1", [STEP], lambda _name, _value: None, redactor.clean)
+    assert not phase.work(replay, mode, "", events.append)  # type: ignore[arg-type] # a stand-in for Session
+    (failure,) = [event.failure for event in events if isinstance(event, StepEnded)]
+    assert failure is not None
+    summary = HostSummary({"failed": 1}, "prepare", "swap", failure)
+    events.append(RunEnded(2.0, "failed", 1, 1.0, {"failed": 1}, {"cp1": summary, "w1": HostSummary({})}))
+    shown = everything(made, tmp_path_factory.getbasetemp() / "journals", events, redactor)
+    captured = capsys.readouterr()
+    for trace in traces(secret):
+        assert trace not in shown + captured.out + captured.err
+    assert "***" in shown
+    assert mode == "plan" or any(isinstance(event, Notice) for event in events)
+
+
+PEM = [
+    "-----BEGIN EC PRIVATE KEY-----",
+    "MHcCAQEEIBx1dqsecret",
+    "AwEHoUQDQgAE+more/secret==",
+    "-----END EC PRIVATE KEY-----",
+]
+
+
+@pytest.mark.parametrize("mode", ["plan", "apply"])
+def test_a_private_key_printed_line_by_line_is_hidden_whole(mode: Mode) -> None:
+    lines = [f"{MARK} begin swap", *([f"{MARK} apply swap"] if mode == "apply" else []), "before", *PEM, "after"]
+    events: list[Event] = []
+    phase = PhaseRun(PHASE, "cp1", [STEP], lambda _name, _value: None, Redactor().clean)
+    said = "".join(line + "\n" for line in lines).encode()
+    phase.work(Replay(said, [], "gone"), mode, "", events.append)  # type: ignore[arg-type] # a stand-in
+    text = repr(events)
+    assert "before" in text
+    assert "after" in text
+    for part in ("MHcC", "secret", "AwEH"):
+        assert part not in text
+    assert "secret" not in Redactor().clean("\n".join(["before", *PEM]))
+    assert Redactor().clean("\n".join([*PEM, "after"])).endswith("after")
+
+
+def test_secrets_that_are_born_in_a_run_are_known_from_then_on() -> None:
+    """As kubeadm prints them: a certificate key alone on its line, an admin.conf in JSON."""
+    key = "0123456789abcdef" * 4
+    masked = Redactor().clean(f'Using certificate key:\n{key}\n{{"client-key-data":"TFMwdExTMUNSVWRKVGc9PQ=="}}')
+    assert key not in masked
+    assert "TFMwd" not in masked
