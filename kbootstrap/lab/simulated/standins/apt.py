@@ -12,12 +12,22 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kbootstrap.lab.simulated import catalogue, packages
 from kbootstrap.lab.simulated.catalogue import Package
 from kbootstrap.lab.simulated.standins import gpg, internet
-from kbootstrap.lab.simulated.standins.common import HOST, Failed, now, read, run_main, systemctl, unsupported, user
+from kbootstrap.lab.simulated.standins.common import (
+    HOST,
+    Failed,
+    now,
+    reached,
+    read,
+    run_main,
+    systemctl,
+    unsupported,
+    user,
+)
 
 FAMILY = "debian"
 LISTS = "/var/lib/apt/lists"
@@ -45,8 +55,7 @@ _FLAGS = {
 }
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """One line of apt's sources."""
 
     url: str
@@ -60,14 +69,14 @@ class Source:
         return f"{LISTS}/{name}_{self.suite.replace('/', '')}_Packages"
 
 
-@dataclass
 class Request:
     """The command line."""
 
-    verb: str = ""
-    names: list[str] = field(default_factory=list)
-    flags: set[str] = field(default_factory=set)
-    options: dict[str, str] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.verb = ""
+        self.names: list[str] = []
+        self.flags: set[str] = set()
+        self.options: dict[str, str] = {}
 
 
 def main(command: str, argv: list[str]) -> int:
@@ -310,6 +319,7 @@ def _install(request: Request) -> int:
         for package in todo:
             _put(package)
             _say(request, f"Setting up {package.name} ({package.version}) ...")
+            reached(f"apt has installed {package.name}")
     if not todo:
         _say(request, "0 upgraded, 0 newly installed, 0 to remove and 0 not upgraded.")
     return 0

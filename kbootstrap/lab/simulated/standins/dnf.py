@@ -11,12 +11,12 @@ import glob
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kbootstrap.lab.simulated import catalogue, packages
 from kbootstrap.lab.simulated.catalogue import Package
 from kbootstrap.lab.simulated.standins import gpg, internet
-from kbootstrap.lab.simulated.standins.common import HOST, Failed, now, run_main, systemctl, unsupported, user
+from kbootstrap.lab.simulated.standins.common import HOST, Failed, now, reached, run_main, systemctl, unsupported, user
 
 FAMILY = "el"
 _FLAGS = {"-y", "--assumeyes", "-q", "--quiet", "--showduplicates", "--nogpgcheck", "-C", "--cacheonly", "--refresh"}
@@ -36,8 +36,7 @@ _PRESET = ("chronyd.service", "firewalld.service", "sshd.service")
 """Units EL's presets enable when their package is installed."""
 
 
-@dataclass
-class Repo:
+class Repo(NamedTuple):
     """One section of a .repo file."""
 
     id: str
@@ -49,17 +48,17 @@ class Repo:
     excludes: list[str]
 
 
-@dataclass
 class Request:
     """The command line."""
 
-    verb: str = ""
-    names: list[str] = field(default_factory=list)
-    flags: set[str] = field(default_factory=set)
-    no_excludes: set[str] = field(default_factory=set)
-    disabled: list[str] = field(default_factory=list)
-    enabled: list[str] = field(default_factory=list)
-    format: str = ""
+    def __init__(self) -> None:
+        self.verb = ""
+        self.names: list[str] = []
+        self.flags: set[str] = set()
+        self.no_excludes: set[str] = set()
+        self.disabled: list[str] = []
+        self.enabled: list[str] = []
+        self.format = ""
 
     @property
     def quiet(self) -> bool:
@@ -152,12 +151,12 @@ def repos(request: Request) -> list[Repo]:
         parser = configparser.ConfigParser(interpolation=None, strict=False)
         parser.read(path)
         found += [_repo(section, dict(parser[section])) for section in parser.sections()]
-    for repo in found:
-        for pattern in request.disabled:
-            repo.enabled &= not fnmatch.fnmatch(repo.id, pattern)
-        for pattern in request.enabled:
-            repo.enabled |= fnmatch.fnmatch(repo.id, pattern)
-    return [repo for repo in found if repo.enabled]
+    return [repo for repo in found if _is_enabled(request, repo)]
+
+
+def _is_enabled(request: Request, repo: Repo) -> bool:
+    enabled = repo.enabled and not any(fnmatch.fnmatch(repo.id, pattern) for pattern in request.disabled)
+    return enabled or any(fnmatch.fnmatch(repo.id, pattern) for pattern in request.enabled)
 
 
 def _repo(section: str, values: dict[str, str]) -> Repo:
@@ -321,6 +320,7 @@ def _install(request: Request) -> int:
         for repo, package in todo.values():
             _put(package)
             _say(request, f"Installed: {package.name}-{package.version}.{HOST['ARCH']} ({repo.id})")
+            reached(f"dnf has installed {package.name}")
     _say(request, "Complete!")
     return 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kbootstrap.lab.simulated.catalogue import KUBERNETES_MINORS
 from kbootstrap.lab.simulated.standins.common import LAB, SIM, Failed, read
@@ -40,8 +40,7 @@ _REGISTRIES = {
 }
 
 
-@dataclass(frozen=True)
-class Repository:
+class Repository(NamedTuple):
     """A package repository: its id in the catalogue, the key that signs packages, and whether it signs metadata.
 
     An OS has several; here one of them has all its packages and the others are empty.
