@@ -9,6 +9,7 @@ import fnmatch
 import glob
 import os
 import re
+import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,8 @@ FAMILY = "debian"
 LISTS = "/var/lib/apt/lists"
 HOLD = "/var/lib/sim/hold"
 LOCK = "/var/lib/dpkg/lock-frontend"
+JOURNAL = "/var/lib/dpkg/updates/0001"
+"""There while dpkg works; left behind, it says that dpkg was interrupted."""
 _FLAGS = {
     "-y": "y",
     "--yes": "y",
@@ -214,11 +217,15 @@ class _lock:
             except OSError:
                 if time.monotonic() >= deadline:
                     raise Failed(
-                        f"E: Could not get lock {LOCK}. It is held by process 4242 (unattended-upgr)\n"
+                        f"E: Could not get lock {LOCK}. It is held by process {self._holder()} (unattended-upgr)\n"
                         f"E: Unable to acquire the dpkg frontend lock ({LOCK}), is another process using it?",
                         100,
                     ) from None
                 time.sleep(0.1)
+
+    def _holder(self) -> int:
+        asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        return int(struct.unpack("hhqqi", fcntl.fcntl(self._file, fcntl.F_GETLK, asked))[4])
 
     def __exit__(self, *_error: object) -> None:
         self._file.close()
@@ -237,8 +244,9 @@ def _update(request: Request) -> int:
             continue
         try:
             internet.check_up(source.url)
-        except Failed:
-            warnings.append(f"W: Failed to fetch {source.url}/dists/{source.suite}/InRelease  Connection timed out")
+        except Failed as failed:
+            reason = failed.text.rpartition(": ")[2]
+            warnings.append(f"W: Failed to fetch {source.url}/dists/{source.suite}/InRelease  {reason}")
             continue
         repository = internet.deb_repository(source.url, source.suite)
         if repository is None:
@@ -314,12 +322,18 @@ def _install(request: Request) -> int:
     if len(todo) > len(request.names) and "y" not in request.flags:
         raise Failed("Do you want to continue? [Y/n] Abort.")
     with _lock(request):
+        if os.path.exists(JOURNAL):
+            raise Failed(
+                "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem.", 100
+            )
+        packages.write(JOURNAL, "")
         if any(package.name == "chrony" for package in todo):
             _take_away("systemd-timesyncd")
         for package in todo:
             _put(package)
             _say(request, f"Setting up {package.name} ({package.version}) ...")
             reached(f"apt has installed {package.name}")
+        os.unlink(JOURNAL)
     if not todo:
         _say(request, "0 upgraded, 0 newly installed, 0 to remove and 0 not upgraded.")
     return 0

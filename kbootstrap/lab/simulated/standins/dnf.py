@@ -59,6 +59,7 @@ class Request:
         self.disabled: list[str] = []
         self.enabled: list[str] = []
         self.format = ""
+        self.exit_on_lock = False
 
     @property
     def quiet(self) -> bool:
@@ -137,6 +138,8 @@ def _setting(request: Request, word: str, command: str, argv: list[str]) -> None
         request.enabled += value.split(",")
     elif key in ("qf", "queryformat"):
         request.format = value
+    elif value == "exit_on_lock=1":
+        request.exit_on_lock = True
     elif value.partition("=")[0] not in ("install_weak_deps", "tsflags", "timeout", "retries", "skip_if_unavailable"):
         unsupported(command, argv)
 
@@ -187,7 +190,7 @@ def metadata(repo: Repo) -> internet.Repository:
             "Cannot download repodata/repomd.xml: All mirrors were tried"
         )
     try:
-        internet.check_up(repo.url)
+        internet.check_up(f"{repo.url}/repodata/repomd.xml")
     except Failed as failed:
         raise Failed(f"Error: Failed to download metadata for repo '{repo.id}': {failed.text}") from None
     found = internet.rpm_repository(repo.url, HOST["FLAVOUR"])
@@ -307,7 +310,7 @@ def _install(request: Request) -> int:
     _need_root()
     if not request.flags & {"-y", "--assumeyes"}:
         raise Failed("Is this ok [y/N]: Operation aborted.")
-    with _lock():
+    with _lock(request):
         everything = list(available(request))
         wanted = _with_requirements(_pick(request, everything), everything)
         todo = {n: pair for n, pair in wanted.items() if packages.version_of(FAMILY, n) != pair[1].version}
@@ -356,7 +359,7 @@ def _remove(request: Request) -> int:
     _need_root()
     if not request.flags & {"-y", "--assumeyes"}:
         raise Failed("Is this ok [y/N]: Operation aborted.")
-    with _lock():
+    with _lock(request):
         for name in request.names:
             if packages.version_of(FAMILY, name) is None:
                 print(f"No match for argument: {name}")
@@ -370,16 +373,34 @@ def _remove(request: Request) -> int:
 
 
 class _lock:
-    """One package manager at a time; another one waits, as dnf does."""
+    """One package manager at a time; another one waits, or gives up where it was told to (exit status 200)."""
+
+    def __init__(self, request: Request) -> None:
+        self._exits = request.exit_on_lock
 
     def __enter__(self) -> None:
         os.makedirs("/run/sim", exist_ok=True)
-        self._file = open("/run/sim/dnf.lock", "w")
+        self._file = open("/run/sim/dnf.lock", "a+")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("Waiting for process with pid 4242 to finish.")
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._file.seek(0)
+            self._wait(self._file.read().strip())
+        self._file.truncate(0)
+        self._file.write(f"{os.getpid()}\n")
+        self._file.flush()
+
+    def _wait(self, holder: str) -> None:
+        if self._exits and HOST["FLAVOUR"] == "centos7":
+            raise Failed(
+                f"Existing lock /var/run/yum.pid: another copy is running as pid {holder}.\n"
+                "Another app is currently holding the yum lock; exiting as configured by exit_on_lock",
+                200,
+            )
+        if self._exits:
+            raise Failed(f"metadata already locked by {holder}", 200)
+        print(f"Waiting for process with pid {holder} to finish.", flush=True)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def __exit__(self, *_error: object) -> None:
         self._file.close()
@@ -454,7 +475,8 @@ def _clean(request: Request) -> int:
     if request.names[:1] not in (["all"], ["metadata"], ["expire-cache"], ["packages"], ["dbcache"]):
         raise Failed(f"simulated dnf: unsupported: clean {' '.join(request.names)}", 64)
     _need_root()
-    _say(request, "0 files removed")
+    with _lock(request):
+        _say(request, "0 files removed")
     return 0
 
 
