@@ -32,6 +32,6 @@ check() {
 apply() {
     found=$(missing) || fail "$found"
     for image in $found; do
-        run crictl pull "$image"
+        run_judged ': not found|manifest unknown|denied|unauthorized' crictl pull "$image"
     done
 }

@@ -59,16 +59,3 @@ apply() {
         ${SKIP_PHASES:+--skip-phases="$SKIP_PHASES"}
     : >"$KB_STATE/init.done"
 }
-
-# After a reboot the control plane needs a while; only then is silence a failure.
-wait_for_api() {
-    left=60
-    while ! api_answers; do
-        if [ "$left" -le 0 ]; then
-            fail "the API server on this host does not answer" \
-                "See journalctl -u kubelet and crictl ps -a there. If the cluster is really gone: kbootstrap reset, then up."
-        fi
-        left=$((left - 1))
-        sleep 2
-    done
-}

@@ -42,6 +42,7 @@ check() {
 }
 
 apply() {
+    wait_for_api
     for label in $LABELS; do
         run admin label node "$NODE_NAME" "$label" --overwrite
     done

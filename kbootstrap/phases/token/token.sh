@@ -11,6 +11,7 @@ check() {
 }
 
 apply() {
+    wait_for_api
     umask 077
     run kubeadm token create --ttl "$TTL" --description 'kbootstrap join' --print-join-command \
         --kubeconfig /etc/kubernetes/admin.conf >"$KB_DIR/join.new"
