@@ -183,25 +183,21 @@ def survive(known: Reference, case: Case) -> None:
     """Strike, run `up` again, compare. Raises AssertionError where anything is not as it would have been."""
     fleet = known.make()
     try:
-        if not _strike(fleet, case):
+        if not strike(fleet, case):
             # A step that only waits does not always have to: what is sure to come is its beginning.
             first = known.moments[case.host, case.phase, case.step][0][0]
             assert case.moment != first, "the moment never came"
             fleet.backend.down(fleet.name)
             fleet = known.make()
-            assert _strike(fleet, Case(case.fault, case.host, case.phase, case.step, first, case.command))
-        again = fleet.up()
-        assert again.result["status"] == "ok"
-        planned = fleet.plan().result
-        assert (planned["change"], planned["unknown"]) == (0, 0), "the plan is not empty"
-        assert_ready(fleet)
+            assert strike(fleet, Case(case.fault, case.host, case.phase, case.step, first, case.command))
+        converge(fleet)
         found = end_state(fleet)
         assert found == known.end, _difference(known.end, found)
     finally:
         fleet.backend.down(fleet.name)
 
 
-def _strike(fleet: Fleet, case: Case) -> bool:
+def strike(fleet: Fleet, case: Case) -> bool:
     """Start `up`, do what the case says at its moment, and see the run to its end. False when the moment never came."""
     # Nothing of ours runs on the host before sudo, so what fails there must be set before.
     from_the_start = (case.fault, case.step) == ("fail", "ssh")
@@ -216,6 +212,8 @@ def _strike(fleet: Fleet, case: Case) -> bool:
     codes = {0}
     try:
         if not from_the_start and not comes_to_its_moment(fleet, case.host, lambda: process.poll() is not None):
+            out, err = process.communicate(timeout=PATIENCE_S)
+            assert process.returncode == 0, out + err
             return False
         if case.fault == "kill":
             process.kill()
@@ -254,6 +252,14 @@ def _strike(fleet: Fleet, case: Case) -> bool:
 
 def _is_up(fleet: Fleet, host: str) -> bool:
     return any(found.name == host and found.state == "up" for found in fleet.backend.status(fleet.name).hosts)
+
+
+def converge(fleet: Fleet) -> None:
+    """`up` once more: it succeeds, leaves nothing to do, and every node is Ready."""
+    assert fleet.up().result["status"] == "ok"
+    planned = fleet.plan().result
+    assert (planned["change"], planned["unknown"]) == (0, 0), "the plan is not empty"
+    assert_ready(fleet)
 
 
 # --- the end state ---------------------------------------------------------------------------------------------------
