@@ -1,5 +1,5 @@
-"""The fault matrix on real kubeadm: four faults (a step fails, the connection breaks, the orchestrator is killed, the host
-reboots) at four places (packages, init, network, join). One lab, and few runs of `up`, because a run is struck several times.
+"""The fault matrix on real kubeadm: four faults (a step fails, the connection breaks, the orchestrator is killed, the
+host reboots) at four places (packages, init, network, join). One lab and few runs of `up`, each struck several times.
 """
 
 from __future__ import annotations

@@ -373,7 +373,7 @@ def _remove(request: Request) -> int:
 
 
 class _lock:
-    """One package manager at a time; another one waits, or gives up where it was told to (exit status 200)."""
+    """One package manager at a time; another one waits, or gives up where it was told to."""
 
     def __init__(self, request: Request) -> None:
         self._exits = request.exit_on_lock
@@ -394,8 +394,7 @@ class _lock:
         if self._exits and HOST["FLAVOUR"] == "centos7":
             raise Failed(
                 f"Existing lock /var/run/yum.pid: another copy is running as pid {holder}.\n"
-                "Another app is currently holding the yum lock; exiting as configured by exit_on_lock",
-                200,
+                "Another app is currently holding the yum lock; exiting as configured by exit_on_lock"
             )
         if self._exits:
             raise Failed(f"metadata already locked by {holder}", 200)
