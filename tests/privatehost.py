@@ -81,19 +81,6 @@ class Host:
         return ends[0], done.stdout + done.stderr
 
 
-def sh(shell: str, script: str, mode: str = "apply", folder: Path = Path("/")) -> list[str]:
-    """What a script after the prelude prints, line by line; reports begin with ``@m``."""
-    text = shell_file("shell/prelude.sh") + f"KB_STATE={folder}/state\nKB_DIR={folder}\n" + script
-    done = subprocess.run(
-        [shell],
-        input=text,
-        capture_output=True,
-        text=True,
-        env={"KB_MODE": mode, "KB_MARK": "@m", "PATH": "/usr/bin:/bin"},
-    )
-    return [*(done.stdout + done.stderr).splitlines(), f"status {done.returncode}"]
-
-
 # --- hosts as they are found, and a step for each ---
 
 

@@ -25,12 +25,16 @@ pkg_install() {
         esac
     done
     packages_before
-    # shellcheck disable=SC2086 # names are words
-    if ! kb_apt install --simulate $kb_names >/dev/null 2>&1; then
-        run kb_apt update
+    if ! kb_known; then
+        run_packages kb_apt update
+        if kb_lists_missing && ! kb_known; then
+            kb_names_hint
+            return 100
+        fi
     fi
+    finish_dpkg
     # shellcheck disable=SC2086 # names are words
-    run kb_apt install --yes --no-install-recommends --allow-change-held-packages $kb_names
+    run_packages kb_apt install --yes --no-install-recommends --allow-change-held-packages $kb_names
     packages_after
 }
 
@@ -43,7 +47,28 @@ pkg_list() {
 # pkg_remove NAME... - these and nothing else, with their configuration: dpkg refuses where another package needs one.
 pkg_remove() { run dpkg --purge "$@"; }
 
-kb_apt() { apt-get -q -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold "$@"; }
+kb_apt() { apt-get -q -o Dpkg::Options::=--force-confold "$@"; }
+
+# shellcheck disable=SC2086 # names are words
+kb_known() { kb_apt install --simulate $kb_names >/dev/null 2>&1; }
+
+# kb_lists_missing - for apt a list that cannot be fetched is only a warning; but what is in it nobody knows then.
+kb_lists_missing() { grep -q 'index files failed to download' "$KB_DIR/said"; }
+
+# What apt and dpkg say when another one is at work, and when trying again is no use.
+kb_locked_words() { echo 'Could not get lock|Unable to (acquire|lock)|locked by another process'; }
+
+kb_final_words() {
+    printf '%s|' 'Unable to locate package' 'no installation candidate' 'Version .* was not found' 'unmet dependencies'
+    echo 'NO_PUBKEY|BADSIG|EXPKEYSIG|is not signed|does not have a Release file'
+}
+
+# finish_dpkg - a dpkg that died half way (power, OOM) leaves its journal, and apt refuses to work until it was told to go on.
+finish_dpkg() {
+    if [ -n "$(find /var/lib/dpkg/updates -type f 2>/dev/null)" ]; then
+        run_packages dpkg --configure -a
+    fi
+}
 
 # pkg_hold NAME... - keep ordinary upgrades away from these.
 pkg_hold() {
@@ -85,5 +110,10 @@ key_file() { echo "$kb_keys/$1.asc"; }
 
 # repo_refresh ID - fetch the lists of this repository.
 repo_refresh() {
-    run kb_apt update -o "Dir::Etc::sourcelist=$(repo_file "$1")" -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0
+    run_packages kb_apt update -o "Dir::Etc::sourcelist=$(repo_file "$1")" -o Dir::Etc::sourceparts=- \
+        -o APT::Get::List-Cleanup=0
+    if kb_lists_missing; then
+        kb_names_hint
+        return 100
+    fi
 }

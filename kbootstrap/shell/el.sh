@@ -18,8 +18,16 @@ pkg_install() {
     done
     packages_before
     # shellcheck disable=SC2086 # names are words
-    run "$(kb_tool)" -y "$(kb_no_excludes)" install $kb_names
+    run_packages "$(kb_tool)" -y --setopt=exit_on_lock=1 "$(kb_no_excludes)" install $kb_names
     packages_after
+}
+
+# What the package manager says when another one is at work, and when trying again is no use.
+kb_locked_words() { echo 'already locked by|[Ee]xisting lock|holding the yum lock|transaction lock'; }
+
+kb_final_words() {
+    printf '%s|' 'Unable to find a match' 'No package .* available' 'nothing provides' 'Status code: 4' 'HTTP Error 4'
+    echo 'GPG check FAILED|Bad GPG signature|Public key for .* not installed'
 }
 
 # pkg_list - every installed package, and every key rpm trusts, sorted.
@@ -84,4 +92,4 @@ repo_file() { echo "/etc/yum.repos.d/$1.repo"; }
 key_file() { echo "$kb_keys/RPM-GPG-KEY-$1"; }
 
 # repo_refresh ID - forget what is cached of this repository.
-repo_refresh() { run "$(kb_tool)" -q clean metadata --disablerepo='*' --enablerepo="$1"; }
+repo_refresh() { run_packages "$(kb_tool)" -q --setopt=exit_on_lock=1 clean metadata --disablerepo='*' --enablerepo="$1"; }

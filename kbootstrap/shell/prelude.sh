@@ -48,6 +48,7 @@ kb_step() {
     kb_try "$1" "$2"
     kb_status=$?
     if [ "$kb_status" -ne 0 ]; then
+        kb_shortage
         kb_report end "$1" failed "$kb_status"
         return 1
     fi
@@ -68,7 +69,7 @@ kb_step() {
     fi
 }
 
-# kb_try ID RETRIES - run apply, again after 2, 4, 8 ... seconds when it may be retried.
+# kb_try ID RETRIES - run apply, again after 2, 4, 8 ... seconds when it may be retried. What `fail` ended is final.
 kb_try() {
     kb_left=$2
     kb_pause=2
@@ -78,7 +79,7 @@ kb_try() {
             apply
         ) </dev/null
         kb_status=$?
-        if [ "$kb_status" -eq 0 ] || [ "$kb_left" -le 0 ]; then
+        if [ "$kb_status" -eq 0 ] || [ "$kb_status" -eq 64 ] || [ "$kb_left" -le 0 ]; then
             return "$kb_status"
         fi
         kb_report retry "$1" "$kb_pause"
@@ -88,12 +89,98 @@ kb_try() {
     done
 }
 
+# kb_shortage - a full disk explains most failures: say so.
+kb_shortage() {
+    for kb_at in $(df -Pk / /etc /usr /var /run 2>/dev/null | awk 'NR > 1 && $4 < 1024 { print $6 }' | sort -u); do
+        kb_report hint "The file system at $kb_at is full. Make room there (df -h $kb_at), then run the same command again."
+    done
+}
+
 # --- words for steps -------------------------------------------------------------------------------------------------
 
 # run COMMAND... - run it and let a failure name it. Secrets never belong in arguments.
 run() {
     kb_report command "$*"
     "$@"
+}
+
+# run_judged PATTERN COMMAND... - run it; a failure that trying again cannot mend ends the step at once. Programs that have one
+# exit status for everything are judged by their words: PATTERN is what is final, unless the network had a part in it.
+run_judged() {
+    kb_final_words=$1
+    shift
+    kb_listen "$@" || kb_judge "$kb_final_words"
+}
+
+kb_network='[Tt]imed out|[Tt]imeout|Could not resolve|no such host|Temporary failure|Connection (reset|refused|failed)|connection (reset|refused)|unexpected EOF|Status code: 5|HTTP Error 5| 50[0-9] '
+
+kb_names_hint() {
+    if grep -Eq 'Could not resolve|no such host|Temporary failure in name' "$KB_DIR/said"; then
+        kb_report hint "This host cannot resolve names: look at /etc/resolv.conf and its name servers there."
+    fi
+}
+
+kb_listen() {
+    mkdir -p "$KB_DIR"
+    rm -f "$KB_DIR/failed"
+    kb_report command "$*"
+    { "$@" 2>&1 || echo "$?" >"$KB_DIR/failed"; } | tee "$KB_DIR/said"
+    [ ! -e "$KB_DIR/failed" ]
+}
+
+kb_judge() {
+    if ! grep -Eq "$kb_network" "$KB_DIR/said"; then
+        kb_words=$(grep -E "$1" "$KB_DIR/said" | head -n 1)
+        if [ -n "$kb_words" ]; then
+            fail "$kb_words" "Trying again would not help. Look at the addresses, versions and keys in the inventory."
+        fi
+    fi
+    kb_names_hint
+    return "$(cat "$KB_DIR/failed")"
+}
+
+kb_lock_wait=300
+
+# run_packages COMMAND... - run a package manager; as long as another one is at work it waits, and says for whom. The OS
+# vocabulary has the words for that, and for what is final.
+run_packages() {
+    kb_waited=0
+    until kb_listen "$@"; do
+        kb_words=$(grep -E "$(kb_locked_words)" "$KB_DIR/said" | tail -n 1)
+        if [ -z "$kb_words" ]; then
+            kb_judge "$(kb_final_words)"
+            return
+        fi
+        kb_report hint "Another package manager is at work$(kb_holder "$kb_words"): updates begin by themselves after a boot. Wait, or end it."
+        if [ "$kb_waited" -ge "$kb_lock_wait" ]; then
+            fail "another package manager has been at work for $kb_lock_wait s$(kb_holder "$kb_words"): $kb_words"
+        fi
+        sleep 5
+        kb_waited=$((kb_waited + 5))
+    done
+}
+
+# kb_holder WORDS - which process that is, where the words have its number.
+kb_holder() {
+    kb_pid=$(printf '%s\n' "$1" | sed -n 's/.*\(by\|pid\|process\) \([0-9][0-9]*\).*/\2/p')
+    if [ -n "$kb_pid" ]; then
+        printf ' (process %s%s)' "$kb_pid" "$(sed 's/^/, /' "/proc/$kb_pid/comm" 2>/dev/null)"
+    fi
+}
+
+# fetch URL FILE - with curl; what the server does not have is not asked for again.
+fetch() {
+    kb_report command "curl -fsSL $1"
+    kb_failed=0
+    kb_code=$(curl -fsSL --connect-timeout 20 --max-time 120 --max-filesize 1000000 -w '%{http_code}' -o "$2" "$1" \
+        2>"$KB_DIR/said") || kb_failed=$?
+    cat "$KB_DIR/said"
+    case $kb_code in
+        408 | 425 | 429) ;;
+        4*) fail "$1: the server answers with status $kb_code" "Is that address right? The inventory, or a mirror it names, has it." ;;
+    esac
+    kb_names_hint
+    return "$kb_failed"
 }
 
 # fail MESSAGE [HINT] - end this step with a message a person can act on.
@@ -245,6 +332,8 @@ packages_before() {
     fi
 }
 
+packages_unfinished() { [ -s "$KB_STATE/packages" ]; }
+
 packages_after() {
     pkg_list >"$KB_STATE/packages.new"
     for kb_name in $(comm -13 "$KB_STATE/packages" "$KB_STATE/packages.new"); do
@@ -291,11 +380,25 @@ is_control_plane() { have kubectl && [ -s /etc/kubernetes/admin.conf ]; }
 
 # have_cluster - end this step where there is no control plane to speak to.
 have_cluster() {
-    is_control_plane || fail "there is no control plane on this host" "Run \`kbootstrap up\` with all its phases first."
+    is_control_plane || fail "there is no control plane on this host (no /etc/kubernetes/admin.conf)" "Run \`kbootstrap up\` with all its phases first."
 }
 
 # api_answers - is there a cluster here whose API server answers?
 api_answers() { have kubectl && [ -s /etc/kubernetes/admin.conf ] && admin get --raw /healthz >/dev/null 2>&1; }
+
+# wait_for_api - before anything is asked of it. After a reboot the control plane needs a while; only then is silence a failure.
+wait_for_api() {
+    have_cluster
+    kb_left=60
+    while ! api_answers; do
+        if [ "$kb_left" -le 0 ]; then
+            fail "the API server on this host does not answer" \
+                "See journalctl -u kubelet and crictl ps -a there. If the cluster is really gone: kbootstrap reset, then up."
+        fi
+        kb_left=$((kb_left - 1))
+        sleep 2
+    done
+}
 
 # nodes - one line per node, fields separated by tabs: name, Ready status, kubelet version, address, labels, reason.
 nodes() {

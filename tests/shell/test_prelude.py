@@ -6,14 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from privatehost import sh
+from words import SHELLS, sh, step
 
-SHELLS = ("dash", "bash")
 pytestmark = pytest.mark.parametrize("shell", SHELLS)
-
-
-def step(check: str, apply: str = ":", retries: int = 0, waits: int = 0) -> str:
-    return f"check() {{\n{check}\n}}\napply() {{\n{apply}\n}}\nkb_step s {retries} {waits}\n"
 
 
 def test_what_holds_is_ok_in_both_modes(shell: str) -> None:

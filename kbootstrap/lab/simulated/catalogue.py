@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 KUBERNETES_MINORS = range(20, 37)
 PATCHES = 3
@@ -18,19 +18,17 @@ PATCHES = 3
 FLAVOURS = ("centos7", "centos9", "debian12")
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(NamedTuple):
     """What a package puts on a host: commands (paths of stand-ins), unit files and other files by path."""
 
     commands: tuple[str, ...] = ()
-    units: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = {}
+    files: Mapping[str, str] = {}
     enabled: bool = False
     """Are its units enabled and started by installing it? Debian does that with every service, EL with some."""
 
 
-@dataclass(frozen=True)
-class Package:
+class Package(NamedTuple):
     """One version of a package in a repository. ``repo`` is ``os``, ``docker`` or ``kubernetes-1.NN``."""
 
     name: str

@@ -253,6 +253,22 @@ class Daemon:
         if result != 0:
             raise LabError(err.decode("utf-8", "replace").strip())
 
+    def _fault_watch(self, host: Host) -> None:
+        """Have the host note every moment of the runs to come in /run/sim/moments."""
+        self._hold(host, "watch")
+
+    def _fault_hold(self, host: Host, moment: str) -> None:
+        """Hold the run that comes to this moment next; /run/sim/held is there when it did. bin/hold has the moments."""
+        self._hold(host, "set", moment)
+
+    def _fault_release(self, host: Host) -> None:
+        self._hold(host, "release")
+
+    def _hold(self, host: Host, *words: str) -> None:
+        status, _out, err = host.machine.output(shlex.join(["/.machine/sim/bin/hold", *words]))
+        if status != 0:
+            raise LabError(err.decode("utf-8", "replace").strip())
+
     def _fault_host_key(self, host: Host) -> None:
         """Show another host key from the next connection on, as a reinstalled host or an impostor does."""
         path = self.directory / "host-keys" / host.machine.spec.name
@@ -282,7 +298,7 @@ class Daemon:
             host.machine.request("thaw")
             self._set_reachable(host, True)
             self.network.freeze(host.port, False)
-        host.machine.output("/.machine/sim/bin/skew 0; /.machine/sim/bin/fail-command clear")
+        host.machine.output("cd /.machine/sim/bin && ./skew 0; ./fail-command clear; ./hold clear")
         self.network.open(host.port)
         host.state = "up"
 

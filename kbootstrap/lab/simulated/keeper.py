@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kbootstrap.lab.simulated import linux, root
-from kbootstrap.lab.simulated.spec import LAB, MACHINE, NETWORK, Spec
+from kbootstrap.lab.simulated.places import LAB, MACHINE
+from kbootstrap.lab.simulated.spec import NETWORK, Spec
 
 MAX_MESSAGE = 200 * 1024
 """Longest request in bytes; one with a longer command is refused by the daemon."""

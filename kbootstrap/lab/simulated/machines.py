@@ -17,7 +17,8 @@ from typing import Any
 
 import kbootstrap
 from kbootstrap.lab import LabError
-from kbootstrap.lab.simulated.spec import MACHINE, Spec
+from kbootstrap.lab.simulated.places import MACHINE
+from kbootstrap.lab.simulated.spec import Spec
 
 MAX_MESSAGE = 200 * 1024
 _USERNS_HINT = (

@@ -7,12 +7,11 @@ shell stand-ins of ``rpm`` and ``dpkg-query`` can answer from it without Python.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from kbootstrap.lab.simulated import catalogue
-from kbootstrap.lab.simulated.spec import MACHINE
+from kbootstrap.lab.simulated.places import MACHINE
 
-DATABASE = {"el": Path("/var/lib/rpm"), "debian": Path("/var/lib/dpkg/status.d")}
+DATABASE = {"el": "/var/lib/rpm", "debian": "/var/lib/dpkg/status.d"}
 _PYTHON = "apt-cache apt-get apt-mark crictl ctr curl dnf gpg gpg2 kubeadm kubectl yum"
 PYTHON_COMMANDS = frozenset(_PYTHON.split())
 """Stand-ins written in Python; all others are shell files of their own."""
@@ -45,7 +44,8 @@ def stand_in(command: str) -> str:
 def read(family: str) -> dict[str, dict[str, list[str]]]:
     """Every installed package with its fields."""
     directory = DATABASE[family]
-    return {path.name: _fields(path.read_text()) for path in directory.iterdir()} if directory.is_dir() else {}
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    return {name: _fields(_text(f"{directory}/{name}")) for name in names}
 
 
 def _fields(text: str) -> dict[str, list[str]]:
@@ -58,8 +58,8 @@ def _fields(text: str) -> dict[str, list[str]]:
 
 def version_of(family: str, name: str) -> str | None:
     """The installed version of a package, or None."""
-    path = DATABASE[family] / name
-    return _fields(path.read_text())["Version"][0] if path.exists() else None
+    path = f"{DATABASE[family]}/{name}"
+    return _fields(_text(path))["Version"][0] if os.path.exists(path) else None
 
 
 def install(family: str, name: str, version: str, arch: str, now: int) -> list[str]:
@@ -81,18 +81,18 @@ def install(family: str, name: str, version: str, arch: str, now: int) -> list[s
         files.append(path)
     lines = [f"Package: {name}", "Status: install ok installed", f"Version: {version}", f"Architecture: {arch}"]
     lines += [f"Installed: {now}", *(f"File: {path}" for path in files)]
-    write(str(DATABASE[family] / name), "\n".join(lines) + "\n")
+    write(f"{DATABASE[family]}/{name}", "\n".join(lines) + "\n")
     return list(what.units)
 
 
 def remove(family: str, name: str) -> None:
     """Take a package away, with its files; a configuration file that was changed stays (EL calls it ``.rpmsave``)."""
-    record = DATABASE[family] / name
+    record = f"{DATABASE[family]}/{name}"
     what = catalogue.content(name, family)
-    for path in _fields(record.read_text()).get("File", []):
+    for path in _fields(_text(record)).get("File", []):
         if not os.path.lexists(path):
             continue
-        changed = path.startswith("/etc/") and Path(path).read_text() != what.files.get(path)
+        changed = path.startswith("/etc/") and _text(path) != what.files.get(path)
         if changed and family == "debian":
             continue
         if changed:
@@ -100,7 +100,12 @@ def remove(family: str, name: str) -> None:
         else:
             os.unlink(path)
         _remove_empty(os.path.dirname(path))
-    record.unlink()
+    os.unlink(record)
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
 
 
 _BASE = frozenset(

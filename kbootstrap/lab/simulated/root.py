@@ -16,7 +16,8 @@ import uuid
 from pathlib import Path
 
 from kbootstrap.lab.simulated import catalogue, flavours, linux, packages
-from kbootstrap.lab.simulated.spec import LAB, MACHINE, Spec
+from kbootstrap.lab.simulated.places import LAB, MACHINE
+from kbootstrap.lab.simulated.spec import Spec
 
 _FILES_AND_PROCESSES = """
 [ arch awk b2sum base32 base64 basename bash cat chmod cksum cmp comm cp csplit cut dash date dd df diff dir dirname du
@@ -184,7 +185,7 @@ def _id(spec: Spec, what: str) -> uuid.UUID:
 
 
 def _packages(spec: Spec, flavour: flavours.Flavour) -> None:
-    packages.DATABASE[flavour.family].mkdir(parents=True)
+    os.makedirs(packages.DATABASE[flavour.family])
     now = int(time.time()) - 30 * 24 * 3600
     wanted = {**catalogue.installed(spec.flavour), **flavours.more_packages(spec)}
     for name, version in wanted.items():

@@ -10,12 +10,6 @@ from typing import Any
 NETWORK = ipaddress.IPv4Network("192.168.0.0/16")
 """The network simulated hosts believe to be in. It exists only in their stand-ins: no packet is ever sent there."""
 
-MACHINE = "/.machine"
-"""Where a host shows the real machine's programs and the stand-ins, read-only."""
-
-LAB = "/.lab"
-"""Where a host reaches what the hosts of a lab share: who listens where, and the state of their clusters."""
-
 
 @dataclass(frozen=True)
 class Spec:

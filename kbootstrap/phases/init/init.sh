@@ -61,16 +61,3 @@ apply() {
     : >"$KB_STATE/init.done"
     printf '%s\n' "$NODE_NAME" >"$KB_STATE/node"
 }
-
-# After a reboot the control plane needs a while; only then is silence a failure.
-wait_for_api() {
-    left=60
-    while ! api_answers; do
-        if [ "$left" -le 0 ]; then
-            fail "the API server on this host does not answer" \
-                "See journalctl -u kubelet and crictl ps -a there. If the cluster is really gone: kbootstrap reset, then up."
-        fi
-        left=$((left - 1))
-        sleep 2
-    done
-}

@@ -42,7 +42,7 @@ check() {
 }
 
 apply() {
-    have_cluster
+    wait_for_api
     for label in $LABELS; do
         run admin label node "$NODE_NAME" "$label" --overwrite
     done

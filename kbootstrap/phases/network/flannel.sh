@@ -23,7 +23,7 @@ check() {
 }
 
 apply() {
-    have_cluster
+    wait_for_api
     printf '%s\n' "$MANIFEST" | run admin apply -f -
     run admin -n kube-flannel annotate daemonset kube-flannel-ds "kbootstrap/manifest=$FINGERPRINT" --overwrite
 }

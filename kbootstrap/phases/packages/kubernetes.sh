@@ -25,6 +25,10 @@ check() {
     [ "$found" -eq 0 ] || return 1
     # shellcheck disable=SC2086 # names are words
     pkg_is_held $NAMES || found=1
+    if packages_unfinished; then
+        echo "an installation broke off before it was noted what came with it"
+        found=1
+    fi
     if ! systemctl is-enabled --quiet kubelet 2>/dev/null; then
         echo "kubelet is not enabled"
         found=1

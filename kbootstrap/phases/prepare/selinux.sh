@@ -41,12 +41,15 @@ check() {
 }
 
 apply() {
+    now=$(enforcing)
+    if [ -n "$now" ] && [ "$now" != "$(wanted_now)" ]; then
+        # Before the file is changed: should the host start anew in between, it would have been read.
+        remember enforce now "$now"
+    fi
     if [ "$(configured)" != "$MODE" ]; then
         put_file "$CONFIG" 644 "$(sed "s/^SELINUX=.*/SELINUX=$MODE/" "$CONFIG")"
     fi
-    now=$(enforcing)
     if [ -n "$now" ] && [ "$now" != "$(wanted_now)" ]; then
-        remember enforce now "$now"
         run setenforce "$(wanted_now)"
     fi
 }

@@ -39,9 +39,12 @@ remember_setting() {
 }
 
 apply() {
-    put_file "$FILE" 644 "$SETTINGS"
+    # Before the file is there: should the host start anew in between, it would have been read.
     for setting in $SETTINGS; do
         remember_setting "${setting%%=*}"
+    done
+    put_file "$FILE" 644 "$SETTINGS"
+    for setting in $SETTINGS; do
         run sysctl -q -w "$setting"
     done
 }

@@ -42,7 +42,7 @@ fetch_key() {
     keep_original "$key"
     mkdir -p "$(dirname "$(record)")" "$KB_DIR/gpg"
     chmod 700 "$KB_DIR/gpg"
-    run curl -fsSL --connect-timeout 20 --max-time 120 --max-filesize 1000000 -o "$KB_DIR/$ID.key" "$KEY_URL"
+    fetch "$KEY_URL" "$KB_DIR/$ID.key"
     shown=$(fingerprints "$KB_DIR/$ID.key")
     if [ -z "$shown" ]; then
         fail "$KEY_URL is not a GPG public key" "Is there a proxy or a mirror in between that answers with a web page?"

@@ -10,7 +10,7 @@ check() {
 }
 
 apply() {
-    have_cluster
+    wait_for_api
     umask 077
     run kubeadm init phase upload-certs --upload-certs --config "$KB_STATE/kubeadm-init.yaml" >"$KB_DIR/upload"
     tail -n 1 "$KB_DIR/upload" >"$KB_DIR/certificate-key"

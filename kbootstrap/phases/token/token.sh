@@ -11,7 +11,7 @@ check() {
 }
 
 apply() {
-    have_cluster
+    wait_for_api
     umask 077
     run kubeadm token create --ttl "$TTL" --description 'kbootstrap join' --print-join-command \
         --kubeconfig /etc/kubernetes/admin.conf >"$KB_DIR/join.new"

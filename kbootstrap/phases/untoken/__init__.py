@@ -1,4 +1,4 @@
-"""Deletes the join token of this run, whether or not every join worked."""
+"""Deletes the join tokens, whether or not every join worked, and those an interrupted run has left."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ def hosts(inventory: Inventory) -> list[Host]:
 
 
 def steps(context: Context, host: Host) -> list[Step]:
-    if not joining(context):
-        return []
     join = context.values.get("join")
     token_id = parse_join_command(join.reveal()).token_id if isinstance(join, Secret) else ""
     return [
@@ -23,7 +21,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Delete the join token",
             "untoken/untoken.sh",
             why="A token that is gone cannot be found in a log and used.",
-            params={"TOKEN_ID": token_id},
+            params={"TOKEN_ID": token_id, "JOINING": "1" if joining(context) else "0"},
         )
     ]
 

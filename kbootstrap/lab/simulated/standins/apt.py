@@ -9,20 +9,33 @@ import fnmatch
 import glob
 import os
 import re
+import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kbootstrap.lab.simulated import catalogue, packages
 from kbootstrap.lab.simulated.catalogue import Package
 from kbootstrap.lab.simulated.standins import gpg, internet
-from kbootstrap.lab.simulated.standins.common import HOST, Failed, now, read, run_main, systemctl, unsupported, user
+from kbootstrap.lab.simulated.standins.common import (
+    HOST,
+    Failed,
+    now,
+    reached,
+    read,
+    run_main,
+    systemctl,
+    unsupported,
+    user,
+)
 
 FAMILY = "debian"
 LISTS = "/var/lib/apt/lists"
 HOLD = "/var/lib/sim/hold"
 LOCK = "/var/lib/dpkg/lock-frontend"
+JOURNAL = "/var/lib/dpkg/updates/0001"
+"""There while dpkg works; left behind, it says that dpkg was interrupted."""
 _FLAGS = {
     "-y": "y",
     "--yes": "y",
@@ -45,8 +58,7 @@ _FLAGS = {
 }
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """One line of apt's sources."""
 
     url: str
@@ -60,14 +72,14 @@ class Source:
         return f"{LISTS}/{name}_{self.suite.replace('/', '')}_Packages"
 
 
-@dataclass
 class Request:
     """The command line."""
 
-    verb: str = ""
-    names: list[str] = field(default_factory=list)
-    flags: set[str] = field(default_factory=set)
-    options: dict[str, str] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.verb = ""
+        self.names: list[str] = []
+        self.flags: set[str] = set()
+        self.options: dict[str, str] = {}
 
 
 def main(command: str, argv: list[str]) -> int:
@@ -205,11 +217,15 @@ class _lock:
             except OSError:
                 if time.monotonic() >= deadline:
                     raise Failed(
-                        f"E: Could not get lock {LOCK}. It is held by process 4242 (unattended-upgr)\n"
+                        f"E: Could not get lock {LOCK}. It is held by process {self._holder()} (unattended-upgr)\n"
                         f"E: Unable to acquire the dpkg frontend lock ({LOCK}), is another process using it?",
                         100,
                     ) from None
                 time.sleep(0.1)
+
+    def _holder(self) -> int:
+        asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        return int(struct.unpack("hhqqi", fcntl.fcntl(self._file, fcntl.F_GETLK, asked))[4])
 
     def __exit__(self, *_error: object) -> None:
         self._file.close()
@@ -228,8 +244,9 @@ def _update(request: Request) -> int:
             continue
         try:
             internet.check_up(source.url)
-        except Failed:
-            warnings.append(f"W: Failed to fetch {source.url}/dists/{source.suite}/InRelease  Connection timed out")
+        except Failed as failed:
+            reason = failed.text.rpartition(": ")[2]
+            warnings.append(f"W: Failed to fetch {source.url}/dists/{source.suite}/InRelease  {reason}")
             continue
         repository = internet.deb_repository(source.url, source.suite)
         if repository is None:
@@ -305,11 +322,18 @@ def _install(request: Request) -> int:
     if len(todo) > len(request.names) and "y" not in request.flags:
         raise Failed("Do you want to continue? [Y/n] Abort.")
     with _lock(request):
+        if os.path.exists(JOURNAL):
+            raise Failed(
+                "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem.", 100
+            )
+        packages.write(JOURNAL, "")
         if any(package.name == "chrony" for package in todo):
             _take_away("systemd-timesyncd")
         for package in todo:
             _put(package)
             _say(request, f"Setting up {package.name} ({package.version}) ...")
+            reached(f"apt has installed {package.name}")
+        os.unlink(JOURNAL)
     if not todo:
         _say(request, "0 upgraded, 0 newly installed, 0 to remove and 0 not upgraded.")
     return 0

@@ -9,20 +9,22 @@ Nothing in here runs in the background; nodes and pods are worked out from the s
 
 from __future__ import annotations
 
-import base64
+import binascii
 import fcntl
-import hashlib
-import ipaddress
 import json
 import os
 import re
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kbootstrap.lab.simulated.standins.common import HOST, LAB, Failed, connect, now, read, write
+
+if TYPE_CHECKING:
+    import ipaddress
+
+# Only what every call needs is loaded above: stand-ins start hundreds of times in a run.
 
 State = dict[str, Any]
 
@@ -62,11 +64,11 @@ def save(state: State) -> None:
 
 def create(**fields: Any) -> State:
     """A new cluster with a CA of its own."""
-    ca = pem("CERTIFICATE", secrets.token_bytes(600))
+    ca = pem("CERTIFICATE", os.urandom(600))
     state: State = {
-        "id": secrets.token_hex(8),
+        "id": os.urandom(8).hex(),
         "ca": ca,
-        "ca_hash": "sha256:" + hashlib.sha256(ca.encode()).hexdigest(),
+        "ca_hash": "sha256:" + _sha256(ca),
         "created": now(),
         "tokens": {},
         "certificate_keys": {},
@@ -79,8 +81,22 @@ def create(**fields: Any) -> State:
     return state
 
 
+def encode64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode()
+
+
+def decode64(text: str) -> str:
+    return binascii.a2b_base64(text).decode()
+
+
+def _sha256(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def pem(kind: str, data: bytes) -> str:
-    body = base64.b64encode(data).decode()
+    body = encode64(data)
     lines = [body[i : i + 64] for i in range(0, len(body), 64)]
     return f"-----BEGIN {kind}-----\n" + "\n".join(lines) + f"\n-----END {kind}-----\n"
 
@@ -155,16 +171,16 @@ def credentials(path: str) -> tuple[str, str, str]:
         raise Failed(f'error: error loading config file "{path}": simulated kubectl cannot read it')
     server, ca, key = (match[1] if match else "" for match in found)
     try:
-        return server, base64.b64decode(ca).decode(), base64.b64decode(key).decode().partition(" ")[0]
+        return server, decode64(ca), decode64(key).partition(" ")[0]
     except ValueError:
         raise Failed(f'error: unable to read certificate-authority-data in "{path}"') from None
 
 
 def kubeconfig(state: State, server: str, user: str) -> str:
     """A kubeconfig as kubeadm writes it. The client key names the cluster it is good for."""
-    ca = base64.b64encode(state["ca"].encode()).decode()
-    certificate = base64.b64encode(pem("CERTIFICATE", f"{user} of {state['id']}".encode()).encode()).decode()
-    key = base64.b64encode(f"{state['id']} {secrets.token_hex(16)}".encode()).decode()
+    ca = encode64(state["ca"].encode())
+    certificate = encode64(pem("CERTIFICATE", f"{user} of {state['id']}".encode()).encode())
+    key = encode64(f"{state['id']} {os.urandom(16).hex()}".encode())
     name = state["name"]
     return f"""apiVersion: v1
 clusters:
@@ -197,6 +213,8 @@ def add_node(state: State, name: str, ip: str, role: str, taints: list[dict[str,
     pods = None
     if state.get("pod_cidr"):
         used = {node.get("pod_cidr") for node in state["nodes"].values()}
+        import ipaddress
+
         subnets = ipaddress.ip_network(state["pod_cidr"]).subnets(new_prefix=24)
         pods = old["pod_cidr"] if old else next((str(net) for net in subnets if str(net) not in used), None)
     labels = {
@@ -227,7 +245,7 @@ def add_node(state: State, name: str, ip: str, role: str, taints: list[dict[str,
 
 
 def _uuid(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    digest = _sha256(text)
     return f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-8{digest[17:20]}-{digest[20:32]}"
 
 
@@ -288,6 +306,8 @@ def network_problem(state: State, node: State) -> tuple[str, str] | None:
             f'Error registering network: failed to acquire lease: node "{node["name"]}" pod cidr not assigned',
         )
     wanted = flannel_network(state)
+    import ipaddress
+
     if wanted is None or not ipaddress.IPv4Network(node["pod_cidr"]).subnet_of(wanted):
         return "CrashLoopBackOff", (
             f"Error registering network: failed to acquire lease: subnet {wanted} specified in the flannel net config "
@@ -319,6 +339,8 @@ def _image_problem(name: str) -> str:
 
 def flannel_network(state: State) -> ipaddress.IPv4Network | None:
     config = state["objects"].get("ConfigMap/kube-flannel/kube-flannel-cfg")
+    import ipaddress
+
     try:
         network = json.loads(config["object"]["data"]["net-conf.json"])["Network"] if config else ""
         return ipaddress.IPv4Network(network)
@@ -446,7 +468,7 @@ def pods(state: State) -> list[State]:
 
 
 def _short(state: State, text: str) -> str:
-    return hashlib.sha256(f"{state['id']} {text}".encode()).hexdigest()[:5]
+    return _sha256(f"{state['id']} {text}")[:5]
 
 
 def _pod(

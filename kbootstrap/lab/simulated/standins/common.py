@@ -87,6 +87,12 @@ def active(unit: str) -> bool:
     return os.path.exists(f"/run/sim/active/{unit}.service")
 
 
+def reached(moment: str) -> None:
+    """Something is done half way: a test may want the host to be held, or to die, at exactly this moment."""
+    if os.path.isdir("/var/lib/sim/moment"):
+        shell(f"{SIM}/hold", "at", moment)
+
+
 def run_main(function: object, command: str, argv: list[str]) -> int:
     """Call a stand-in's own main and turn ``Failed`` into its exit status."""
     try:

@@ -99,7 +99,13 @@ def _get(url: str) -> tuple[int, str]:
         raise Failed(f"curl: (7) Failed to connect to {address[1]} port {address[2] or 80}: Connection refused", 7)
     if not internet.known_host(url):
         raise Failed(f"curl: (6) Could not resolve host: {internet.host_of(url)}", 6)
-    internet.check_up(url)
+    kind = internet.trouble(url)
+    if kind.isdigit():
+        return int(kind), "trouble\n"
+    if kind == "reset":
+        raise Failed("curl: (56) Recv failure: Connection reset by peer", 56)
+    if kind:
+        raise Failed(f"curl: (28) Failed to connect to {internet.host_of(url)} port 443: Timeout was reached", 28)
     return internet.fetch(url)
 
 

@@ -11,12 +11,12 @@ import glob
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kbootstrap.lab.simulated import catalogue, packages
 from kbootstrap.lab.simulated.catalogue import Package
 from kbootstrap.lab.simulated.standins import gpg, internet
-from kbootstrap.lab.simulated.standins.common import HOST, Failed, now, run_main, systemctl, unsupported, user
+from kbootstrap.lab.simulated.standins.common import HOST, Failed, now, reached, run_main, systemctl, unsupported, user
 
 FAMILY = "el"
 _FLAGS = {"-y", "--assumeyes", "-q", "--quiet", "--showduplicates", "--nogpgcheck", "-C", "--cacheonly", "--refresh"}
@@ -36,8 +36,7 @@ _PRESET = ("chronyd.service", "firewalld.service", "sshd.service")
 """Units EL's presets enable when their package is installed."""
 
 
-@dataclass
-class Repo:
+class Repo(NamedTuple):
     """One section of a .repo file."""
 
     id: str
@@ -49,17 +48,18 @@ class Repo:
     excludes: list[str]
 
 
-@dataclass
 class Request:
     """The command line."""
 
-    verb: str = ""
-    names: list[str] = field(default_factory=list)
-    flags: set[str] = field(default_factory=set)
-    no_excludes: set[str] = field(default_factory=set)
-    disabled: list[str] = field(default_factory=list)
-    enabled: list[str] = field(default_factory=list)
-    format: str = ""
+    def __init__(self) -> None:
+        self.verb = ""
+        self.names: list[str] = []
+        self.flags: set[str] = set()
+        self.no_excludes: set[str] = set()
+        self.disabled: list[str] = []
+        self.enabled: list[str] = []
+        self.format = ""
+        self.exit_on_lock = False
 
     @property
     def quiet(self) -> bool:
@@ -138,6 +138,8 @@ def _setting(request: Request, word: str, command: str, argv: list[str]) -> None
         request.enabled += value.split(",")
     elif key in ("qf", "queryformat"):
         request.format = value
+    elif value == "exit_on_lock=1":
+        request.exit_on_lock = True
     elif value.partition("=")[0] not in ("install_weak_deps", "tsflags", "timeout", "retries", "skip_if_unavailable"):
         unsupported(command, argv)
 
@@ -152,12 +154,12 @@ def repos(request: Request) -> list[Repo]:
         parser = configparser.ConfigParser(interpolation=None, strict=False)
         parser.read(path)
         found += [_repo(section, dict(parser[section])) for section in parser.sections()]
-    for repo in found:
-        for pattern in request.disabled:
-            repo.enabled &= not fnmatch.fnmatch(repo.id, pattern)
-        for pattern in request.enabled:
-            repo.enabled |= fnmatch.fnmatch(repo.id, pattern)
-    return [repo for repo in found if repo.enabled]
+    return [repo for repo in found if _is_enabled(request, repo)]
+
+
+def _is_enabled(request: Request, repo: Repo) -> bool:
+    enabled = repo.enabled and not any(fnmatch.fnmatch(repo.id, pattern) for pattern in request.disabled)
+    return enabled or any(fnmatch.fnmatch(repo.id, pattern) for pattern in request.enabled)
 
 
 def _repo(section: str, values: dict[str, str]) -> Repo:
@@ -188,7 +190,7 @@ def metadata(repo: Repo) -> internet.Repository:
             "Cannot download repodata/repomd.xml: All mirrors were tried"
         )
     try:
-        internet.check_up(repo.url)
+        internet.check_up(f"{repo.url}/repodata/repomd.xml")
     except Failed as failed:
         raise Failed(f"Error: Failed to download metadata for repo '{repo.id}': {failed.text}") from None
     found = internet.rpm_repository(repo.url, HOST["FLAVOUR"])
@@ -308,7 +310,7 @@ def _install(request: Request) -> int:
     _need_root()
     if not request.flags & {"-y", "--assumeyes"}:
         raise Failed("Is this ok [y/N]: Operation aborted.")
-    with _lock():
+    with _lock(request):
         everything = list(available(request))
         wanted = _with_requirements(_pick(request, everything), everything)
         todo = {n: pair for n, pair in wanted.items() if packages.version_of(FAMILY, n) != pair[1].version}
@@ -321,6 +323,7 @@ def _install(request: Request) -> int:
         for repo, package in todo.values():
             _put(package)
             _say(request, f"Installed: {package.name}-{package.version}.{HOST['ARCH']} ({repo.id})")
+            reached(f"dnf has installed {package.name}")
     _say(request, "Complete!")
     return 0
 
@@ -356,7 +359,7 @@ def _remove(request: Request) -> int:
     _need_root()
     if not request.flags & {"-y", "--assumeyes"}:
         raise Failed("Is this ok [y/N]: Operation aborted.")
-    with _lock():
+    with _lock(request):
         for name in request.names:
             if packages.version_of(FAMILY, name) is None:
                 print(f"No match for argument: {name}")
@@ -370,16 +373,33 @@ def _remove(request: Request) -> int:
 
 
 class _lock:
-    """One package manager at a time; another one waits, as dnf does."""
+    """One package manager at a time; another one waits, or gives up where it was told to."""
+
+    def __init__(self, request: Request) -> None:
+        self._exits = request.exit_on_lock
 
     def __enter__(self) -> None:
         os.makedirs("/run/sim", exist_ok=True)
-        self._file = open("/run/sim/dnf.lock", "w")
+        self._file = open("/run/sim/dnf.lock", "a+")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("Waiting for process with pid 4242 to finish.")
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._file.seek(0)
+            self._wait(self._file.read().strip())
+        self._file.truncate(0)
+        self._file.write(f"{os.getpid()}\n")
+        self._file.flush()
+
+    def _wait(self, holder: str) -> None:
+        if self._exits and HOST["FLAVOUR"] == "centos7":
+            raise Failed(
+                f"Existing lock /var/run/yum.pid: another copy is running as pid {holder}.\n"
+                "Another app is currently holding the yum lock; exiting as configured by exit_on_lock"
+            )
+        if self._exits:
+            raise Failed(f"metadata already locked by {holder}", 200)
+        print(f"Waiting for process with pid {holder} to finish.", flush=True)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def __exit__(self, *_error: object) -> None:
         self._file.close()
@@ -454,7 +474,8 @@ def _clean(request: Request) -> int:
     if request.names[:1] not in (["all"], ["metadata"], ["expire-cache"], ["packages"], ["dbcache"]):
         raise Failed(f"simulated dnf: unsupported: clean {' '.join(request.names)}", 64)
     _need_root()
-    _say(request, "0 files removed")
+    with _lock(request):
+        _say(request, "0 files removed")
     return 0
 
 

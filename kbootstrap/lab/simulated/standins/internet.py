@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kbootstrap.lab.simulated.catalogue import KUBERNETES_MINORS
-from kbootstrap.lab.simulated.standins.common import LAB, SIM, Failed, read
+from kbootstrap.lab.simulated.standins.common import LAB, SIM, Failed, read, write
 
 KEYS = {"kubernetes": "DECDF6A6B09837F48E1CC9C6C3C03A77D90EF796", "docker": "EF238DBD780E521BBE93554FE990407F60C3414D"}
 """Fingerprints of the keys the repositories are signed with; the keys themselves are ``bin/NAME.asc``."""
@@ -40,8 +40,7 @@ _REGISTRIES = {
 }
 
 
-@dataclass(frozen=True)
-class Repository:
+class Repository(NamedTuple):
     """A package repository: its id in the catalogue, the key that signs packages, and whether it signs metadata.
 
     An OS has several; here one of them has all its packages and the others are empty.
@@ -55,6 +54,8 @@ class Repository:
 def known_host(url: str) -> bool:
     """Does the name in this URL resolve?"""
     host = host_of(url)
+    if "nameserver" not in read("/etc/resolv.conf"):
+        return False
     known = {host_of(base) for base in (*_KUBERNETES, *_DOCKER, *_OS)} | set(_REGISTRIES)
     return host in known
 
@@ -63,10 +64,31 @@ def host_of(url: str) -> str:
     return re.sub(r"^[a-z+]+://", "", url).partition("/")[0].partition(":")[0]
 
 
+def trouble(url: str) -> str:
+    """What a test has this server do instead of answering: ``timeout``, ``reset``, or an HTTP status.
+
+    /.lab/internet/HOST says it: "KIND", or "KIND TIMES" for so many requests; empty is a timeout.
+    """
+    path = f"{LAB}/internet/{host_of(url)}"
+    if not os.path.exists(path):
+        return ""
+    kind, _, times = read(path).strip().partition(" ")
+    if times == "1":
+        os.unlink(path)
+    elif times:
+        write(path, f"{kind} {int(times) - 1}\n")
+    return kind or "timeout"
+
+
 def check_up(url: str) -> None:
-    """Raises Failed, as curl would, when a test has taken this server off the net."""
-    if os.path.exists(f"{LAB}/internet/{host_of(url)}"):
+    """Raises Failed, as curl and dnf would, when a test has this server fail."""
+    kind = trouble(url)
+    if kind == "timeout":
         raise Failed(f"curl: (28) Failed to connect to {host_of(url)} port 443 after 20000 ms: Timeout was reached", 28)
+    if kind == "reset":
+        raise Failed("curl: (56) Recv failure: Connection reset by peer", 56)
+    if kind:
+        raise Failed(f"Status code: {kind} for {url}", 22)
 
 
 def kubernetes(url: str) -> tuple[int, str, str] | None:
@@ -165,9 +187,12 @@ _OTHER_IMAGES = (
 def image_problem(reference: str) -> str:
     """Why an image cannot be pulled, in containerd's words; nothing when it can."""
     host = reference.partition("/")[0]
-    if host not in _REGISTRIES:
+    if host not in _REGISTRIES or not known_host(reference):
         return f'failed to do request: Head "https://{host}/v2/": dial tcp: lookup {host}: no such host'
-    if os.path.exists(f"{LAB}/internet/{host}"):
+    kind = trouble(reference)
+    if kind.isdigit():
+        return f"unexpected status from HEAD request to https://{host}/v2/: {kind}"
+    if kind:
         return f'failed to do request: Head "https://{host}/v2/": dial tcp: i/o timeout'
     return "" if image_exists(reference) else f"{reference}: not found"
 

@@ -6,9 +6,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-import shutil
-import string
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +22,7 @@ from kbootstrap.lab.simulated.standins.common import (
     connect,
     now,
     publish,
+    reached,
     read,
     run_main,
     shell,
@@ -435,7 +433,9 @@ def _init(request: Request) -> int:
     _write_control_plane(state, name, advertise, whole)
     _write_kubelet(state, name, registration, kubelet)
     print("[wait-control-plane] Waiting for the kubelet to boot up the control plane as static Pods")
+    reached("kubeadm has written the manifests")
     _start_control_plane(state, name, advertise, endpoint)
+    reached("kubeadm has started the control plane")
     taints = registration.get("taints")
     if taints is None:
         role = "control-plane" if cluster.minor(version) >= 24 else "master"
@@ -448,6 +448,7 @@ def _init(request: Request) -> int:
         _print_upload(_store_certificates(state["id"], init.get("certificateKey") or request.get("--certificate-key")))
     publish()
     cluster.settle(cluster.load(state["id"]))
+    reached("kubeadm has registered the node")
     _print_success(request, state, token)
     return 0
 
@@ -485,8 +486,9 @@ def _write_control_plane(state: State, name: str, advertise: str, whole: dict[st
     for path in ("ca", "server", "peer", "healthcheck-client"):
         _certificate(f"{PKI}/etcd/{path}", "")
     _certificate(f"{PKI}/apiserver-etcd-client", "")
-    write(f"{PKI}/sa.key", cluster.pem("RSA PRIVATE KEY", secrets.token_bytes(300)), 0o600)
-    write(f"{PKI}/sa.pub", cluster.pem("PUBLIC KEY", secrets.token_bytes(200)), 0o600)
+    reached("kubeadm has written some certificates")
+    write(f"{PKI}/sa.key", cluster.pem("RSA PRIVATE KEY", os.urandom(300)), 0o600)
+    write(f"{PKI}/sa.pub", cluster.pem("PUBLIC KEY", os.urandom(200)), 0o600)
     configurations = {"admin": "kubernetes-admin", "controller-manager": "system:kube-controller-manager"}
     configurations |= {"scheduler": "system:kube-scheduler"}
     if cluster.minor(state["version"]) >= 29:
@@ -495,6 +497,7 @@ def _write_control_plane(state: State, name: str, advertise: str, whole: dict[st
         server = state["endpoint"] if file in ("admin", "super-admin") else f"{advertise}:6443"
         write(f"/etc/kubernetes/{file}.conf", cluster.kubeconfig(state, server, account), 0o600)
         print(f'[kubeconfig] Writing "{file}.conf" kubeconfig file')
+    reached("kubeadm has written the kubeconfigs")
     for component in cluster.CONTROL_PLANE:
         write(f"{MANIFESTS}/{component}.yaml", configs.static_pod(state, component, advertise, whole), 0o600)
     os.makedirs("/var/lib/etcd/member/snap", exist_ok=True)
@@ -503,8 +506,8 @@ def _write_control_plane(state: State, name: str, advertise: str, whole: dict[st
 
 
 def _certificate(path: str, certificate: str) -> None:
-    write(f"{path}.crt", certificate or cluster.pem("CERTIFICATE", secrets.token_bytes(400)))
-    write(f"{path}.key", cluster.pem("RSA PRIVATE KEY", secrets.token_bytes(300)), 0o600)
+    write(f"{path}.crt", certificate or cluster.pem("CERTIFICATE", os.urandom(400)))
+    write(f"{path}.key", cluster.pem("RSA PRIVATE KEY", os.urandom(300)), 0o600)
 
 
 def _write_kubelet(state: State, name: str, registration: dict[str, Any], kubelet: dict[str, Any]) -> None:
@@ -573,7 +576,7 @@ def _print_success(request: Request, state: State, token: str) -> None:
 
 
 def _store_certificates(identity: str, key: str) -> str:
-    key = key or secrets.token_hex(32)
+    key = key or os.urandom(32).hex()
     with cluster.change(identity) as state:
         state["certificate_keys"] = {key: now() + 2 * 3600}
     return key
@@ -613,7 +616,7 @@ def _upload_certs(request: Request) -> int:
 
 
 def _new_token() -> str:
-    letters = [secrets.choice(string.ascii_lowercase + string.digits) for _ in range(22)]
+    letters = ["abcdefghijklmnopqrstuvwxyz234567"[byte % 32] for byte in os.urandom(22)]
     return "".join(letters[:6]) + "." + "".join(letters[6:])
 
 
@@ -685,7 +688,7 @@ def _token_generate(_request: Request) -> int:
 
 
 def _certificate_key(_request: Request) -> int:
-    print(secrets.token_hex(32))
+    print(os.urandom(32).hex())
     return 0
 
 
@@ -746,6 +749,7 @@ def _join(request: Request) -> int:
         _join_as_control_plane(state, name, settings["controlPlane"])
     else:
         write(f"{PKI}/ca.crt", state["ca"])
+        reached("kubeadm has written the CA's certificate")
     _bootstrap_kubelet(state, name, registration)
     taints = registration.get("taints")
     if taints is None:
@@ -886,6 +890,7 @@ def _bootstrap_kubelet(state: State, name: str, registration: dict[str, Any]) ->
         )
     bootstrap = "/etc/kubernetes/bootstrap-kubelet.conf"
     write(bootstrap, cluster.kubeconfig(state, state["endpoint"], "tls-bootstrap-token-user"), 0o600)
+    reached("kubeadm has written bootstrap-kubelet.conf")
     print('[kubelet-start] Writing kubelet configuration to file "/var/lib/kubelet/config.yaml"')
     _write_kubelet(state, name, registration, {})
     kubeconfig = read("/etc/kubernetes/kubelet.conf")
@@ -900,8 +905,10 @@ def _bootstrap_kubelet(state: State, name: str, registration: dict[str, Any]) ->
             f"[kubelet-check] The kubelet is not healthy after 4m0.0s: {problem}\n"
             f"error execution phase kubelet-wait-bootstrap: failed while waiting for TLS bootstrap{_STACK}"
         )
+    reached("kubeadm has started the kubelet")
     write("/etc/kubernetes/kubelet.conf", kubeconfig, 0o600)
     os.unlink(bootstrap)
+    reached("kubeadm has written kubelet.conf")
 
 
 # --- reset -----------------------------------------------------------------------------------------------------------
@@ -951,6 +958,8 @@ def _empty(directory: str) -> None:
     for name in os.listdir(directory):
         path = f"{directory}/{name}"
         if os.path.isdir(path) and not os.path.islink(path):
+            import shutil
+
             shutil.rmtree(path, ignore_errors=True)
         else:
             os.unlink(path)

@@ -1,0 +1,20 @@
+"""What every tier of the tests shares: the figures of the fault matrix are printed at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    cases: Counter[str] = Counter()
+    survivors: Counter[str] = Counter()
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            cases.update(dict(report.user_properties).get("cases", {}))
+            survivors.update(dict(report.user_properties).get("survivors", {}))
+    if cases:
+        kinds = ", ".join(f"{fault} {survivors[fault]} of {cases[fault]}" for fault in sorted(cases))
+        terminalreporter.section("fault matrix")
+        terminalreporter.line(f"{cases.total()} cases, {survivors.total()} survived: {kinds}")

@@ -1,0 +1,17 @@
+"""The undisturbed run everything is compared with: once per process, with a host of every distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import faultmatrix
+import pytest
+from labs import maker
+
+from kbootstrap.lab import simulated
+
+
+@pytest.fixture(scope="session")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[faultmatrix.Reference]:
+    with maker(simulated, tmp_path_factory.mktemp("matrix")) as lab:
+        yield faultmatrix.reference(lab, ("centos9", "debian12", "centos7"))

@@ -1,0 +1,21 @@
+"""A sample of the fault matrix (tests/faults has all of it), on a master and a worker."""
+
+from __future__ import annotations
+
+import random
+
+import faultmatrix
+import pytest
+from labs import MakeLab
+
+SEED = 4
+CASES = 5
+"""Per distribution of the worker."""
+
+
+@pytest.mark.parametrize("worker", ["centos9", "debian12"])
+def test_a_sample_of_the_fault_matrix(lab: MakeLab, worker: str, record_property: faultmatrix.Note) -> None:
+    known = faultmatrix.reference(lab, ("centos9", worker))
+    every = faultmatrix.cases(known, SEED)
+    chosen = random.Random(f"{SEED} {worker}").sample(every, CASES)  # noqa: S311 - no secret
+    faultmatrix.run(known, chosen, record_property)

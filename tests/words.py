@@ -1,0 +1,27 @@
+"""Running the words steps are written in, without a host."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from kbootstrap.script import shell_file
+
+SHELLS = ("dash", "bash")
+
+
+def sh(shell: str, script: str, mode: str = "apply", folder: Path = Path("/")) -> list[str]:
+    """What a script after the prelude prints, line by line; reports begin with ``@m``."""
+    text = shell_file("shell/prelude.sh") + f"KB_STATE={folder}/state\nKB_DIR={folder}\n" + script
+    done = subprocess.run(
+        [shell],
+        input=text,
+        capture_output=True,
+        text=True,
+        env={"KB_MODE": mode, "KB_MARK": "@m", "PATH": "/usr/bin:/bin"},
+    )
+    return [*(done.stdout + done.stderr).splitlines(), f"status {done.returncode}"]
+
+
+def step(check: str, apply: str = ":", retries: int = 0, waits: int = 0) -> str:
+    return f"check() {{\n{check}\n}}\napply() {{\n{apply}\n}}\nkb_step s {retries} {waits}\n"
