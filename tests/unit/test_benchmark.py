@@ -73,7 +73,8 @@ def test_quick_lets_good_ratios_through() -> None:
 @pytest.mark.parametrize(
     "worse",
     [
-        row("kbootstrap", 8, 1.4),
+        row("kbootstrap", 8, 2.0, client_cpu_s=0.25),
+        row("kbootstrap", 8, 0.5, server_cpu_s=3.0),
         row("kbootstrap", 8, 0.5, execs_per_host=2),
         row("kbootstrap", 8, 0.5, connections_per_host=2),
         row("kbootstrap", 8, 0.5, client_cpu_s=2.0),
