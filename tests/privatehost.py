@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kbootstrap.model import Step
-from kbootstrap.script import build, shell_file
+from kbootstrap.script import build
 
 PRIVATE = ("etc", "var/lib", "run", "usr/local/sbin", "usr/lib/systemd", "proc")
 COMMANDS = {

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import sys
-import tempfile
-import traceback
 from pathlib import Path
 
 import click
@@ -14,7 +12,6 @@ import click
 from kbootstrap import __version__
 from kbootstrap.cli import cluster, explain, inventories, lab
 from kbootstrap.model import KbootstrapError
-from kbootstrap.redact import Redactor, printable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -43,17 +40,14 @@ def main() -> None:
         click.echo("interrupted", err=True)
         code = 130
     except KbootstrapError as error:
-        click.echo(f"{click.style('Error:', fg='red')} {printable(error.message)}", err=True)
-        if error.hint:
-            click.echo(f"Hint: {printable(error.hint)}", err=True)
+        _show(error)
         code = error.exit_code
     except BrokenPipeError:
         # Whoever read our output went away; keep Python from complaining about it once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
-        text = Redactor().clean(f"kbootstrap has a bug: {type(error).__name__}: {error}")
-        click.echo(f"{text}\nDetails are in {_keep_traceback()}", err=True)
+        _admit(error)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -64,8 +58,28 @@ def _no_core_dumps() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
+def _show(error: KbootstrapError) -> None:
+    from kbootstrap.redact import printable
+
+    click.echo(f"{click.style('Error:', fg='red')} {printable(error.message)}", err=True)
+    if error.hint:
+        click.echo(f"Hint: {printable(error.hint)}", err=True)
+
+
+def _admit(error: Exception) -> None:
+    """Say that it is our mistake, and where to read more."""
+    from kbootstrap.redact import Redactor
+
+    text = Redactor().clean(f"kbootstrap has a bug: {type(error).__name__}: {error}")
+    click.echo(f"{text}\nDetails are in {_keep_traceback()}", err=True)
+
+
 def _keep_traceback() -> Path:
+    import tempfile
+    import traceback
+
     from kbootstrap.journal import state_home
+    from kbootstrap.redact import Redactor
 
     text = Redactor().clean(traceback.format_exc())
     path = state_home() / "last-bug.txt"

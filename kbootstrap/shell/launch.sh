@@ -38,7 +38,7 @@ kb_follow() {
 }
 
 kb_lock() {
-    mkdir -p "$kb_root" && chmod 700 "$kb_root" || exit 1
+    [ -d "$kb_root" ] || mkdir -m 700 "$kb_root" 2>/dev/null || [ -d "$kb_root" ] || exit 1
     exec 8>>"$kb_root/session" 9>>"$kb_root/script"
     if ! flock -n 8; then
         read -r kb_other kb_other_pid kb_who <"$kb_root/owner"
@@ -55,7 +55,11 @@ kb_lock() {
         return
     fi
     flock -n 9 || kb_wait_for_script
-    rm -rf "$kb_root"/r-*
+    for kb_old in "$kb_root"/r-*; do
+        if [ -e "$kb_old" ]; then
+            rm -rf "$kb_old"
+        fi
+    done
     mkdir "$KB_DIR" || exit 1
     printf '%s %s %s\n' "$kb_run" "$$" "$kb_owner" >"$kb_root/owner"
 }

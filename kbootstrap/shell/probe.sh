@@ -1,16 +1,16 @@
 # shellcheck shell=sh
-# probe.sh - what this host is, as lines "key=value". Changes nothing, forks little: builtins read most files.
+# probe.sh - what this host is, as lines "key=value". Changes nothing, and forks as little as it can.
 # A key that appears more than once is a list. facts.py has the meaning of every key.
 
 fact() { printf '%s=%s\n' "$1" "$2"; }
 
+# first_line FILE - into kb_line; empty when there is none.
 first_line() {
     kb_line=''
     if [ -r "$1" ]; then
         read -r kb_line <"$1" || true
     fi
-    printf '%s' "$kb_line"
-}
+} 2>/dev/null
 
 exists() {
     if [ -e "$2" ]; then
@@ -37,41 +37,77 @@ operating_system() {
 }
 
 machine() {
-    fact arch "$(uname -m)"
-    fact kernel "$(uname -r)"
+    # shellcheck disable=SC2046 # three words, always in this order
+    set -- $(uname -n -r -m)
+    fact hostname "$1"
+    fact kernel "$2"
+    fact arch "$3"
     fact uid "$(id -u)"
-    fact cpus "$(grep -c '^processor' /proc/cpuinfo)"
-    while read -r name amount _; do
-        case $name in
-            MemTotal:) fact memory_kib "$amount" && break ;;
-        esac
-    done </proc/meminfo
-    folder=/var/lib
-    fact disk_free_kib "$(df -Pk "$folder" | awk 'NR == 2 { print $4 }')"
-    fact hostname "$(uname -n)"
-    fact machine_id "$(first_line /etc/machine-id)"
-    fact product_uuid "$(first_line /sys/class/dmi/id/product_uuid 2>/dev/null)"
+    first_line /etc/machine-id
+    fact machine_id "$kb_line"
+    first_line /sys/class/dmi/id/product_uuid
+    fact product_uuid "$kb_line"
     exists systemd /run/systemd/system
     exists cgroup2 /sys/fs/cgroup/cgroup.controllers
     if [ -r /sys/fs/selinux/enforce ]; then
-        fact selinux "$(first_line /sys/fs/selinux/enforce)"
-    fi
-    if [ "$(grep -c . /proc/swaps)" -gt 1 ]; then
-        fact swap 1
+        first_line /sys/fs/selinux/enforce
+        fact selinux "$kb_line"
     fi
 }
 
-network() {
-    ip -o addr show scope global 2>/dev/null | awk '{ print "address=" $2 " " $4 }'
-    ip -o link show 2>/dev/null | awk '
-        / link\/ether / && $2 !~ /^(veth|cni|flannel|docker|br-|cali|kube|dummy)/ {
+# The ports somebody listens on. The kernel walks through every connection there may ever be for /proc/net/tcp (10 ms on
+# a host with much memory), so `ss`, which comes with `ip`, is asked where it is there.
+listeners() {
+    if have ss; then
+        echo @ss
+        ss -ltn
+    else
+        echo @tcp
+        cat /proc/net/tcp /proc/net/tcp6
+    fi
+}
+
+# What takes a program to find out: all of it goes through a single awk.
+numbers() {
+    # A kernel without swap has no such file, and not every awk goes on after one it cannot open.
+    swaps=''
+    if [ -r /proc/swaps ]; then
+        swaps=/proc/swaps
+    fi
+    # shellcheck disable=SC2086 # a file, or nothing
+    {
+        echo @disk
+        df -Pk /var/lib
+        echo @address
+        ip -o addr show scope global
+        echo @link
+        ip -o link show
+        echo @route
+        ip -4 route show
+        listeners
+    } 2>/dev/null | awk '
+        FNR == 1 && FILENAME ~ /^\/proc\// { part = FILENAME; lines = 0 }
+        /^@/ { part = $1; lines = 0; next }
+        { lines++ }
+        part == "@disk" && lines == 2 { print "disk_free_kib=" $4 }
+        part == "@address" { print "address=" $2 " " $4 }
+        part == "@link" && / link\/ether / && $2 !~ /^(veth|cni|flannel|docker|br-|cali|kube|dummy)/ {
             for (i = 1; i < NF; i++) if ($i == "link/ether") print "mac=" $2 " " $(i + 1)
-        }'
-    ip -4 route show 2>/dev/null | awk '{ for (i = 2; i < NF; i++) if ($i == "dev") print "route=" $1 " " $(i + 1) }'
-    # State 0A is LISTEN; the port is in hex behind the last colon.
-    for table in /proc/net/tcp /proc/net/tcp6; do
-        [ -r "$table" ] && awk '$4 == "0A" { n = split($2, at, ":"); print "listening=" at[n] }' "$table"
-    done | sort -u
+        }
+        part == "@route" { for (i = 2; i < NF; i++) if ($i == "dev") print "route=" $1 " " $(i + 1) }
+        part == "@ss" && $1 == "LISTEN" {
+            n = split($4, at, ":")
+            if (!seen[at[n]]++) printf "listening=%04X\n", at[n]
+        }
+        # State 0A is LISTEN; the port is in hex behind the last colon.
+        part == "@tcp" && $4 == "0A" {
+            n = split($2, at, ":")
+            if (!seen[at[n]]++) print "listening=" at[n]
+        }
+        part == "/proc/cpuinfo" && /^processor/ { cpus++ }
+        part == "/proc/meminfo" && $1 == "MemTotal:" { print "memory_kib=" $2 }
+        part == "/proc/swaps" && lines == 2 { print "swap=1" }
+        END { print "cpus=" cpus + 0 }' - /proc/cpuinfo /proc/meminfo $swaps
 }
 
 runtimes() {
@@ -102,7 +138,8 @@ kubernetes() {
     said init_done 'has initialized successfully' /var/lib/kbootstrap/init.log
     said join_done '^This node has joined the cluster' /var/lib/kbootstrap/join.log
     if [ -r /etc/kubernetes/pki/ca.crt ]; then
-        fact ca_sha256 "$(sha256sum /etc/kubernetes/pki/ca.crt | cut -d' ' -f1)"
+        sum=$(sha256sum /etc/kubernetes/pki/ca.crt)
+        fact ca_sha256 "${sum%% *}"
     fi
     if [ -r /etc/kubernetes/kubelet.conf ]; then
         fact kubelet_server "$(awk '$1 == "server:" { print $2; exit }' /etc/kubernetes/kubelet.conf)"
@@ -114,7 +151,7 @@ kubernetes() {
 
 operating_system
 machine
-network
+numbers
 runtimes
 kubernetes
 fact epoch "$(date +%s.%N)"

@@ -129,7 +129,7 @@ LIMITS: dict[str, dict[tuple[int, bool], int]] = {
 }
 """Most repetitions of the tools that take minutes, by hosts and whether the line has a delay; what is not named here is
 left out unless the tool is asked for by name. ``--full`` lifts all of it and takes hours."""
-QUICK_TOOLS = ["kbootstrap", "ssh", "fabric", "pyinfra"]
+QUICK_TOOLS = ["kbootstrap", "ssh", "pyinfra"]
 ALONE = ("kbootstrap", "ssh")
 """Tools that also run on a single host, for the round trips of one connection."""
 

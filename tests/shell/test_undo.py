@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from privatehost import CASES, HOSTS, SWAP, Host, sh, with_hosts, with_swap
+from privatehost import CASES, HOSTS, SWAP, Host, with_hosts, with_swap
+from words import sh
 
 from kbootstrap.model import Step
 from kbootstrap.script import shell_file
