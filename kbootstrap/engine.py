@@ -34,6 +34,7 @@ from kbootstrap.model import (
     StepError,
     StepOutput,
     StepStarted,
+    Stretch,
 )
 from kbootstrap.redact import PrivateKeys
 from kbootstrap.session import Item, Session
@@ -52,7 +53,19 @@ MAX_WARNINGS = 30
 
 Key = tuple[str, str]
 Emit = Callable[[Event], None]
-Inbox = queue.SimpleQueue[Event | tuple[Key, bool] | Exception]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task has ended. Times are those of ``time.monotonic``."""
+
+    key: Key
+    ok: bool
+    began: float
+    ended: float
+
+
+Inbox = queue.SimpleQueue[Event | Done | Exception]
 """What threads tell the scheduler: events, how a task ended, and bugs, which end the run."""
 
 
@@ -107,18 +120,21 @@ class _Plan:
 class Scheduler:
     """Runs tasks in the order of their needs, at most ``parallelism`` at once, until all have ended.
 
-    ``stop`` ends the run early: running tasks are told by ``on_stop``, the others are skipped.
+    ``stop`` ends the run early: running tasks are told by ``on_stop``, the others are skipped. ``path`` is the critical
+    path of everything that was run so far.
     """
 
     emit: Emit
     parallelism: int
     stop: threading.Event = field(default_factory=threading.Event)
     on_stop: Callable[[], None] = lambda: None
+    path: list[Stretch] = field(default_factory=list)
 
     def run(self, tasks: Iterable[Task]) -> dict[Key, bool]:
         plan = _Plan(tasks)
         ended: dict[Key, bool] = {}
         running: set[Key] = set()
+        spans: dict[Key, tuple[float, float]] = {}
         inbox: Inbox = queue.SimpleQueue()
         told = False
         while len(ended) < len(plan.tasks):
@@ -127,9 +143,10 @@ class Scheduler:
                 self.on_stop()
             self._start_ready(plan, running, ended, inbox)
             if running:
-                self._take(inbox, plan, running, ended)
+                self._take(inbox, plan, running, ended, spans)
             elif not plan and len(ended) < len(plan.tasks):
                 raise RuntimeError("tasks wait for each other")
+        self.path += _critical_path(plan.tasks, spans)
         return ended
 
     def _start_ready(self, plan: _Plan, running: set[Key], ended: dict[Key, bool], inbox: Inbox) -> None:
@@ -150,14 +167,15 @@ class Scheduler:
         plan: _Plan,
         running: set[Key],
         ended: dict[Key, bool],
+        spans: dict[Key, tuple[float, float]],
     ) -> None:
         try:
             item = inbox.get(timeout=0.2)
         except queue.Empty:
             return
         while True:
-            if isinstance(item, tuple):
-                key, ended[item[0]] = item
+            if isinstance(item, Done):
+                key, ended[item.key], spans[item.key] = item.key, item.ok, (item.began, item.ended)
                 running.discard(key)
                 plan.end(key)
             elif isinstance(item, Exception):
@@ -169,8 +187,20 @@ class Scheduler:
             item = inbox.get()
 
 
+def _critical_path(tasks: Mapping[Key, Task], spans: Mapping[Key, tuple[float, float]]) -> list[Stretch]:
+    """Back from the task that ended last, each time to the one it waited for last."""
+    path: list[Stretch] = []
+    reached = set(spans)
+    while reached:
+        key = max(reached, key=lambda each: spans[each][1])
+        began, ended = spans[key]
+        path.append(Stretch(*key, ended - began))
+        reached = {other for other in tasks[key].needs + tasks[key].after if other in spans}
+    return path[::-1]
+
+
 def _work(key: Key, work: Callable[[Emit], bool], inbox: Inbox) -> None:
-    ok = False
+    ok, began = False, time.monotonic()
     try:
         ok = work(inbox.put)
     except KbootstrapError as error:
@@ -178,7 +208,7 @@ def _work(key: Key, work: Callable[[Emit], bool], inbox: Inbox) -> None:
     except Exception as error:
         inbox.put(error)
     finally:
-        inbox.put((key, ok))
+        inbox.put(Done(key, ok, began, time.monotonic()))
 
 
 def failure_of(error: KbootstrapError, clean: Callable[[str], str]) -> Failure:

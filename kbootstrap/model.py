@@ -256,8 +256,20 @@ class HostSummary:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """A phase on a host, as a part of the critical path."""
+
+    phase: str
+    host: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class RunEnded:
-    """Last event of a run. ``exit_code`` follows the table in docs/architecture.md."""
+    """Last event of a run. ``exit_code`` follows the table in docs/architecture.md.
+
+    ``critical_path`` is the chain of phases, each waiting for the one before, that decided how long the run took.
+    """
 
     time: float
     status: Literal["ok", "failed", "interrupted"]
@@ -265,6 +277,7 @@ class RunEnded:
     seconds: float
     counts: Mapping[State, int]
     hosts: Mapping[str, HostSummary]
+    critical_path: tuple[Stretch, ...] = ()
 
 
 Event = RunStarted | PhaseStarted | StepStarted | StepOutput | StepEnded | PhaseEnded | Notice | RunEnded

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from kbootstrap import facts, kubeconfig_file, phases, script, versions
 from kbootstrap.engine import Emit, Engine, Key, Scheduler, Task, failure_of
@@ -454,14 +455,14 @@ class Run:
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def _summary(self, began: float) -> RunEnded:
-        counts = self._tally.counts
-        ended = time.time()
+        status: Literal["ok", "failed", "interrupted"] = "ok"
         exit_code = 4 if 4 in self._exit_codes else max(self._exit_codes, default=0)
         if self.options.stop.is_set():
-            return RunEnded(ended, "interrupted", 130, ended - began, counts, self._tally.hosts)
-        if exit_code:
-            return RunEnded(ended, "failed", exit_code, ended - began, counts, self._tally.hosts)
-        return RunEnded(ended, "ok", 0, ended - began, counts, self._tally.hosts)
+            status, exit_code = "interrupted", 130
+        elif exit_code:
+            status = "failed"
+        ended, path = time.time(), tuple(self._scheduler.path)
+        return RunEnded(ended, status, exit_code, ended - began, self._tally.counts, self._tally.hosts, path)
 
 
 def _raise_all(errors: list[Finding]) -> tuple[str, ...]:

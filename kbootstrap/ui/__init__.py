@@ -55,7 +55,7 @@ def choose_view(output: str, *, verbose: bool = False, stream: TextIO | None = N
     if output == "live" or (output == "auto" and stream.isatty() and os.environ.get("TERM") != "dumb"):
         from kbootstrap.ui.live import LiveView
 
-        return LiveView(stream)
+        return LiveView(stream, verbose=verbose)
     from kbootstrap.ui.lines import LinesView
 
     return LinesView(stream, verbose=verbose)

@@ -71,6 +71,10 @@ def as_object(event: Event) -> dict[str, Any] | None:
             "seconds": round(event.seconds, 3),
             **exits,
             "hosts": hosts,
+            "critical_path": [
+                {"phase": part.phase, "host": part.host, "seconds": round(part.seconds, 3)}
+                for part in event.critical_path
+            ],
         }
     return None
 

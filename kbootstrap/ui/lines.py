@@ -38,7 +38,7 @@ class LinesView:
         elif isinstance(event, StepEnded):
             self._step(event)
         elif isinstance(event, RunEnded):
-            for line in summary_lines(self._paint, self._started, event):
+            for line in summary_lines(self._paint, self._started, event, verbose=self._verbose):
                 print(line, file=self._stream)
 
     def _step(self, event: StepEnded) -> None:

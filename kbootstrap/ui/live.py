@@ -49,8 +49,9 @@ class Row:
 
 
 class LiveView:
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
         self._stream = stream
+        self._verbose = verbose
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._paint = Paint(stream)
         self._rows: dict[str, Row] = {}
@@ -86,7 +87,7 @@ class LiveView:
             self._print(Text(f"{mark}{event.host + ': ' if event.host else ''}{event.text}", style=style))
         elif isinstance(event, RunEnded):
             self._end()
-            for line in summary_lines(self._paint, self._started, event):
+            for line in summary_lines(self._paint, self._started, event, verbose=self._verbose):
                 print(line, file=self._stream)
 
     def _end(self) -> None:

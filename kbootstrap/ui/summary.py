@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from kbootstrap.model import Failure, HostSummary, RunEnded, RunStarted
 from kbootstrap.ui import Paint
 
+SHOWN_SECONDS = 0.1
+"""Parts of the critical path that are shorter are not shown."""
 SHOWN_LINES = 15
 """Lines of a failed step's output on the screen; the journal has them all."""
 
@@ -28,8 +30,8 @@ def failure_lines(paint: Paint, host: str, phase: str, step: str, failure: Failu
         yield paint.dim(f"    log      {log}")
 
 
-def summary_lines(paint: Paint, started: RunStarted | None, ended: RunEnded) -> Iterator[str]:
-    """The last lines of a run."""
+def summary_lines(paint: Paint, started: RunStarted | None, ended: RunEnded, *, verbose: bool = False) -> Iterator[str]:
+    """The last lines of a run; with ``verbose`` also what decided how long it took."""
     log = started.log if started else ""
     failed = {name: host for name, host in ended.hosts.items() if host.failure is not None}
     for name, host in failed.items():
@@ -37,8 +39,18 @@ def summary_lines(paint: Paint, started: RunStarted | None, ended: RunEnded) -> 
             yield ""
             yield from failure_lines(paint, name, host.failed_phase, host.failed_step, host.failure, log)
     yield ""
+    if verbose:
+        yield from _critical_path(paint, ended)
     yield _headline(paint, ended, len(failed))
     yield from _what_next(paint, started, ended, failed)
+
+
+def _critical_path(paint: Paint, ended: RunEnded) -> Iterator[str]:
+    parts = [part for part in ended.critical_path if part.seconds >= SHOWN_SECONDS]
+    if parts:
+        total = sum(part.seconds for part in ended.critical_path)
+        yield paint.dim(f"Critical path, {duration(total)} of {duration(ended.seconds)}:")
+        yield from (paint.dim(f"    {duration(part.seconds):>12}  {part.host} {part.phase}") for part in parts)
 
 
 def _headline(paint: Paint, ended: RunEnded, failed: int) -> str:

@@ -89,6 +89,35 @@ def test_a_worker_goes_on_while_the_master_initialises() -> None:
     assert log.lines.index("-prepare@w") < log.lines.index("-init@m") < log.lines.index("+join@w")
 
 
+def test_the_critical_path_is_the_chain_that_decided_how_long_it_took() -> None:
+    """The join waits for init and for its own host; only the one that ended last counts."""
+    log, slow = Log(), threading.Event()
+    slow_init = log.task("init@m", wait=slow)
+
+    def prepared(_emit: Emit) -> bool:
+        threading.Timer(0.2, slow.set).start()
+        return True
+
+    scheduler = Scheduler(lambda _event: None, 8)
+    scheduler.run([log.task("connect@m")])
+    scheduler.run(
+        [
+            slow_init,
+            Task(key("prepare@w"), start=lambda: prepared, skip=lambda: None),
+            log.task("join@w", "init@m", "prepare@w"),
+            log.task("join@w2", ok=False),
+            log.task("verify@m", "init@m", after=("join@w", "join@w2")),
+        ]
+    )
+    assert [(part.phase, part.host) for part in scheduler.path] == [
+        ("connect", "m"),
+        ("init", "m"),
+        ("join", "w"),
+        ("verify", "m"),
+    ]
+    assert 0.1 < scheduler.path[1].seconds < 10
+
+
 def test_a_failure_stops_what_needs_it_and_nothing_else() -> None:
     log = Log()
     tasks = [
