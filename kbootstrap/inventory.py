@@ -11,7 +11,8 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from kbootstrap import versions
 from kbootstrap.inventory_file import SECRET_KEYS, Place, Source, read
-from kbootstrap.model import InventoryError, Secret
+from kbootstrap.model import InventoryError, Secret, counted
 from kbootstrap.redact import printable
 
 DOCKER_REPOSITORY = "https://download.docker.com"
@@ -93,6 +94,18 @@ def _ipv4(text: str) -> str:
         raise ValueError(f"{text!r} is not an IP address") from None
     if address.version != 4:
         raise ValueError("IPv6 addresses are not supported yet")
+    return text
+
+
+def _version(text: str) -> str:
+    versions.parse(text)
+    return text
+
+
+def _endpoint(text: str) -> str:
+    match = re.match(r"[A-Za-z0-9.-]{1,253}:([1-9][0-9]{0,4})\Z", text)
+    if match is None or int(match[1]) > 65535:
+        raise ValueError(f"{text!r} is not host:port")
     return text
 
 
@@ -249,14 +262,20 @@ class Cluster(_Model):
     """The cluster as a whole."""
 
     name: Name = Field("kubernetes", description="The cluster's name, in its kubeconfig too.")
-    kubernetes: Plain = Field(
+    kubernetes: Annotated[Plain, AfterValidator(_version)] = Field(
         description='A minor (`"1.34"`: the newest patch the repository has) or a version (`"1.34.2"`); in quotes.'
     )
-    control_plane_endpoint: Plain | None = Field(
+    control_plane_endpoint: Annotated[Plain, AfterValidator(_endpoint)] | None = Field(
         None, description="`host:port` of the API for everyone; default: the first master's address and 6443."
     )
-    pod_cidr: Cidr = Field(ipaddress.IPv4Network("10.244.0.0/16"), description="The network of the pods.")
-    service_cidr: Cidr = Field(ipaddress.IPv4Network("10.96.0.0/12"), description="The network of the Services.")
+    pod_cidr: Cidr = Field(
+        ipaddress.IPv4Network("10.244.0.0/16"),
+        description="The network of the pods. Every host gets a /24 of it: a /16 has room for 256 hosts, a /20 for 16.",
+    )
+    service_cidr: Cidr = Field(
+        ipaddress.IPv4Network("10.96.0.0/12"),
+        description="The network of the Services, from /12 to /24. It overlaps neither `pod_cidr` nor the hosts.",
+    )
     dns_domain: Name = Field("cluster.local", description="The DNS domain of the Services.")
     runtime: Annotated[Runtime, BeforeValidator(lambda v: {"name": v} if isinstance(v, str) else v)] = Field(
         default_factory=Runtime, description="The container runtime, `containerd` or a section."
@@ -299,12 +318,14 @@ class Host(_Model):
     """One host."""
 
     name: HostName = Field(description="The node's name; becomes the host name.")
-    address: Address = Field(description="Where SSH goes.")
+    address: Address = Field(
+        description="Where SSH goes: an IPv4 address, or a DNS name; with a name, give `internal_address` too."
+    )
     role: Annotated[
         Literal["control-plane", "worker"], BeforeValidator(lambda v: "control-plane" if v == "master" else v)
     ] = Field(description="`master` (or `control-plane`) or `worker`.")
     internal_address: Annotated[str, AfterValidator(_ipv4)] | None = Field(
-        None, description="The address the nodes use among themselves, where it is not `address`."
+        None, description="The IPv4 address the nodes use among themselves, where it is not `address`."
     )
     interface: Plain | None = Field(None, description="The interface of that address, for checking.")
     labels: dict[
@@ -393,12 +414,11 @@ def load(path: Path, env: Mapping[str, str] | None = None) -> Inventory:
     """Read and check an inventory. Raises InventoryError that lists every mistake with its line and key path."""
     source = read(path, os.environ if env is None else env)
     inventory = _validated(source)
-    if inventory is not None and not source.problems:
-        inventory = _with_ssh_defaults(inventory, path.parent)
-        for place, text in _cross_checks(inventory):
-            source.add(place, text)
+    for place, mistake in list(_cross_checks(_parts(source))):
+        source.add(place, mistake)
     if source.problems or inventory is None:
         raise InventoryError(_listing(source), "See docs/inventory.md, or `kbootstrap schema` for your editor.")
+    inventory = _with_ssh_defaults(inventory, path.parent)
     inventory._path = path
     inventory._warnings = tuple(_warnings(inventory, source))
     return inventory
@@ -445,37 +465,55 @@ def _validated(source: Source) -> Inventory | None:
 
 
 def _said(item: Any, place: Place) -> str:
-    kind, value = item["type"], item.get("input")
+    kind, value, limits = item["type"], item.get("input"), item.get("ctx", {})
     if kind == "missing":
         return "this key is missing"
     if kind == "extra_forbidden":
         return f"there is no such key{_suggestion(place)}"
     if kind == "literal_error":
-        return f"{value!r} is not one of {item['ctx']['expected']}{_special(place, value)}"
+        return _not_one_of(place, value, limits["expected"])
     if kind == "value_error":
-        return str(item["ctx"]["error"])
-    if kind in ("model_type", "dict_type"):
-        return "this must be a mapping (key: value)"
-    if kind in ("tuple_type", "list_type"):
-        return "this must be a list"
+        return str(limits["error"])
     if kind == "string_type":
         return f"this must be text{'' if value is None else f'; write it in quotes: {str(value)!r}'}"
+    for kinds, text in _WRONG.items():
+        if kind in kinds:
+            return text.format(value=value, **limits)
     return str(item["msg"]).lower()
 
 
-def _special(place: Place, value: object) -> str:
-    if place[-1:] == ("role",):
-        return " (master means control-plane)"
-    if place[-2:] in (("cluster", "runtime"), ("runtime", "name")) and value in (
-        "docker",
-        "dockershim",
-        "cri-o",
-        "crio",
-    ):
-        if value == "dockershim":
-            return "; dockershim left Kubernetes with 1.24: use containerd (or Docker with cri-dockerd, by hand)"
-        return "; kbootstrap installs only containerd so far"
-    return ""
+_WRONG = {
+    ("model_type", "dict_type"): "this must be a mapping (key: value)",
+    ("tuple_type", "list_type"): "this must be a list",
+    ("int_type", "int_parsing", "int_parsing_size", "int_from_float", "finite_number"): "this must be a whole number",
+    ("bool_type", "bool_parsing"): "this must be true or false",
+    ("path_type",): "this must be the path of a file",
+    ("greater_than_equal",): "{value} is too small: at least {ge}",
+    ("less_than_equal",): "{value} is too large: at most {le}",
+    ("string_too_long",): "this is too long: at most {max_length} characters",
+    ("too_short",): "at least {min_length} must be here",
+    ("too_long",): "at most {max_length} may be here",
+}
+"""What pydantic's kinds of errors mean to somebody who writes YAML."""
+
+
+def _not_one_of(place: Place, value: object, expected: str) -> str:
+    is_runtime = place[-2:] in (("cluster", "runtime"), ("runtime", "name"))
+    if is_runtime and isinstance(value, str) and value in _OTHER_RUNTIMES:
+        return f"{value!r} cannot be the runtime: {_OTHER_RUNTIMES[value]}"
+    meant = " (master means control-plane)" if place[-1:] == ("role",) else ""
+    return f"{value!r} is not one of {expected}{meant}"
+
+
+_DOCKER = "use containerd; Docker may stay on the host beside it"
+_OTHER_RUNTIMES = {
+    "docker": f"Kubernetes does not speak to Docker itself; {_DOCKER}",
+    "dockershim": f"dockershim left Kubernetes with 1.24, and kbootstrap does not set it up for older ones; {_DOCKER}",
+    "cri-dockerd": f"kbootstrap does not install cri-dockerd; {_DOCKER}",
+    "cri-o": "kbootstrap installs only containerd so far",
+    "crio": "kbootstrap installs only containerd so far",
+    "podman": "Podman does not serve Kubernetes' runtime interface (CRI); use containerd",
+}
 
 
 def _suggestion(place: Place) -> str:
@@ -535,20 +573,77 @@ def _usable(path: Path) -> Path:
 # --- what no single field can know -----------------------------------------------------------------------------------
 
 
-def _cross_checks(inventory: Inventory) -> Iterator[tuple[Place, str]]:
-    yield from _version_problems(inventory.cluster)
-    yield from _host_problems(inventory)
-    yield from _network_problems(inventory)
-    yield from _endpoint_problems(inventory.cluster)
+@dataclass(frozen=True)
+class _HostPart:
+    """What other hosts and the networks are compared with; None is a value that is missing or wrong by itself."""
+
+    index: int
+    name: str | None
+    address: str | None
+    internal_address: str | None
+    node_ip: str | None
+    role: str | None
+    port: int
+
+    @property
+    def called(self) -> str:
+        return self.name or f"hosts[{self.index}]"
 
 
-def _version_problems(cluster: Cluster) -> Iterator[tuple[Place, str]]:
-    try:
-        versions.parse(cluster.kubernetes)
-    except ValueError as error:
-        yield ("cluster", "kubernetes"), str(error)
+@dataclass(frozen=True)
+class _Parts:
+    """The parts of a file that are right by themselves: a wrong key must not hide what is wrong elsewhere."""
+
+    kubernetes: str | None
+    package_repository: str | None
+    hosts: tuple[_HostPart, ...]
+    networks: Mapping[str, ipaddress.IPv4Network]
+
+
+def _parts(source: Source) -> _Parts:
+    wrong = {problem.place for problem in source.problems}
+
+    def value(*place: str | int) -> Any:
+        """The file's value of a key; None when it is not there, or wrong."""
+        found = source.data
+        for part in place:
+            try:
+                found = found[part]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return None if place in wrong else found
+
+    def host(index: int) -> _HostPart:
+        at = ("hosts", index)
+        address, internal = value(*at, "address"), value(*at, "internal_address")
+        node_ip = None if (*at, "internal_address") in wrong else internal or address
+        port = int(value(*at, "ssh", "port") or value("ssh", "port") or 22)
+        return _HostPart(index, value(*at, "name"), address, internal, node_ip, value(*at, "role"), port)
+
+    def of_cluster(key: str) -> Any:
+        """As ``value``, and the default where the file leaves it to that."""
+        default = isinstance(value("cluster"), dict) and ("cluster", key) not in wrong
+        return value("cluster", key) or (Cluster.model_fields[key].default if default else None)
+
+    listed = value("hosts")
+    return _Parts(
+        value("cluster", "kubernetes"),
+        of_cluster("package_repository"),
+        tuple(host(index) for index in range(len(listed) if isinstance(listed, list) else 0)),
+        {key: _cidr(network) for key in ("pod_cidr", "service_cidr") if (network := of_cluster(key))},
+    )
+
+
+def _cross_checks(parts: _Parts) -> Iterator[tuple[Place, str]]:
+    yield from _version_problems(parts)
+    yield from _host_problems(parts.hosts)
+    yield from _network_problems(parts)
+
+
+def _version_problems(parts: _Parts) -> Iterator[tuple[Place, str]]:
+    if parts.kubernetes is None or parts.package_repository != KUBERNETES_REPOSITORY:
         return
-    if cluster.minor < versions.OLDEST_UPSTREAM and cluster.package_repository == KUBERNETES_REPOSITORY:
+    if versions.parse(parts.kubernetes)[0] < versions.OLDEST_UPSTREAM:
         begin = versions.show(versions.OLDEST_UPSTREAM)
         yield (
             ("cluster", "kubernetes"),
@@ -556,28 +651,32 @@ def _version_problems(cluster: Cluster) -> Iterator[tuple[Place, str]]:
         )
 
 
-def _host_problems(inventory: Inventory) -> Iterator[tuple[Place, str]]:
-    if not inventory.masters:
+def _host_problems(hosts: tuple[_HostPart, ...]) -> Iterator[tuple[Place, str]]:
+    if hosts and all(host.role == "worker" for host in hosts):
         yield ("hosts",), "no host has the role master"
-    for key in ("name", "address", "node_ip"):
-        values = [getattr(host, key) for host in inventory.hosts]
-        for index, value in enumerate(values):
-            first = values.index(value)
-            # Hosts behind one address with different ports are different hosts as long as their node addresses differ.
-            if first == index or (key == "address" and _ports_differ(inventory, first, index)):
-                continue
-            field = "internal_address" if key == "node_ip" else key
-            yield ("hosts", index, field), f"{value!r} is taken by {inventory.hosts[first].name} already"
-    for index, host in enumerate(inventory.hosts):
-        if not _is_ip(host.node_ip):
+    yield from _twice(hosts, "name", lambda host: host.name)
+    # Hosts behind one address with different ports are different hosts as long as their node addresses differ.
+    yield from _twice(hosts, "address", lambda host: host.address and (host.address, host.port))
+    yield from _twice(hosts, "node_ip", lambda host: host.node_ip)
+    for host in hosts:
+        if host.node_ip is not None and not _is_ip(host.node_ip):
             yield (
-                ("hosts", index, "address"),
+                ("hosts", host.index, "address"),
                 f"{host.node_ip!r} is a name; give internal_address too, the IP the nodes use among themselves",
             )
 
 
-def _ports_differ(inventory: Inventory, one: int, other: int) -> bool:
-    return (inventory.hosts[one].ssh.port or 22) != (inventory.hosts[other].ssh.port or 22)
+def _twice(
+    hosts: tuple[_HostPart, ...], key: str, unique: Callable[[_HostPart], object]
+) -> Iterator[tuple[Place, str]]:
+    first: dict[object, _HostPart] = {}
+    for host in hosts:
+        value = unique(host)
+        if value is None or first.setdefault(value, host) is host:
+            continue
+        given = "internal_address" if host.internal_address else "address"
+        place = ("hosts", host.index, given if key == "node_ip" else key)
+        yield place, f"{getattr(host, key)!r} is taken by {first[value].called} already"
 
 
 def _is_ip(text: str) -> bool:
@@ -588,32 +687,27 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-def _network_problems(inventory: Inventory) -> Iterator[tuple[Place, str]]:
-    cluster = inventory.cluster
-    if cluster.pod_cidr.overlaps(cluster.service_cidr):
-        yield ("cluster", "pod_cidr"), f"overlaps service_cidr {cluster.service_cidr}"
-    for key in ("pod_cidr", "service_cidr"):
-        network: ipaddress.IPv4Network = getattr(cluster, key)
-        inside = [h.name for h in inventory.hosts if _is_ip(h.node_ip) and ipaddress.IPv4Address(h.node_ip) in network]
+def _network_problems(parts: _Parts) -> Iterator[tuple[Place, str]]:
+    pods, services = parts.networks.get("pod_cidr"), parts.networks.get("service_cidr")
+    if pods and services and pods.overlaps(services):
+        yield ("cluster", "pod_cidr"), f"overlaps service_cidr {services}"
+    for key, network in parts.networks.items():
+        inside = [h.called for h in parts.hosts if h.node_ip and _is_ip(h.node_ip) and _in(h.node_ip, network)]
         if inside:
             yield ("cluster", key), f"{network} contains the addresses of {', '.join(inside)}"
     # The controller manager gives every node a /24 of the pod network (--node-cidr-mask-size).
-    nodes = 2 ** max(0, 24 - cluster.pod_cidr.prefixlen)
-    if cluster.pod_cidr.prefixlen > 24 or nodes < len(inventory.hosts):
-        fitting = nodes if cluster.pod_cidr.prefixlen <= 24 else 0
+    room = 2 ** (24 - pods.prefixlen) if pods and pods.prefixlen <= 24 else 0
+    if pods and room < max(1, len(parts.hosts)):
         yield (
             ("cluster", "pod_cidr"),
-            f"{cluster.pod_cidr} has room for {fitting} nodes (a /24 each), the inventory has {len(inventory.hosts)}",
+            f"{pods} has room for {counted(room, 'node')} (a /24 each), the inventory has {len(parts.hosts)}",
         )
-    if not 12 <= cluster.service_cidr.prefixlen <= 24:
+    if services and not 12 <= services.prefixlen <= 24:
         yield ("cluster", "service_cidr"), "the API server takes networks from /12 to /24 here"
 
 
-def _endpoint_problems(cluster: Cluster) -> Iterator[tuple[Place, str]]:
-    endpoint = cluster.control_plane_endpoint
-    match = re.match(r"[A-Za-z0-9.-]{1,253}:([1-9][0-9]{0,4})\Z", endpoint or "")
-    if endpoint is not None and (match is None or int(match[1]) > 65535):
-        yield ("cluster", "control_plane_endpoint"), f"{endpoint!r} is not host:port"
+def _in(address: str, network: ipaddress.IPv4Network) -> bool:
+    return ipaddress.IPv4Address(address) in network
 
 
 def _warnings(inventory: Inventory, source: Source) -> Iterable[str]:

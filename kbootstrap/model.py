@@ -52,6 +52,11 @@ class Secret:
 Param = str | Secret
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 host``, ``2 hosts``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Step:
     """One thing that must hold on a host: a shell file with ``check`` and ``apply``, and the values it reads.
