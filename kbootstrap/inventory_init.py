@@ -6,13 +6,15 @@ import ipaddress
 import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import yaml
 
 from kbootstrap import versions
-from kbootstrap.model import InventoryError
+from kbootstrap.model import InventoryError, counted
 
 _TARGET = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?\Z")
 _RANGE = re.compile(r"\[(\d+):(\d+)\]")
@@ -186,12 +188,45 @@ def _checked(hosts: list[NewHost], masters: int) -> list[NewHost]:
     if not hosts:
         raise InventoryError("there are no hosts in it")
     if masters > len(hosts):
-        raise InventoryError(f"{masters} masters are wanted, and there are {len(hosts)} hosts")
+        raise InventoryError(f"{masters} masters are wanted for {counted(len(hosts), 'host')}")
     places = [(host.address, host.port) for host in hosts]
     twice = next((address for address, port in places if places.count((address, port)) > 1), None)
     if twice is not None:
         raise InventoryError(f"{twice} is there twice")
     return hosts
+
+
+# --- addresses -------------------------------------------------------------------------------------------------------
+
+
+def is_named(host: NewHost) -> bool:
+    """Is it reached by a name, and the address the nodes use among themselves not known?"""
+    try:
+        ipaddress.ip_address(host.address)
+    except ValueError:
+        return not host.internal_address
+    return False
+
+
+def look_up(name: str) -> str:
+    """The name's IPv4 address; empty when it has none that other hosts could use."""
+    try:
+        found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return ""
+    address = str(found[0][4][0])
+    # /etc/hosts often has a machine's own name at 127.0.1.1.
+    return "" if ipaddress.ip_address(address).is_loopback else address
+
+
+def with_addresses(hosts: Sequence[NewHost], resolve: Callable[[str], str] = look_up) -> list[NewHost]:
+    """The hosts with the addresses of their names, as far as this machine can find them."""
+    named = [host for host in hosts if is_named(host)]
+    with ThreadPoolExecutor(max_workers=32) as pool:
+        found = dict(
+            zip((host.name for host in named), pool.map(resolve, (host.address for host in named)), strict=True)
+        )
+    return [replace(host, internal_address=found.get(host.name) or host.internal_address) for host in hosts]
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -229,6 +264,8 @@ def render(hosts: Sequence[NewHost], *, name: str, kubernetes: str) -> str:
         lines += [f"  - name: {_plain(host.name)}", f"    address: {_plain(host.address)}"]
         if host.internal_address:
             lines.append(f"    internal_address: {host.internal_address}   # on the network the machines share")
+        elif is_named(host):
+            lines.append(f"    # TODO internal_address: the IP address of {host.address} among the nodes")
         lines.append(f"    role: {'master' if host.master else 'worker'}")
         own = {key: value for key, value in _login(host).items() if common.get(key) != value}
         if own:

@@ -435,7 +435,7 @@ def _meaning(error: Exception, wire: Wire | None, target: _Target) -> tuple[str,
     if isinstance(error, socket.gaierror):
         return f"the name does not resolve: {error.strerror}", "Check the address."
     if wire is None and isinstance(error, TimeoutError):
-        return late, "Is the host up, the address right, and port {port} open in the firewalls between?"
+        return late, "Is the host up, is the address right, and is port {port} open in the firewalls between?"
     if wire is not None and wire.lost:
         return wire.lost, "Is that an SSH server, and is the host overloaded? Try: ssh -v -p {port} {host}"
     if isinstance(error, paramiko.AuthenticationException):

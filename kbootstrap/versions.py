@@ -32,10 +32,12 @@ def parse(text: str) -> tuple[Minor, str | None]:
             f"{text!r} is not a Kubernetes version; write a minor such as '1.34' or a version such as '1.34.2'"
         )
     minor = (1, int(match[1]))
-    if not OLDEST <= minor <= NEWEST:
+    if minor > NEWEST:
         raise ValueError(
-            f"Kubernetes {minor[0]}.{minor[1]} is not known to kbootstrap ({show(OLDEST)} to {show(NEWEST)})"
+            f"Kubernetes {show(minor)} is newer than this kbootstrap knows (up to {show(NEWEST)}): upgrade kbootstrap"
         )
+    if minor < OLDEST:
+        raise ValueError(f"Kubernetes {show(minor)} is older than what kbootstrap knows (from {show(OLDEST)})")
     return minor, plain if match[2] is not None else None
 
 
@@ -88,11 +90,6 @@ def containerd_major(minor: Minor) -> str:
     return "1" if minor < (1, 23) else ""
 
 
-def dockershim_possible(minor: Minor) -> bool:
-    """dockershim was removed in 1.24 (https://kubernetes.io/blog/2022/02/17/dockershim-faq/)."""
-    return minor < (1, 24)
-
-
 def kubelet_skew_ok(kubelet: Minor, api_server: Minor) -> bool:
     """A kubelet is never newer than the API server and at most 3 minors older, 2 before 1.28.
 
@@ -125,7 +122,7 @@ def os_problem(
                 "error",
                 f"{os_id} 7 (kernel 3.10, systemd 219) ends with Kubernetes 1.31; {wanted} does not run on it",
             )
-        return "warning", f"{os_id} 7 is past its end of life; Kubernetes {wanted} still runs, newer ones will not"
+        return "warning", f"{os_id} 7 is past its end of life, and Kubernetes 1.31 is the last that runs on it"
     if (1, 32) <= minor <= (1, 33) and runs < (4, 19):
         return "error", f"kernel {kernel_release} is older than 4.19, which Kubernetes {wanted} demands"
     if minor >= (1, 35) and cgroup == 1:

@@ -40,6 +40,9 @@ def init(
         hosts = inventory_init.from_ansible(_text(from_ansible))
     else:
         hosts = inventory_init.from_targets(targets, masters)
+    hosts = inventory_init.with_addresses(hosts)
+    for host in filter(inventory_init.is_named, hosts):
+        click.echo(f"{host.name}: no address is known for {host.address}; give it as internal_address", err=True)
     text = inventory_init.render(hosts, name=name, kubernetes=kubernetes)
     if path is None:
         click.echo(text, nl=False)

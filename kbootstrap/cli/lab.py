@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from types import ModuleType
 
@@ -98,7 +99,11 @@ def up(
             image=image,
             say=_say,
         )
-    _say(f"lab {name} is up; next: kbootstrap plan {inventory}")
+    _say(f"lab {name} is up; next:")
+    for variable, given in (("KB_SSH_PASSWORD", login), ("KB_SUDO_PASSWORD", sudo)):
+        if given is not None:
+            _say(f"  export {variable}=...        # the password given here; the inventory reads it from there")
+    _say(f"  kbootstrap plan {shlex.quote(str(inventory))}")
 
 
 @lab.command()

@@ -20,6 +20,7 @@ from labs import MakeLab
 from kbootstrap.lab.simulated import FLAVOURS
 from kbootstrap.model import Secret
 from kbootstrap.script import quote
+from kbootstrap.versions import NEWEST, OLDEST, Minor, show
 
 BORN_IN_THE_RUN = {"resolve", "certificate-key", "untoken", "nodes", "pods", "time-sync"}
 """Steps whose check needs something an earlier step of the same run makes, or that wait for it."""
@@ -107,6 +108,18 @@ def test_twenty_hosts_in_one_up(lab: MakeLab) -> None:
     planned = fleet.kbootstrap("plan", str(fleet.inventory))
     assert "19 workers, nothing to change" in planned
     assert len(planned.splitlines()) < 40
+
+
+@pytest.mark.parametrize("minor", [OLDEST, NEWEST], ids=show)
+def test_the_oldest_and_the_newest_kubernetes(lab: MakeLab, minor: Minor) -> None:
+    """The simulated internet's own mirror has also what is older than pkgs.k8s.io."""
+    fleet = lab(1, 1, kubernetes=show(minor))
+    fleet.change_inventory(
+        lambda text: text.replace("  package_key", "  package_repository: https://mirror.example\n  package_key", 1)
+    )
+    assert fleet.up().result["status"] == "ok"
+    assert fleet.plan().result["change"] == 0
+    assert f"v{show(minor)}.2" in fleet.kbootstrap("status", str(fleet.inventory))
 
 
 @pytest.mark.parametrize("flavours", [("debian12", "centos9", "centos9"), ("centos9", "debian12", "centos9")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import stat
 import subprocess
@@ -11,9 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from examples import document, written
 
 from kbootstrap import cli as kbootstrap_cli
+from kbootstrap.cli import cli
 
 HEAVY = ("pydantic", "paramiko", "fabric", "rich", "yaml", "testcontainers", "cryptography")
 
@@ -144,3 +147,21 @@ def test_no_core_dumps_and_no_secret_in_the_report_of_a_bug(
     for text in (capsys.readouterr().err, report.read_text()):
         assert "token ***" in text
         assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("options", "exports"),
+    [
+        ([], []),
+        (["--password", "pw-1"], ["KB_SSH_PASSWORD"]),
+        (["--password", "pw-1", "--sudo-password", "pw-2"], ["KB_SSH_PASSWORD", "KB_SUDO_PASSWORD"]),
+    ],
+)
+def test_a_lab_with_passwords_says_what_to_export_first(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], exports: list[str]
+) -> None:
+    monkeypatch.setattr("kbootstrap.lab.simulated.up", lambda *_arguments, **_options: None)
+    said = CliRunner().invoke(cli, ["lab", "up", "--inventory", "my lab.yaml", *options]).stderr
+    assert re.findall(r"export (\w+)=", said) == exports
+    assert "kbootstrap plan 'my lab.yaml'" in said.splitlines()[-1]
+    assert "pw-" not in said

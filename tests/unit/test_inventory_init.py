@@ -13,7 +13,15 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from kbootstrap.inventory import load
-from kbootstrap.inventory_init import NewHost, from_ansible, from_targets, from_vagrant, render
+from kbootstrap.inventory_init import (
+    NewHost,
+    from_ansible,
+    from_targets,
+    from_vagrant,
+    look_up,
+    render,
+    with_addresses,
+)
 from kbootstrap.model import InventoryError
 
 _PATHS = st.text(alphabet="abc/ ,:#{}[]'\"&*!|>%@`?-$~", min_size=1, max_size=150).map(lambda text: "/" + text + "x")
@@ -51,7 +59,7 @@ def test_what_hosts_share_is_written_once() -> None:
 
 
 def test_more_masters_than_hosts_are_refused() -> None:
-    with pytest.raises(InventoryError, match="3 masters are wanted, and there are 1 hosts"):
+    with pytest.raises(InventoryError, match=r"3 masters are wanted for 1 host$"):
         from_targets(["root@10.0.0.1"], 3)
 
 
@@ -103,3 +111,32 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path, option: str) -> None:
     )
     assert done.returncode == 2, done.stderr
     assert "has a bug" not in done.stderr
+
+
+def test_names_of_hosts_become_addresses_of_nodes(tmp_path: Path) -> None:
+    hosts = with_addresses(from_targets(["ops@web1", "ops@web2", "ops@10.0.0.3"], 1), {"web1": "10.0.0.1"}.get)  # type: ignore[arg-type]
+    text = render(hosts, name="demo", kubernetes="1.34")
+    assert "# TODO internal_address: the IP address of web2 among the nodes" in text
+    assert text.count("internal_address:") == 2
+    with pytest.raises(InventoryError, match="'web2' is a name; give internal_address too"):
+        load(written(tmp_path, text), env={})
+    made = load(
+        written(tmp_path, text.replace("# TODO internal_address: the IP", "internal_address: 10.0.0.2 #")), env={}
+    )
+    assert [(host.address, host.node_ip) for host in made.hosts] == [
+        ("web1", "10.0.0.1"),
+        ("web2", "10.0.0.2"),
+        ("10.0.0.3", "10.0.0.3"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["localhost", "a" * 64 + ".invalid"])
+def test_a_name_that_leads_nowhere_useful_has_no_address(name: str) -> None:
+    assert look_up(name) == ""
+
+
+def test_a_name_without_an_address_is_told(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "kbootstrap", "init", "ops@localhost"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "cp1: no address is known for localhost; give it as internal_address" in done.stderr
+    assert "TODO internal_address" in done.stdout

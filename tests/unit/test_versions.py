@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
+import pytest
+from examples import ROOT
+
+from kbootstrap.lab.simulated.catalogue import KUBERNETES_MINORS
 from kbootstrap.versions import (
     NEWEST,
     OLDEST,
     Minor,
-    dockershim_possible,
     kernel,
     kubelet_skew_ok,
     os_problem,
@@ -23,10 +26,26 @@ def test_every_known_minor_is_read_as_it_is_shown() -> None:
         assert parse(show((1, number))) == ((1, number), None)
 
 
-@pytest.mark.parametrize("minor", [OLDEST[1] - 1, NEWEST[1] + 1])
-def test_a_minor_beyond_the_table_is_named(minor: int) -> None:
-    with pytest.raises(ValueError, match=rf"Kubernetes 1\.{minor} is not known to kbootstrap \(1\.20 to 1\.37\)"):
+@pytest.mark.parametrize(
+    ("minor", "text"),
+    [
+        (OLDEST[1] - 1, "Kubernetes 1.19 is older than what kbootstrap knows (from 1.20)"),
+        (NEWEST[1] + 1, "Kubernetes 1.38 is newer than this kbootstrap knows (up to 1.37): upgrade kbootstrap"),
+    ],
+)
+def test_a_minor_beyond_the_table_is_named(minor: int, text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(text)):
         parse(f"1.{minor}.0")
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
+def test_the_pages_name_the_versions_of_the_table(page: str) -> None:
+    named = re.findall(r"Kubernetes\s+(1\.\d+ to 1\.\d+)", (ROOT / page).read_text())
+    assert named == [f"{show(OLDEST)} to {show(NEWEST)}"]
+
+
+def test_the_simulated_internet_has_every_version_of_the_table() -> None:
+    assert [KUBERNETES_MINORS[0], KUBERNETES_MINORS[-1]] == [OLDEST[1], NEWEST[1]]
 
 
 @pytest.mark.parametrize("text", ["1.٣٤", "1.34.٢", "1.034", "1.34.02", "1.34 .1", "1.34\n.1", "vv1.34"])
@@ -42,10 +61,6 @@ def test_only_plain_numbers_are_versions(text: str) -> None:
 )  # fmt: skip
 def test_the_pause_image_is_the_one_kubeadm_expects(minor: int, tag: str) -> None:
     assert pause_image((1, minor)) == tag
-
-
-def test_dockershim_left_with_1_24() -> None:
-    assert [dockershim_possible((1, minor)) for minor in (23, 24)] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -85,3 +100,9 @@ def test_what_an_os_is_too_old_for(
 ) -> None:
     problem = os_problem(os_id, os_version, release, minor, cgroup=cgroup)
     assert (problem[0] if problem else None) == level
+
+
+@pytest.mark.parametrize("minor", [20, 30, 31])
+def test_centos_7_is_told_the_last_version_that_runs(minor: int) -> None:
+    problem = os_problem("centos", "7", "3.10.0", (1, minor), cgroup=1)
+    assert problem == ("warning", "centos 7 is past its end of life, and Kubernetes 1.31 is the last that runs on it")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-KUBERNETES_MINORS = range(20, 37)
+KUBERNETES_MINORS = range(20, 38)
 PATCHES = 3
 """Patch versions 0, 1 and 2 of every minor are in its repository."""
 
