@@ -38,6 +38,7 @@ from kbootstrap.model import (
     StepEnded,
     StepError,
     StepStarted,
+    counted,
 )
 from kbootstrap.phases.reset import staying_master
 from kbootstrap.preflight import Finding, findings, reset_findings
@@ -354,7 +355,7 @@ class Run:
             raise StepError(failure)
         found = facts.parse(lines, received_at=time.time())
         self._facts[host.name] = found
-        size = f"{found.cpus} CPU{'s' if found.cpus != 1 else ''}, {found.memory_mib / 1024:.1f} GiB"
+        size = f"{counted(found.cpus, 'CPU')}, {found.memory_mib / 1024:.1f} GiB"
         return (f"{(found.os_name or found.os_id)[:100]} ({found.arch[:20]}, {size})",)
 
     def _close(self) -> None:
@@ -466,11 +467,11 @@ class Run:
 
 
 def _raise_all(errors: list[Finding]) -> tuple[str, ...]:
+    if len(errors) == 1:
+        raise StepError(Failure(errors[0].text, hint=errors[0].hint))
     if errors:
-        texts = [f"{finding.text}{' - ' + finding.hint if finding.hint else ''}" for finding in errors]
-        raise StepError(
-            Failure("; ".join(finding.text for finding in errors), output=tuple(texts), hint=errors[0].hint)
-        )
+        texts = tuple(f"{finding.text}{' - ' + finding.hint if finding.hint else ''}" for finding in errors)
+        raise StepError(Failure(f"{len(errors)} requirements are not met", output=texts))
     return ()
 
 

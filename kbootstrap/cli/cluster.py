@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kbootstrap.model import Event, KbootstrapError, RunEnded, Secret
+from kbootstrap.model import Event, KbootstrapError, RunEnded, Secret, counted
 
 if TYPE_CHECKING:
     from kbootstrap.inventory import Inventory
@@ -167,8 +167,14 @@ def status(inventory: Path, output: str, **asks: Any) -> int:
         click.echo("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[5]]).rstrip())
     for trouble in state.pods_not_running:
         click.echo(f"not running: {trouble}")
-    ready = sum(node.ready for node in state.nodes)
-    click.echo(f"{ready} of {len(wanted.hosts)} nodes Ready, {len(state.pods_not_running)} pods not running")
+    ours = {host.name for host in wanted.hosts}
+    ready = sum(node.ready for node in state.nodes if node.name in ours)
+    others = len({node.name for node in state.nodes} - ours)
+    parts = [
+        f"{ready} of {counted(len(ours), 'node')} Ready",
+        f"{counted(len(state.pods_not_running), 'pod')} not running",
+    ]
+    click.echo(", ".join(parts + [f"{counted(others, 'node')} not in the inventory"] * bool(others)))
     return 0 if state.ok else 1
 
 
@@ -354,4 +360,4 @@ def _go_on(planned: RunEnded) -> bool:
     if not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask on; give --yes to apply the plan, or use `kbootstrap plan`")
     hosts = sum(not host.failure for host in planned.hosts.values())
-    return click.confirm(f"Apply to {hosts} host{'s' if hosts != 1 else ''}?", err=True)
+    return click.confirm(f"Apply to {counted(hosts, 'host')}?", err=True)

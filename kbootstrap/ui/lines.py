@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-from kbootstrap.model import Event, Notice, RunEnded, RunStarted, StepEnded, StepOutput
+from kbootstrap.model import Event, Notice, RunEnded, RunStarted, StepEnded, StepOutput, counted
 from kbootstrap.ui import Paint
 from kbootstrap.ui.summary import summary_lines
 
@@ -28,7 +28,7 @@ class LinesView:
     def handle(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self._started = event
-            self._say(event.time, f"{event.command} of {event.cluster}: {len(event.hosts)} hosts")
+            self._say(event.time, f"{event.command} of {event.cluster}: {counted(len(event.hosts), 'host')}")
         elif isinstance(event, Notice):
             self._say(
                 event.time, f"{event.host or '-'} {event.level}: {event.text}" if event.level != "info" else event.text

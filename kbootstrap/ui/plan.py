@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from kbootstrap.model import Event, Notice, RunEnded, RunStarted, StepEnded
+from kbootstrap.model import Event, Notice, RunEnded, RunStarted, StepEnded, counted
 from kbootstrap.ui import Paint
 from kbootstrap.ui.summary import failure_lines
 
@@ -57,8 +57,7 @@ class PlanView:
 
     def _render(self, ended: RunEnded) -> Iterator[str]:
         cluster = self._inventory.cluster
-        hosts = f"{len(self._steps)} host{'s' if len(self._steps) != 1 else ''}"
-        parts = f"{hosts}, Kubernetes {cluster.kubernetes}, {cluster.runtime.name}, {cluster.network.name.capitalize()}"
+        parts = f"{counted(len(self._steps), 'host')}, Kubernetes {cluster.kubernetes}, {cluster.runtime.name}, {cluster.network.name.capitalize()}"
         yield self._paint.bold(f"{_TITLES[self._command]} {cluster.name}: {parts}")
         for names in self._groups():
             yield ""
@@ -85,8 +84,12 @@ class PlanView:
         for step in steps:
             if step.phase not in _QUIET_PHASES[self._command] or step.state not in ("ok", "skipped"):
                 phases.setdefault(step.phase, []).append(step)
+        skipped = [phase for phase, members in phases.items() if all(step.state == "skipped" for step in members)]
         for phase, members in phases.items():
-            yield from self._phase(phase, members, single=len(names) == 1)
+            if phase not in skipped:
+                yield from self._phase(phase, members, single=len(names) == 1)
+        if skipped:
+            yield self._paint.dim(f"    not looked at: {', '.join(skipped)}")
 
     def _heading(self, names: list[str], steps: list[StepEnded]) -> str:
         host = self._inventory.host(names[0])
@@ -95,7 +98,7 @@ class PlanView:
         if len(names) == 1:
             return "  " + "  ".join(filter(None, (self._paint.bold(names[0]), host.node_ip, role, facts)))
         changes = sum(step.state == "change" for step in steps)
-        same = f"same {changes} change{'s' if changes != 1 else ''}" if changes else "nothing to change"
+        same = f"same {counted(changes, 'change')}" if changes else "nothing to change"
         if self._command == "check":
             same = "nothing in the way"
         return f"  {self._paint.bold(_names(names))}  {len(names)} {role}s, {same}  {facts}".rstrip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kbootstrap.model import Failure, HostSummary, RunEnded, RunStarted
+from kbootstrap.model import Failure, HostSummary, RunEnded, RunStarted, counted
 from kbootstrap.ui import Paint
 
 SHOWN_SECONDS = 0.1
@@ -20,9 +20,10 @@ def failure_lines(paint: Paint, host: str, phase: str, step: str, failure: Failu
         status = f"  (exit status {failure.exit_status})" if failure.exit_status is not None else ""
         yield f"    command  {failure.command}{status}"
     kept = [line for line in failure.output if line.strip()][-SHOWN_LINES:]
-    if kept and kept != [failure.message]:
+    if kept and "; ".join(kept) != failure.message:
         left_out = sum(bool(line.strip()) for line in failure.output) - len(kept)
-        yield "    output   " + (f"... {left_out} lines before these" if left_out > 0 else kept.pop(0))
+        label = "    output   " if failure.exit_status is not None else "    found    "
+        yield label + (f"... {left_out} lines before these" if left_out > 0 else kept.pop(0))
         yield from (f"             {line}" for line in kept)
     if failure.hint:
         yield "    hint     " + paint.yellow(failure.hint)
@@ -58,7 +59,7 @@ def _headline(paint: Paint, ended: RunEnded, failed: int) -> str:
     numbers = ", ".join(
         f"{counts[state]} {state}" for state in ("changed", "ok", "failed", "skipped") if counts.get(state)
     )
-    hosts = f"{len(ended.hosts)} host{'s' if len(ended.hosts) != 1 else ''}"
+    hosts = counted(len(ended.hosts), "host")
     tail = f" in {duration(ended.seconds)}: {hosts}, {numbers}"
     if ended.status == "ok":
         return paint.green("Done") + tail
@@ -74,7 +75,10 @@ def _what_next(
     if ended.status == "interrupted":
         yield f"Run the same `kbootstrap {command}` again: it goes on where this run stopped."
     elif ended.status == "failed" and command in ("up", "reset"):
-        yield f"Mend {', '.join(failed)} and run the same command again: what is done already is not done twice."
+        # A requirement is about the host and the inventory: either may be what is wrong.
+        unfit = any(host.failed_phase == "preflight" for host in failed.values())
+        what = ", ".join(failed) + (", or the inventory," if unfit else "")
+        yield f"Mend {what} and run the same command again: what is done already is not done twice."
     if started is not None and started.log and ended.status != "ok":
         yield paint.dim(f"Everything that was said is in {started.log}")
 

@@ -17,6 +17,7 @@ from examples import document, written
 
 from kbootstrap import cli as kbootstrap_cli
 from kbootstrap.cli import cli
+from kbootstrap.run import ClusterStatus, NodeStatus
 
 HEAVY = ("pydantic", "paramiko", "fabric", "rich", "yaml", "testcontainers", "cryptography")
 
@@ -165,3 +166,11 @@ def test_a_lab_with_passwords_says_what_to_export_first(
     assert re.findall(r"export (\w+)=", said) == exports
     assert "kbootstrap plan 'my lab.yaml'" in said.splitlines()[-1]
     assert "pw-" not in said
+
+
+def test_status_counts_the_hosts_of_the_inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = tuple(NodeStatus(name, "", "worker", True, "v1.34.2") for name in ("cp1", "w1", "stranger"))
+    state = ClusterStatus(nodes, missing=("w2",), pods_not_running=("kube-system/x: Pending",))
+    monkeypatch.setattr("kbootstrap.run.status", lambda *_arguments, **_options: state)
+    said = CliRunner().invoke(cli, ["status", str(written(tmp_path, document(workers=2)))]).stdout
+    assert said.splitlines()[-1] == "2 of 3 nodes Ready, 1 pod not running, 1 node not in the inventory"

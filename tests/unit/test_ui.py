@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,12 @@ from kbootstrap.model import (
     Secret,
     State,
     StepEnded,
+    StepError,
     StepOutput,
     StepStarted,
 )
-from kbootstrap.run import Options, check
+from kbootstrap.preflight import Finding
+from kbootstrap.run import Options, _raise_all, check
 from kbootstrap.transport import LocalTransport
 from kbootstrap.ui import Paint, choose_view
 from kbootstrap.ui.jsonlines import JsonView
@@ -91,6 +94,60 @@ def test_a_plan_shows_what_stands_in_the_way(tmp_path: Path) -> None:
     assert "hint     free some memory" in text
     assert "! w2: old disk" in text
     assert "1 in the way" in text
+
+
+def test_hosts_that_wait_for_a_failed_one_take_a_line(tmp_path: Path) -> None:
+    steps = [ended("cp1", "swap", "failed", failure=FAILURE), ended("cp1", "time", "skipped")]
+    steps += [StepEnded(2.0, "w1", phase, "x", "X", "skipped", 0.0) for phase in ("prepare", "runtime", "join")]
+    text = plan_text(tmp_path, run(*steps, mode="plan"))
+    assert text.count("not looked at") == 2
+    assert "  not looked at: time\n" in text
+    assert "    not looked at: prepare, runtime, join\n" in text
+
+
+def test_several_requirements_take_a_line_each_with_its_hint(tmp_path: Path) -> None:
+    found = [Finding("w1", "error", f"wrong {n}", f"mend {n}") for n in (1, 2)]
+    with pytest.raises(StepError) as many:
+        _raise_all(found)
+    failure = many.value.failure
+    text = plan_text(tmp_path, run(ended("w1", "requirements", "failed", failure=failure), mode="plan"))
+    assert [line.strip() for line in text.splitlines() if "wrong" in line or "mend" in line] == [
+        "found    wrong 1 - mend 1",
+        "wrong 2 - mend 2",
+    ]
+    assert "2 requirements are not met" in text
+
+
+def test_a_single_requirement_is_said_once(tmp_path: Path) -> None:
+    with pytest.raises(StepError) as one:
+        _raise_all([Finding("w1", "error", "too small", "Add memory.")])
+    events = run(ended("w1", "requirements", "failed", failure=one.value.failure), mode="plan")
+    text = plan_text(tmp_path, events)
+    assert text.count("too small") == text.count("Add memory.") == 1
+
+
+def test_a_host_that_does_not_meet_the_requirements_or_its_inventory_is_to_be_mended() -> None:
+    def next_step(phase: str) -> str:
+        stream = io.StringIO()
+        start, end = run(failed=True)
+        assert isinstance(end, RunEnded)
+        unfit = HostSummary(counts={"failed": 1}, failed_phase=phase, failed_step="x", failure=FAILURE)
+        text = shown(LinesView(stream), [start, replace(end, hosts={"cp1": unfit})], stream)
+        return next(line for line in text.splitlines() if line.startswith("Mend"))
+
+    assert next_step("preflight").startswith("Mend cp1, or the inventory, and run the same command again")
+    assert next_step("prepare").startswith("Mend cp1 and run the same command again")
+
+
+def test_one_host_is_not_many() -> None:
+    stream = io.StringIO()
+    start, end = run()
+    assert isinstance(start, RunStarted)
+    assert isinstance(end, RunEnded)
+    events: list[Event] = [replace(start, hosts=("cp1",)), replace(end, hosts={"cp1": HostSummary(counts={"ok": 1})})]
+    text = shown(LinesView(stream), events, stream)
+    assert "up of demo: 1 host\n" in text
+    assert ": 1 host, " in text
 
 
 def test_lines_name_what_changed_and_how_to_go_on() -> None:
