@@ -129,6 +129,7 @@ class Scheduler:
     stop: threading.Event = field(default_factory=threading.Event)
     on_stop: Callable[[], None] = lambda: None
     path: list[Stretch] = field(default_factory=list)
+    _told: bool = field(default=False, init=False)
 
     def run(self, tasks: Iterable[Task]) -> dict[Key, bool]:
         plan = _Plan(tasks)
@@ -136,10 +137,11 @@ class Scheduler:
         running: set[Key] = set()
         spans: dict[Key, tuple[float, float]] = {}
         inbox: Inbox = queue.SimpleQueue()
-        told = False
         while len(ended) < len(plan.tasks):
-            if self.stop.is_set() and not told:
-                told = True
+            if self.stop.is_set() and not self._told:
+                self._told = True
+                text = "stopping after the running steps ... (Ctrl-C again to leave at once)"
+                self.emit(Notice(time.time(), "warning", text))
                 self.on_stop()
             self._start_ready(plan, running, ended, inbox)
             if running:

@@ -193,14 +193,18 @@ def write_scripts(inventory: Inventory, directory: Path, *, options: Options, vi
 
 
 class Tally:
-    """Counts step states per host while events pass by."""
+    """Counts step states per host while events pass by; ``running`` is the step each host is at."""
 
     def __init__(self, hosts: Iterable[str]) -> None:
         self.hosts = {host: HostSummary(counts={}) for host in hosts}
+        self.running: dict[str, str] = {}
 
     def handle(self, event: Event) -> None:
+        if isinstance(event, StepStarted):
+            self.running[event.host] = f"{event.phase}.{event.step}"
         if not isinstance(event, StepEnded):
             return
+        self.running.pop(event.host, None)
         old = self.hosts[event.host]
         counts = {**old.counts, event.state: old.counts.get(event.state, 0) + 1}
         new = replace(old, counts=counts)
@@ -265,6 +269,9 @@ class Run:
             if wanted is phases.UP:
                 self._leave_unfit()
             engine.run([phase for phase in chosen if phase is not phases.PREFLIGHT], self._runs_on)
+        except KeyboardInterrupt:
+            self._say_what_goes_on()
+            raise
         finally:
             self._close()
         if self.command == "up":
@@ -281,6 +288,15 @@ class Run:
         if failed or (isinstance(event, Notice) and event.level == "error"):
             self._exit_codes.add(1)
         self._view(event)
+
+    def _say_what_goes_on(self) -> None:
+        """Scripts run detached from us: leaving at once does not end them."""
+        steps = [f"{step} on {host}" for host, step in self._tally.running.items() if host in self._sessions]
+        if self.mode == "apply" and steps:
+            text = (
+                f"left while steps were running: {', '.join(steps)}. They go on there, and the next run waits for them."
+            )
+            self._emit(Notice(time.time(), "warning", text))
 
     def _notice(self, host: str) -> Callable[[str], None]:
         return lambda text: self._view(Notice(time.time(), "warning", self._redactor.clean(text), host))

@@ -92,6 +92,8 @@ class Session:
         self._mark = "@kb-" + secrets.token_hex(8)
         self._arguments = [mode, f"r-{run_id}", owner]
         self._pipe: Pipe | None = None
+        self._following = False
+        self._closed = False
         self._parser = Parser(self._mark, _LAUNCHER_WORDS)
 
     # --- opening -----------------------------------------------------------------------------------------------------
@@ -218,8 +220,13 @@ class Session:
             connected = time.monotonic()
             try:
                 self._send(message)
-                return self._follow(on_item, overdue)
+                self._following = True
+                status = self._follow(on_item, overdue)
+                self._following = False
+                return status
             except OSError as error:
+                if self._closed:
+                    raise LostError(f"{self._host}: the connection was closed while a script ran") from None
                 breaks = breaks + 1 if time.monotonic() - connected < STABLE_S else 1
                 if breaks > MAX_BREAKS:
                     raise LostError(
@@ -237,6 +244,7 @@ class Session:
                 # Nothing heard: it may not have arrived. The launcher knows, and starts no script twice.
                 message = f"follow {name} {offset + 1}\n".encode() if offset else start
             except KbootstrapError:
+                self._following = False
                 self._kill()
                 raise
 
@@ -315,12 +323,17 @@ class Session:
                 pipe.send(b"stop\n")
 
     def close(self) -> None:
-        """Tidy up on the host and disconnect, whether it listens or talks on. Never raises."""
+        """Tidy up on the host and disconnect, whether it listens or talks on. Never raises.
+
+        A script that runs goes on, so its files stay; the next run waits for it and removes them.
+        """
         deadline = time.monotonic() + CLOSE_S
+        self._closed = True
         with contextlib.suppress(OSError):
-            self._send(b"quit\n")
-            while self._receive(deadline):
-                pass
+            if not self._following:
+                self._send(b"quit\n")
+                while self._receive(deadline):
+                    pass
         self._drop()
 
     def _drop(self) -> None:

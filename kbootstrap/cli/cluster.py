@@ -101,7 +101,9 @@ def up(
     wanted = _load(inventory)
     options = _options(asks, limit, start=start, only=only)
     if dry_run or not yes:
-        with _views(wanted, options, _plan_view(wanted, output, verbose)) as (journaled, view):
+        if not dry_run:
+            _require_terminal("--yes to apply the plan, or use `kbootstrap plan`")
+        with _views(wanted, options, _plan_view(wanted, output, verbose, goes_on=not dry_run)) as (journaled, view):
             planned = run.plan(wanted, options=journaled, view=view)
         if dry_run:
             return _pending(planned) if exit_code else planned.exit_code
@@ -241,7 +243,9 @@ def reset(
         _options(asks, limit), keep_settings=keep_host_settings, purge=purge, force_hosts=force_hosts
     )
     if dry_run or not yes:
-        with _views(wanted, options, _plan_view(wanted, output, verbose)) as (journaled, view):
+        if not dry_run:
+            _require_terminal("--yes to reset, or --dry-run to only look")
+        with _views(wanted, options, _plan_view(wanted, output, verbose, goes_on=not dry_run)) as (journaled, view):
             planned = run.plan_reset(wanted, options=journaled, view=view)
         if dry_run or not _reset_is_meant(planned, wanted):
             return planned.exit_code
@@ -280,13 +284,28 @@ def _options(asks: dict[str, Any], limit: str, *, start: str | None = None, only
     )
 
 
-def _plan_view(inventory: Inventory, output: str, verbose: bool) -> View:
-    from kbootstrap.ui import choose_view
+def _require_terminal(instead: str) -> None:
+    """There will be a question: better known before anything connects."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"there is no terminal to ask on; give {instead}")
+
+
+def _plan_view(inventory: Inventory, output: str, verbose: bool, *, goes_on: bool = False) -> View:
+    """A plan, with what the hosts are doing on standard error until it is complete.
+
+    With ``goes_on`` a run follows, whose JSON lines are to be the only ones on standard output.
+    """
+    from kbootstrap.ui import Several, can_redraw, choose_view
     from kbootstrap.ui.plan import PlanView
 
-    if output == "json":
+    if output == "json" and not goes_on:
         return choose_view("json")
-    return PlanView(sys.stdout, inventory, verbose=verbose)
+    plan = PlanView(sys.stderr if output == "json" else sys.stdout, inventory, verbose=verbose)
+    if output == "lines" or not can_redraw(sys.stderr):
+        return plan
+    from kbootstrap.ui.live import Progress
+
+    return Several(Progress(sys.stderr), plan)
 
 
 @contextlib.contextmanager
@@ -311,13 +330,12 @@ def _views(inventory: Inventory, options: Options, view: View) -> Iterator[tuple
 
 @contextlib.contextmanager
 def _stoppable(stop: threading.Event) -> Iterator[None]:
-    """The first Ctrl-C ends the run after the running steps; the second ends kbootstrap at once."""
+    """The first Ctrl-C ends the run after the running steps, which says so; the second ends kbootstrap at once."""
 
     def on_interrupt(number: int, frame: object) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        click.echo("stopping after the running steps ... (Ctrl-C again to leave at once)", err=True)
 
     before = signal.signal(signal.SIGINT, on_interrupt)
     try:
@@ -342,8 +360,6 @@ def _reset_is_meant(planned: RunEnded, inventory: Inventory) -> bool:
     """Whether to reset: there is something to do, and the operator types the cluster's name."""
     if _nothing_to_do(planned):
         return False
-    if not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask on; give --yes to reset, or --dry-run to only look")
     name = inventory.cluster.name
     hosts = [host for host, summary in planned.hosts.items() if not summary.failure and summary.counts.get("change")]
     click.echo(f"This takes down what runs on {', '.join(hosts)}.", err=True)
@@ -354,10 +370,8 @@ def _reset_is_meant(planned: RunEnded, inventory: Inventory) -> bool:
 
 
 def _go_on(planned: RunEnded) -> bool:
-    """Whether to apply the plan: nothing to do, or the operator's answer. Raises UsageError without a terminal."""
+    """Whether to apply the plan: there is something to do, and the operator says so."""
     if _nothing_to_do(planned):
         return False
-    if not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask on; give --yes to apply the plan, or use `kbootstrap plan`")
     hosts = sum(not host.failure for host in planned.hosts.values())
     return click.confirm(f"Apply to {counted(hosts, 'host')}?", err=True)

@@ -17,6 +17,26 @@ class View(Protocol):
     def handle(self, event: Event) -> None: ...
 
 
+class Several:
+    """Views side by side: every event goes to one after the other."""
+
+    def __init__(self, *views: View) -> None:
+        self._views = views
+
+    def __enter__(self) -> Several:
+        for view in self._views:
+            view.__enter__()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        for view in reversed(self._views):
+            view.__exit__(*details)
+
+    def handle(self, event: Event) -> None:
+        for view in self._views:
+            view.handle(event)
+
+
 class Paint:
     """Colours for a stream: none when it is no terminal or NO_COLOR is set (https://no-color.org)."""
 
@@ -45,6 +65,11 @@ class Paint:
         return self._wrap("36", text)
 
 
+def can_redraw(stream: TextIO) -> bool:
+    """Is it a terminal on which lines can be drawn again in place?"""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def choose_view(output: str, *, verbose: bool = False, stream: TextIO | None = None) -> View:
     """The view for ``--output``: json, lines, live, or auto (live on a terminal, lines elsewhere)."""
     stream = stream or sys.stdout
@@ -52,7 +77,7 @@ def choose_view(output: str, *, verbose: bool = False, stream: TextIO | None = N
         from kbootstrap.ui.jsonlines import JsonView
 
         return JsonView(stream)
-    if output == "live" or (output == "auto" and stream.isatty() and os.environ.get("TERM") != "dumb"):
+    if output == "live" or (output == "auto" and can_redraw(stream)):
         from kbootstrap.ui.live import LiveView
 
         return LiveView(stream, verbose=verbose)

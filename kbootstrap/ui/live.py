@@ -39,30 +39,101 @@ class Row:
     over: bool = False
     counts: dict[State, int] = field(default_factory=dict)
 
+    def end(self, *, interrupted: bool) -> None:
+        self.over, self.active, self.phase = True, False, ""
+        if self.counts.get("failed"):
+            self.doing = "failed"
+        elif self.counts.get("skipped"):
+            self.doing = "stopped" if interrupted else "not finished"
+        else:
+            self.doing = "done"
+
     @property
     def mark(self) -> Text:
         if self.counts.get("failed"):
             return Text("✗", style="red")
         if self.over:
-            return Text("✓", style="green")
+            return Text("!", style="yellow") if self.counts.get("skipped") else Text("✓", style="green")
         return Text("●", style="cyan") if self.active else Text("·", style="dim")
+
+
+class Board:
+    """What every host is doing, as a table that fits the console."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self.rows: dict[str, Row] = {}
+
+    def handle(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self.rows = {host: Row() for host in event.hosts}
+        elif isinstance(event, PhaseStarted):
+            self._at_work(event.host, event.phase, "", event.time)
+        elif isinstance(event, StepStarted):
+            self._at_work(event.host, event.phase, event.title, event.time)
+        elif isinstance(event, StepEnded):
+            row = self.rows[event.host]
+            row.counts[event.state] = row.counts.get(event.state, 0) + 1
+            row.active = False
+            row.doing = "waiting" if not row.counts.get("failed") else "failed"
+        elif isinstance(event, RunEnded):
+            for row in self.rows.values():
+                row.end(interrupted=event.status == "interrupted")
+
+    def _at_work(self, host: str, phase: str, doing: str, at: float) -> None:
+        row = self.rows[host]
+        row.phase, row.doing, row.since, row.active = phase, doing, at, True
+
+    def table(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, style="bold")
+        table.add_column(no_wrap=True, style="cyan")
+        table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
+        table.add_column(no_wrap=True, justify="right")
+        table.add_column(no_wrap=True, style="dim")
+        room = max(3, self._console.size.height - 3)
+        shown = sorted(self.rows.items(), key=lambda item: not item[1].active)[:room]
+        names = {name for name, _ in shown}
+        for name, row in self.rows.items():
+            if name in names:
+                seconds = f"{time.time() - row.since:.0f} s" if row.active else ""
+                table.add_row(row.mark, name, row.phase, row.doing, seconds, _counts(row.counts))
+        if len(self.rows) > len(shown):
+            table.add_row("", "...", "", f"{len(self.rows) - len(shown)} more hosts", "", "")
+        return table
+
+
+class Progress:
+    """The board while hosts are looked at; nothing of it stays."""
+
+    def __init__(self, stream: TextIO) -> None:
+        console = _console(stream)
+        self._board = Board(console)
+        self._live = _live(console, self._board)
+
+    def __enter__(self) -> Progress:
+        self._live.start()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._live.stop()
+
+    def handle(self, event: Event) -> None:
+        self._board.handle(event)
+        if isinstance(event, RunEnded):
+            self._live.stop()
 
 
 class LiveView:
     def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
         self._stream = stream
         self._verbose = verbose
-        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._paint = Paint(stream)
-        self._rows: dict[str, Row] = {}
         self._started: RunStarted | None = None
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._table,
-            refresh_per_second=5,
-            transient=True,
-            redirect_stdout=False,
-        )
+        self._console = _console(stream)
+        self._board = Board(self._console)
+        self._live = _live(self._console, self._board)
 
     def __enter__(self) -> LiveView:
         self._live.start()
@@ -72,67 +143,36 @@ class LiveView:
         self._live.stop()
 
     def handle(self, event: Event) -> None:
+        self._board.handle(event)
         if isinstance(event, RunStarted):
             self._started = event
-            self._rows = {host: Row() for host in event.hosts}
-        elif isinstance(event, PhaseStarted):
-            self._row(event.host, event.phase, "", event.time, active=True)
-        elif isinstance(event, StepStarted):
-            self._row(event.host, event.phase, event.title, event.time, active=True)
-        elif isinstance(event, StepEnded):
-            self._step(event)
+        elif isinstance(event, StepEnded) and event.failure is not None:
+            log = self._started.log if self._started else ""
+            lines = failure_lines(self._paint, event.host, event.phase, event.step, event.failure, log)
+            self._print(Text.from_ansi("\n".join(lines)))
         elif isinstance(event, Notice):
             style = {"info": "", "warning": "yellow", "error": "red"}[event.level]
             mark = "" if event.level == "info" else "! "
             self._print(Text(f"{mark}{event.host + ': ' if event.host else ''}{event.text}", style=style))
         elif isinstance(event, RunEnded):
-            self._end()
+            # The last picture stays on the screen, unless it is a long one.
+            self._live.transient = len(self._board.rows) > MOST_KEPT_ROWS
+            self._live.stop()
             for line in summary_lines(self._paint, self._started, event, verbose=self._verbose):
                 print(line, file=self._stream)
 
-    def _end(self) -> None:
-        """The last picture stays on the screen, unless it is a long one."""
-        for row in self._rows.values():
-            row.over, row.active, row.phase = True, False, ""
-            row.doing = "failed" if row.counts.get("failed") else "done"
-        self._live.transient = len(self._rows) > MOST_KEPT_ROWS
-        self._live.stop()
-
-    def _row(self, host: str, phase: str, doing: str, at: float, *, active: bool) -> None:
-        row = self._rows[host]
-        row.phase, row.doing, row.since, row.active = phase, doing, at, active
-
-    def _step(self, event: StepEnded) -> None:
-        row = self._rows[event.host]
-        row.counts[event.state] = row.counts.get(event.state, 0) + 1
-        row.active = False
-        row.doing = "waiting" if not row.counts.get("failed") else "failed"
-        if event.failure is not None:
-            log = self._started.log if self._started else ""
-            lines = failure_lines(self._paint, event.host, event.phase, event.step, event.failure, log)
-            self._print(Text.from_ansi("\n".join(lines)))
-
     def _print(self, text: Text) -> None:
-        self._live.console.print(text, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
-    def _table(self) -> Table:
-        table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, style="bold")
-        table.add_column(no_wrap=True, style="cyan")
-        table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
-        table.add_column(no_wrap=True, justify="right")
-        table.add_column(no_wrap=True, style="dim")
-        room = max(3, self._console.size.height - 3)
-        shown = sorted(self._rows.items(), key=lambda item: not item[1].active)[:room]
-        names = {name for name, _ in shown}
-        for name, row in self._rows.items():
-            if name in names:
-                seconds = f"{time.time() - row.since:.0f} s" if row.active else ""
-                table.add_row(row.mark, name, row.phase, row.doing, seconds, _counts(row.counts))
-        if len(self._rows) > len(shown):
-            table.add_row("", "...", "", f"{len(self._rows) - len(shown)} more hosts", "", "")
-        return table
+
+def _console(stream: TextIO) -> Console:
+    return Console(file=stream, highlight=False, markup=False, emoji=False)
+
+
+def _live(console: Console, board: Board) -> Live:
+    return Live(
+        console=console, get_renderable=board.table, refresh_per_second=5, transient=True, redirect_stdout=False
+    )
 
 
 def _counts(counts: dict[State, int]) -> str:

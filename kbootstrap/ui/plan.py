@@ -57,8 +57,9 @@ class PlanView:
 
     def _render(self, ended: RunEnded) -> Iterator[str]:
         cluster = self._inventory.cluster
-        parts = f"{counted(len(self._steps), 'host')}, Kubernetes {cluster.kubernetes}, {cluster.runtime.name}, {cluster.network.name.capitalize()}"
-        yield self._paint.bold(f"{_TITLES[self._command]} {cluster.name}: {parts}")
+        software = f"Kubernetes {cluster.kubernetes}, {cluster.runtime.name}, {cluster.network.name.capitalize()}"
+        hosts = counted(len(self._steps), "host")
+        yield self._paint.bold(f"{_TITLES[self._command]} {cluster.name}: {hosts}, {software}")
         for names in self._groups():
             yield ""
             yield from self._group(names)

@@ -9,6 +9,7 @@ import resource
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from examples import document, written
 
 from kbootstrap import cli as kbootstrap_cli
 from kbootstrap.cli import cli
+from kbootstrap.model import Event, HostSummary, Mode, Notice, RunEnded, RunStarted
 from kbootstrap.run import ClusterStatus, NodeStatus
 
 HEAVY = ("pydantic", "paramiko", "fabric", "rich", "yaml", "testcontainers", "cryptography")
@@ -174,3 +176,55 @@ def test_status_counts_the_hosts_of_the_inventory(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("kbootstrap.run.status", lambda *_arguments, **_options: state)
     said = CliRunner().invoke(cli, ["status", str(written(tmp_path, document(workers=2)))]).stdout
     assert said.splitlines()[-1] == "2 of 3 nodes Ready, 1 pod not running, 1 node not in the inventory"
+
+
+@pytest.fixture
+def a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """`plan` and `up` of an inventory with a change to make, and nothing connects."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def whole(command: str, mode: Mode) -> Callable[..., RunEnded]:
+        def verb(_inventory: object, *, options: object, view: Callable[[Event], None]) -> RunEnded:
+            end = RunEnded(2.0, "ok", 0, 1.0, {"change": 1}, {"cp1": HostSummary({"change": 1})})
+            view(RunStarted(1.0, "id", command, mode, "test", ("cp1", "w1")))
+            view(Notice(1.5, "warning", "a word to people"))
+            view(end)
+            return end
+
+        return verb
+
+    monkeypatch.setattr("kbootstrap.run.plan", whole("plan", "plan"))
+    monkeypatch.setattr("kbootstrap.run.up", whole("up", "apply"))
+    return written(tmp_path, document())
+
+
+def test_json_lines_of_up_are_those_of_one_run(a_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kbootstrap.cli.cluster._require_terminal", lambda _instead: None)
+    asked = CliRunner().invoke(cli, ["up", str(a_run), "-o", "json"], input="y\n", standalone_mode=False)
+    given = CliRunner().invoke(cli, ["up", str(a_run), "-o", "json", "--yes"], standalone_mode=False)
+    for done in (asked, given):
+        assert done.return_value == 0, done.output
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [(line["type"], line.get("command")) for line in lines] == [("run", "up"), ("result", None)]
+    assert "Plan for test: 2 hosts" in asked.stderr
+    assert "Apply to 1 host? [y/N]" in asked.stderr
+    refused = CliRunner().invoke(cli, ["up", str(a_run), "-o", "json"], input="n\n", standalone_mode=False)
+    assert refused.stdout == ""
+    dry = CliRunner().invoke(cli, ["up", str(a_run), "-o", "json", "--dry-run"], standalone_mode=False)
+    assert [json.loads(line)["type"] for line in dry.stdout.splitlines()] == ["run", "result"]
+
+
+@pytest.mark.parametrize("output", ["json", "lines", "auto"])
+@pytest.mark.parametrize("verb", ["up", "reset"])
+def test_nobody_to_ask_is_known_before_anything_connects(
+    a_run: Path, monkeypatch: pytest.MonkeyPatch, verb: str, output: str
+) -> None:
+    def connects(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("nothing may connect")
+
+    for name in ("plan", "up", "plan_reset", "reset"):
+        monkeypatch.setattr(f"kbootstrap.run.{name}", connects)
+    done = CliRunner().invoke(cli, [verb, str(a_run), "-o", output])
+    assert done.exit_code == 2
+    assert "there is no terminal to ask on; give --yes" in done.stderr
+    assert done.stdout == ""

@@ -196,7 +196,8 @@ def test_tasks_that_wait_for_each_other_are_a_bug_and_no_hang() -> None:
 
 def test_stop_skips_what_has_not_begun_and_tells_what_runs() -> None:
     log, running = Log(), threading.Event()
-    scheduler = Scheduler(lambda _event: None, 8, on_stop=running.set)
+    events: list[Event] = []
+    scheduler = Scheduler(events.append, 8, on_stop=running.set)
 
     def begin(_emit: Emit) -> bool:
         scheduler.stop.set()
@@ -206,6 +207,10 @@ def test_stop_skips_what_has_not_begun_and_tells_what_runs() -> None:
     ended = scheduler.run(tasks)
     assert ended == {key("a@h"): True, key("b@h"): False}
     assert log.lines == ["skip b@h"]
+    scheduler.run([log.task("c@h")])
+    assert [event.text for event in events if isinstance(event, Notice)] == [
+        "stopping after the running steps ... (Ctrl-C again to leave at once)"
+    ], "a run has several rounds and says it once"
 
 
 def test_an_error_in_a_task_is_a_notice_and_a_failure() -> None:

@@ -134,6 +134,23 @@ def test_a_cut_connection_is_reopened_and_nothing_is_lost_or_run_twice(run_dir: 
     assert notices[-1] == "connected again"
 
 
+def test_closing_while_a_script_runs_leaves_it_to_its_work(run_dir: Path) -> None:
+    """The operator leaves at once: nothing is reconnected, and the script keeps the files it reads."""
+    notices: list[str] = []
+    session = make(run_dir, notices=notices)
+    session.open()
+    script = 'echo begun; until [ -e /run/go ]; do sleep 0.05; done; cp "$KB_DIR/x.sh" /run/done'
+    with pytest.raises(LostError, match="the connection was closed while a script ran"):
+        session.run("x", script, lambda _item: session.close(), lambda: False)
+    assert notices == []
+    (run_dir / "go").touch()
+    wait_for((run_dir / "done").exists)
+    after = make(run_dir, run_id="2")
+    after.open()
+    after.close()
+    assert list((run_dir / "kbootstrap").glob("r-*")) == []
+
+
 class BreaksWhileSending(PrivateRun):
     """The first script that is sent gets no further than its first bytes, or it arrives and the answer is lost."""
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from examples import inventory
+from rich.console import Console
 
+from kbootstrap.engine import Engine
 from kbootstrap.model import (
     Event,
     Failure,
@@ -25,12 +29,13 @@ from kbootstrap.model import (
     StepStarted,
 )
 from kbootstrap.preflight import Finding
-from kbootstrap.run import Options, _raise_all, check
+from kbootstrap.run import Options, Run, _raise_all, check, up
+from kbootstrap.session import Session
 from kbootstrap.transport import LocalTransport
-from kbootstrap.ui import Paint, choose_view
+from kbootstrap.ui import Paint, Several, choose_view
 from kbootstrap.ui.jsonlines import JsonView
 from kbootstrap.ui.lines import LinesView
-from kbootstrap.ui.live import LiveView
+from kbootstrap.ui.live import Board, LiveView, Progress
 from kbootstrap.ui.plan import PlanView
 from kbootstrap.ui.summary import failure_lines
 
@@ -190,6 +195,13 @@ class Terminal(io.StringIO):
         return True
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.02)
+
+
 def test_the_view_fits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     assert isinstance(choose_view("auto", stream=io.StringIO()), LinesView)
@@ -217,6 +229,58 @@ def test_the_live_view_keeps_failures_and_the_summary(monkeypatch: pytest.Monkey
     assert "w1" in text
     assert "exit status 1" in text
     assert "free some memory" in text
+
+
+def interrupted(*steps: StepEnded) -> list[Event]:
+    *before, end = run(*steps)
+    assert isinstance(end, RunEnded)
+    return [*before, replace(end, status="interrupted", exit_code=130)]
+
+
+@pytest.mark.parametrize(("stopped", "word"), [(True, "stopped"), (False, "not finished")])
+def test_a_host_with_skipped_steps_is_not_done(monkeypatch: pytest.MonkeyPatch, stopped: bool, word: str) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    board = Board(Console(file=Terminal()))
+    steps = [ended("cp1", "swap", "changed"), ended("w1", "swap", "changed"), ended("w1", "time", "skipped")]
+    for event in interrupted(*steps) if stopped else run(*steps):
+        board.handle(event)
+    assert [(row.mark.plain, row.doing) for row in board.rows.values()] == [("✓", "done"), ("!", word), ("✓", "done")]
+
+
+def test_what_hosts_are_doing_is_shown_until_the_plan_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    out, err = io.StringIO(), Terminal()
+    start, *rest = run(ended("cp1", "swap", "change", "- on", "+ off"), mode="plan")
+    with Several(Progress(err), PlanView(out, inventory(tmp_path, workers=2))) as view:
+        view.handle(start)
+        view.handle(StepStarted(1.0, "w2", "facts", "facts", "Gather facts"))
+        assert out.getvalue() == ""
+        wait_for(lambda: "Gather facts" in err.getvalue())
+        for event in rest:
+            view.handle(event)
+    assert "~ Title of swap" in out.getvalue()
+    assert err.getvalue().endswith("\x1b[2K"), "nothing of it stays on the screen"
+
+
+def test_leaving_at_once_says_which_steps_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = StepStarted(1.0, "w1", "runtime", "containerd", "Install containerd")
+
+    def interrupted_run(engine: Engine, *_arguments: object) -> None:
+        engine.emit(ended("cp1", "swap", "changed"))
+        engine.emit(begun)
+        raise KeyboardInterrupt
+
+    session = Session("x", LocalTransport(), mode="apply", run_id="1", owner="ann")
+    monkeypatch.setattr(Run, "_open", lambda it: it._sessions.update(cp1=session, w1=session))
+    monkeypatch.setattr(Engine, "run", interrupted_run)
+    events: list[Event] = []
+    with pytest.raises(KeyboardInterrupt):
+        up(inventory(tmp_path), options=Options(), view=events.append)
+    assert [event.text for event in events if isinstance(event, Notice)] == [
+        "left while steps were running: runtime.containerd on w1. They go on there, and the next run waits for them."
+    ]
 
 
 def test_blank_lines_of_a_failure_are_not_counted_as_left_out() -> None:
