@@ -40,6 +40,7 @@ from kbootstrap.model import (
     StepStarted,
     counted,
 )
+from kbootstrap.phases.opening import FACTS, REQUIREMENTS, SSH
 from kbootstrap.phases.reset import staying_master
 from kbootstrap.preflight import Finding, findings, reset_findings
 from kbootstrap.redact import Redactor
@@ -47,14 +48,6 @@ from kbootstrap.session import Item, LockedError, Session
 from kbootstrap.transport import SshShared, SshTransport, Transport
 
 View = Callable[[Event], None]
-CONNECT = Step("ssh", "Connect and become root", "", "Every step runs as root over one SSH connection.")
-FACTS = Step("facts", "Gather facts", "", "The plan is made from what the host is, not from what it should be.")
-REQUIREMENTS = Step(
-    "requirements",
-    "Check the host against the inventory",
-    "",
-    "Nothing is changed before every requirement was looked at.",
-)
 
 
 @dataclass(frozen=True)
@@ -325,7 +318,7 @@ class Run:
 
     def _open_task(self, host: Host) -> Task:
         def work(emit: Emit) -> bool:
-            return self._step(emit, host.name, "connect", CONNECT, lambda: self._connect(host)) and self._step(
+            return self._step(emit, host.name, "connect", SSH, lambda: self._connect(host)) and self._step(
                 emit, host.name, "facts", FACTS, lambda: self._probe(host)
             )
 

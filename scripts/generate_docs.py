@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from kbootstrap import inventory
 from kbootstrap.cli import cli
+from kbootstrap.model import Phase, Step
 from kbootstrap.phases.catalogue import catalogue
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -60,15 +61,23 @@ def steps_page() -> Iterator[str]:
     yield "# Every step, and why\n"
     yield "Generated from the code by `scripts/docs`. `kbootstrap explain STEP` also shows the shell a step runs.\n"
     yield "A step that only waits changes nothing: a plan shows it as unknown until it holds.\n"
-    for phase, steps in catalogue():
-        yield f"## {phase.name}: {phase.title}\n"
-        yield f"{phase.why}\n"
-        yield "| step | what | why | shell |"
-        yield "|---|---|---|---|"
-        for step in steps:
-            waits = " (waits)" if step.waits else ""
-            yield f"| `{step.id}` | {step.title}{waits} | {step.why} | `phases/{step.shell}` |"
-        yield ""
+    yield "`NODE` stands for the name of a host.\n"
+    for command, phases in catalogue().items():
+        yield f"## kbootstrap {command}\n"
+        for phase, steps in phases:
+            yield from _phase_section(phase, steps)
+
+
+def _phase_section(phase: Phase, steps: list[Step]) -> Iterator[str]:
+    yield f"### {phase.name}: {phase.title}\n"
+    yield f"{phase.why}\n"
+    yield "| step | what | why | shell |"
+    yield "|---|---|---|---|"
+    for step in steps:
+        waits = " (waits)" if step.waits else ""
+        shell = f"`phases/{step.shell}`" if step.shell else "none: `run.py`"
+        yield f"| `{step.id}` | {step.title}{waits} | {step.why} | {shell} |"
+    yield ""
 
 
 def commands_page() -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 
 import click
@@ -12,33 +13,65 @@ from kbootstrap.model import InventoryError, Phase, Step
 
 @click.command()
 def phases() -> None:
-    """List the phases of `up`, `status` and `reset` with their steps, in order."""
+    """List the phases and steps of `up`, `status` and `reset`, in order."""
     from kbootstrap.phases.catalogue import catalogue
 
-    for phase, steps in catalogue():
-        click.echo(f"{click.style(phase.name, bold=True):<12}  {phase.title}")
-        for step in steps:
-            click.echo(f"    {step.id:<24} {step.title}")
+    for command, listed in catalogue().items():
+        click.echo(click.style(f"kbootstrap {command}", bold=True))
+        for phase, steps in listed:
+            click.echo(f"  {click.style(f'{phase.name:<12}', bold=True)}  {phase.title}")
+            _list(steps)
+
+
+def _list(steps: list[Step]) -> None:
+    titles: dict[str, list[str]] = {}
+    for step in steps:
+        titles.setdefault(step.id, []).append(step.title)
+    for name, alternatives in titles.items():
+        click.echo(f"    {name:<24} {', or: '.join(alternatives)}")
 
 
 @click.command()
 @click.argument("step")
 def explain(step: str) -> None:
-    """Say what a step does and why, and show the shell it runs. STEP is an id from `kbootstrap phases`."""
-    from kbootstrap.phases.catalogue import catalogue
+    """Say what a step does and why, and show the shell it runs.
 
-    name = step.replace("/", ".").rpartition(".")[2]
-    found = [(phase, s) for phase, steps in catalogue() for s in steps if s.id == name]
-    if not found:
-        import difflib
+    STEP is an id from `kbootstrap phases`, PHASE.STEP, or a phase.
+    """
+    from kbootstrap.phases.catalogue import everything
 
-        ids = [s.id for _, steps in catalogue() for s in steps]
-        close = difflib.get_close_matches(name, ids, n=3)
-        raise InventoryError(
-            f"there is no step {step!r}", f"Did you mean {', '.join(close)}?" if close else "See `kbootstrap phases`."
-        )
-    for phase, one in found:
+    listed = everything()
+    wanted = step.replace("/", ".")
+    phases = [(phase, steps) for phase, steps in listed if phase.name == wanted]
+    found = [(phase, one) for phase, steps in listed for one in steps if _is_meant(wanted, phase, one)]
+    if not phases and not found:
+        raise InventoryError(f"there is no step or phase {step!r}", _nearest(wanted, listed))
+    for phase, steps in phases:
+        click.echo(click.style(phase.name, bold=True) + f"  {phase.title}")
+        click.echo(textwrap.fill(phase.why, 100))
+        _list(steps)
+        # A phase with a single step is that step.
+        found += [(phase, one) for one in steps if len(steps) == 1 and (phase, one) not in found]
+    for number, (phase, one) in enumerate(found):
+        if phases or number:
+            click.echo()
         _explain(phase, one)
+
+
+def _is_meant(wanted: str, phase: Phase, step: Step) -> bool:
+    """Is it the step's id, with or without its phase, and with or without the name of a node in it?"""
+    from kbootstrap.phases.catalogue import NODE
+
+    pattern = f"({re.escape(phase.name)}[.])?" + re.escape(step.id).replace(NODE, ".+")
+    return re.fullmatch(pattern, wanted) is not None
+
+
+def _nearest(wanted: str, listed: list[tuple[Phase, list[Step]]]) -> str:
+    import difflib
+
+    names = {phase.name for phase, _ in listed} | {step.id for _, steps in listed for step in steps}
+    close = difflib.get_close_matches(wanted.rpartition(".")[2], sorted(names), n=3)
+    return f"Did you mean {', '.join(map(repr, close))}?" if close else "See `kbootstrap phases`."
 
 
 def _explain(phase: Phase, one: Step) -> None:
@@ -46,6 +79,9 @@ def _explain(phase: Phase, one: Step) -> None:
 
     click.echo(click.style(f"{phase.name}.{one.id}", bold=True) + f"  {one.title}")
     click.echo(textwrap.fill(one.why, 100))
+    if not one.shell:
+        click.echo("It is done in kbootstrap/run.py, on this machine.")
+        return
     if one.params:
         click.echo(f"\nParameters: {', '.join(sorted(one.params))}")
     limits = f"at most {one.timeout} s" + (f", tried up to {one.retries + 1} times" if one.retries else "")

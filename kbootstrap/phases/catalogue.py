@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 from kbootstrap.facts import Facts
 from kbootstrap.inventory import Inventory
 from kbootstrap.model import Context, Phase, Step
-from kbootstrap.phases import RESET, STATUS, UP
+from kbootstrap.phases import PREFLIGHT, RESET, STATUS, UP, opening
+
+NODE = "NODE"
+"""Stands in ids and titles for the name of a host."""
 
 _EXAMPLE: dict[str, Any] = {
     "cluster": {"name": "example", "kubernetes": "1.34"},
@@ -17,19 +22,33 @@ _EXAMPLE: dict[str, Any] = {
         {"name": "w1", "address": "192.168.1.12", "role": "worker", "labels": {"disk": "ssd"}},
     ],
 }
+_NAMES = re.compile(r"\b(cp1|cp2|w1)\b")
+_COMMANDS = {"up": (*opening.PHASES, *UP), "status": STATUS, "reset": RESET}
+
+Phases = list[tuple[Phase, list[Step]]]
 
 
-def catalogue() -> list[tuple[Phase, list[Step]]]:
-    """Phases in order, each with its steps, every step once."""
-    listed = []
-    for phase in (*UP, *STATUS, *RESET):
-        steps: dict[str, Step] = {}
-        for context in (_context(), _context({"firewall": "open-ports"}), _context(leaving="w1")):
-            for host in phase.hosts(context.inventory):
-                for step in phase.steps(context, host):
-                    steps.setdefault(step.shell + step.id.partition("-w1")[0], step)
-        listed.append((phase, list(steps.values())))
-    return listed
+def catalogue() -> dict[str, Phases]:
+    """Per command its phases in order, each with its steps; variants of a step stand together."""
+    return {command: [(phase, _steps(phase)) for phase in phases] for command, phases in _COMMANDS.items()}
+
+
+def everything() -> Phases:
+    """The phases of all commands."""
+    return [listed for phases in catalogue().values() for listed in phases]
+
+
+def _steps(phase: Phase) -> list[Step]:
+    variants: dict[str, dict[str, Step]] = {}
+    if phase is PREFLIGHT:
+        variants[opening.REQUIREMENTS.id] = {"": opening.REQUIREMENTS}
+    for context in (_context(), _context({"firewall": "open-ports"}), _context(leaving="w1")):
+        for host in phase.hosts(context.inventory):
+            for step in phase.steps(context, host):
+                name = _NAMES.sub(NODE, step.id)
+                named = replace(step, id=name, title=_NAMES.sub(NODE, step.title))
+                variants.setdefault(name, {}).setdefault(step.shell, named)
+    return [step for shells in variants.values() for step in shells.values()]
 
 
 def _context(cluster: dict[str, str] | None = None, leaving: str = "") -> Context:

@@ -44,7 +44,7 @@ def kbootstrap(*arguments: str, state: Path | None = None) -> subprocess.Complet
         (["plan"], 2, "Missing argument"),
         (["plan", "/no/such/file.yaml"], 2, "/no/such/file.yaml"),
         (["up", "--output", "nonsense", "x"], 2, "'nonsense' is not one of"),
-        (["explain", "swop"], 2, "Did you mean swap"),
+        (["explain", "swop"], 2, "Did you mean 'swap'"),
         (["reset"], 2, "Missing argument"),
         (["reset", "/no/such/file.yaml"], 2, "/no/such/file.yaml"),
         (["init"], 2, "user@host"),
@@ -117,6 +117,38 @@ def test_explain_shows_why_and_the_shell() -> None:
     said = kbootstrap("explain", "swap").stdout
     for part in ("prepare.swap", "Turn swap off", "kubelet", "check() {", "apply() {"):
         assert part in said
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        (
+            "prepare",
+            ["prepare  Prepare the host", "swap  ", "firewall  ", "firewall off, or: Open the ports"],
+        ),
+        ("labels", ["labels  Label the nodes", "labels.labels-NODE", "apply() {"]),
+        ("labels-web7", ["labels.labels-NODE", "apply() {"]),
+        ("labels.labels-web7", ["labels.labels-NODE", "apply() {"]),
+        ("connect", ["connect.ssh", "Every step runs as root"]),
+        ("facts.facts", ["facts.facts", "shell/probe.sh"]),
+        ("requirements", ["preflight.requirements", "run.py"]),
+        ("restore/swap", ["restore.swap", "reset/swap.sh"]),
+    ],
+)
+def test_everything_a_run_names_can_be_explained(name: str, parts: list[str]) -> None:
+    done = CliRunner().invoke(cli, ["explain", name])
+    assert done.exit_code == 0
+    for part in parts:
+        assert part in done.stdout
+    assert name != "restore/swap" or "prepare.swap" not in done.stdout
+
+
+def test_phases_belong_to_their_commands() -> None:
+    said = CliRunner().invoke(cli, ["phases"]).stdout
+    up, status, reset = said.index("kbootstrap up"), said.index("kbootstrap status"), said.index("kbootstrap reset")
+    assert said.index("  connect ") < said.index("  verify ") < status < said.index("Read the cluster") < reset
+    assert up == 0
+    assert said[:status].count("\n    firewall ") == 1
 
 
 def test_schema_is_json() -> None:

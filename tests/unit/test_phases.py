@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +17,14 @@ from kbootstrap.engine import Engine, Scheduler
 from kbootstrap.facts import Facts
 from kbootstrap.model import Context, Event, Phase, Secret
 from kbootstrap.phases import RESET, UP, join, untoken
-from kbootstrap.phases.catalogue import catalogue
+from kbootstrap.phases.catalogue import NODE, catalogue, everything
 from kbootstrap.run import Options, check
 from kbootstrap.script import PACKAGE, build, quote
 from kbootstrap.session import Session
 
 GOLDEN = Path(__file__).parent / "golden"
 SHELL = sorted(path for path in (PACKAGE / "phases").rglob("*.sh"))
-STEPS = [(phase, step) for phase, steps in catalogue() for step in steps]
+STEPS = [(phase, step) for phase, steps in everything() for step in steps]
 
 
 def test_every_step_says_what_and_why() -> None:
@@ -34,6 +35,24 @@ def test_every_step_says_what_and_why() -> None:
         assert phase.why.endswith("."), phase.name
     shells = [(phase.name, step.id, step.shell) for phase, step in STEPS]
     assert len(set(shells)) == len(shells)
+
+
+def test_the_catalogue_names_no_host_of_its_example_and_keeps_variants_together() -> None:
+    for phase, steps in everything():
+        for step in steps:
+            assert not re.search(r"\b(cp|w)[0-9]\b", step.id + " " + step.title), step
+        ids = [step.id for step in steps]
+        assert [name for name, _ in itertools.groupby(ids)] == list(dict.fromkeys(ids)), phase.name
+    assert ("labels", f"labels-{NODE}", f"Label and taint {NODE}") in [(p.name, s.id, s.title) for p, s in STEPS]
+
+
+def test_the_catalogue_has_the_phases_of_every_command_and_the_steps_in_python() -> None:
+    names = {command: [phase.name for phase, _ in phases] for command, phases in catalogue().items()}
+    assert names["up"] == ["connect", "facts", *(phase.name for phase in UP)]
+    assert names["status"] == ["status"]
+    assert names["reset"] == [phase.name for phase in RESET]
+    python = [(phase.name, step.id) for phase, step in STEPS if not step.shell]
+    assert python == [("connect", "ssh"), ("facts", "facts"), ("preflight", "requirements")]
 
 
 @pytest.mark.parametrize("path", SHELL, ids=lambda path: path.stem)
