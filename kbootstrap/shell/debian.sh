@@ -45,7 +45,7 @@ pkg_list() {
 }
 
 # pkg_remove NAME... - these and nothing else, with their configuration: dpkg refuses where another package needs one.
-pkg_remove() { run dpkg --purge "$@"; }
+pkg_remove() { run_packages dpkg --purge "$@"; }
 
 kb_apt() { apt-get -q -o Dpkg::Options::=--force-confold "$@"; }
 

@@ -37,7 +37,7 @@ pkg_list() {
 }
 
 # pkg_remove NAME... - these and nothing else: rpm refuses where another package needs one of them.
-pkg_remove() { run rpm -e "$@"; }
+pkg_remove() { run_packages rpm -e "$@"; }
 
 # pkg_hold NAME... - nothing to do: the repository's exclude line keeps ordinary updates away.
 pkg_hold() { :; }

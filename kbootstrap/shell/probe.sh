@@ -133,7 +133,8 @@ kubernetes() {
     exists init_done /var/lib/kbootstrap/init.done
     exists join_begun /var/lib/kbootstrap/join.begun
     exists join_done /var/lib/kbootstrap/join.done
-    fact node_name "$(first_line /var/lib/kbootstrap/node)"
+    first_line /var/lib/kbootstrap/node
+    fact node_name "$kb_line"
     # kubeadm's last words, where only our marker is missing (the host lost power between the two).
     said init_done 'has initialized successfully' /var/lib/kbootstrap/init.log
     said join_done '^This node has joined the cluster' /var/lib/kbootstrap/join.log

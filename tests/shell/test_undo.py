@@ -59,6 +59,21 @@ def test_a_second_preparation_does_not_take_its_own_work_for_the_original(host: 
     assert host.read("etc/hosts") == before
 
 
+def test_names_that_led_elsewhere_come_back(host: Host) -> None:
+    """`up` takes a node's name out of a line with another address; the line is there again when nobody wrote since."""
+    before = "127.0.0.1 localhost\n10.9.9.9 cp1 printer\n10.9.9.8 w1\n"
+    for since, after in (
+        ("", before),
+        ("10.0.0.8 scanner\n", "127.0.0.1 localhost\n10.9.9.9 printer\n10.0.0.8 scanner\n"),
+    ):
+        host.write("etc/hosts", before)
+        host.run("apply", HOSTS)
+        assert "10.9.9.9 printer" in host.read("etc/hosts")
+        host.write("etc/hosts", host.read("etc/hosts") + since)
+        assert host.run("apply", undo(HOSTS))[0] == "changed"
+        assert host.read("etc/hosts") == after
+
+
 def test_an_interrupted_write_leaves_nothing(host: Host) -> None:
     with_swap(host)
     before = settled(host)

@@ -1,9 +1,19 @@
 # shellcheck shell=sh
-# The cluster's block goes from /etc/hosts; other lines stay as they are.
+# /etc/hosts as it was. Where somebody has changed it since, only the cluster's block goes, and other lines stay as they are.
 # Params: CLUSTER
 
 EDITS="/^# kbootstrap $CLUSTER begin\$/,/^# kbootstrap $CLUSTER end\$/d"
 
+as_written() {
+    was_there /etc/hosts && [ -r "$KB_STATE/hosts" ] && [ "$(cksum </etc/hosts)" = "$(cat "$KB_STATE/hosts")" ]
+}
+
 check() { show "$(edits_left /etc/hosts "$EDITS")"; }
 
-apply() { take_edits_out /etc/hosts "$EDITS"; }
+apply() {
+    if as_written; then
+        put_back /etc/hosts
+    else
+        take_edits_out /etc/hosts "$EDITS"
+    fi
+}

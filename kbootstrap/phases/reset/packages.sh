@@ -68,8 +68,8 @@ apply() {
     names=$(came)
     # shellcheck disable=SC2086 # names are words
     if [ -n "$names" ] && ! pkg_remove $names; then
-        fail "some packages are needed by others: $(printf '%s' "$names" | tr '\n' ' ')" \
-            "Remove what needs them, or run reset without --purge: the packages stay then."
+        fail "these packages cannot be removed: $(printf '%s' "$names" | tr '\n' ' ')" \
+            "Does something else need one of them by now? Remove that first, or reset without --purge: they stay then."
     fi
     # shellcheck disable=SC2046 # paths are words
     rm -rf $(data)
