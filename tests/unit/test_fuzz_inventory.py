@@ -194,7 +194,7 @@ def good_data(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "cluster": {
             "name": draw(NAMES),
-            "kubernetes": f"1.{draw(st.integers(20, 34))}",
+            "kubernetes": f"1.{draw(st.integers(24, 34))}",
             "kubeadm": {"extra_args": {"kubelet": draw(st.dictionaries(PLAIN, PLAIN, max_size=3))}},
         },
         "ssh": {"user": draw(PLAIN), "password": draw(PLAIN.filter(lambda text: "${" not in text))},
