@@ -11,6 +11,7 @@ import stat
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from driver import Events, Fleet
@@ -129,7 +130,7 @@ def test_no_secret_of_a_run_is_left_anywhere(lab: MakeLab) -> None:
     """Passwords with a shell's own signs, and what is born in the run: in no output, journal, process or file."""
     login, sudo, passphrase = (f"{name} $'{secrets.token_hex(8)}'\\" for name in ("login", "sudo", "phrase"))
     fleet = lab(2, 1, password=Secret(login), sudo_password=Secret(sudo), methods=("keyboard-interactive",))
-    environment = {"KB_SSH_PASSWORD": login, "KB_SUDO_PASSWORD": sudo, "KB_PASSPHRASE": passphrase}
+    environment: dict[str, Any] = {"KB_SSH_PASSWORD": login, "KB_SUDO_PASSWORD": sudo, "KB_PASSPHRASE": passphrase}
     fleet.change_inventory(lambda text: text.replace("\nssh:\n", "\nssh:\n  passphrase: ${env:KB_PASSPHRASE}\n"))
     inventory = str(fleet.inventory)
     said = [fleet.kbootstrap("plan", "-v", inventory, **environment)]
