@@ -206,48 +206,66 @@ def strike(fleet: Fleet, case: Case) -> bool:
     else:
         fleet.fault(case.host, "hold", moment=case.moment)
     process = fleet.start("up", "--yes", "--output", "lines", str(fleet.inventory))
-    assert process.stdout is not None
-    assert process.stderr is not None
-    said: list[str] = []
-    codes = {0}
+    struck, said = True, ""
     try:
-        if not from_the_start and not comes_to_its_moment(fleet, case.host, lambda: process.poll() is not None):
-            out, err = process.communicate(timeout=PATIENCE_S)
-            assert process.returncode == 0, out + err
-            return False
-        if case.fault == "kill":
-            process.kill()
-            codes = {-9}
-        elif case.fault == "fail":
-            if not from_the_start:
-                fleet.fault(case.host, "fail-command", command=case.command)
-            codes = {0, 1, 4}
-        elif case.fault == "reboot":
-            fleet.fault(case.host, "reboot")
-            codes = {0, 1, 4}
-        else:
-            fleet.fault(case.host, "cut")
-            # Before the first script there is nothing to come back to; later a broken connection alone stops nothing.
-            early = case.phase in ("connect", "facts")
-            codes = {4} if early else {0}
-            for line in process.stdout:
-                said.append(line)
-                if not early and "the connection broke" in line:
-                    break
-            fleet.fault(case.host, "heal")
-        if case.fault != "reboot":
-            fleet.fault(case.host, "release")
+        if not from_the_start:
+            struck = comes_to_its_moment(fleet, case.host, lambda: process.poll() is not None)
+            said = _harm(fleet, case, process) if struck else ""
         out, err = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
         process.wait()
-    assert process.returncode in codes, f"exit code {process.returncode}\n{''.join(said)}{out}{err}"
+    allowed = _exit_codes(case) if struck else {0}
+    assert process.returncode in allowed, f"exit code {process.returncode}\n{said}{out}{err}"
     assert "Traceback" not in err
-    if case.fault == "fail":
+    if struck and case.fault == "fail":
         left = fleet.text(case.host, "ls /var/lib/sim/faults 2>/dev/null || true")
         assert left == "", f"{case.command} was never run"
     until("the host is up", lambda: _is_up(fleet, case.host))
-    return True
+    return struck
+
+
+def _harm(fleet: Fleet, case: Case, process: subprocess.Popen[str]) -> str:
+    """Do it while the host waits, then let it go on. Returns what the run said meanwhile."""
+    said = ""
+    if case.fault == "kill":
+        process.kill()
+    elif case.fault == "fail":
+        fleet.fault(case.host, "fail-command", command=case.command)
+    elif case.fault == "reboot":
+        fleet.fault(case.host, "reboot")
+        return said
+    else:
+        fleet.fault(case.host, "cut")
+        said = _until_noticed(case, process)
+        fleet.fault(case.host, "heal")
+    fleet.fault(case.host, "release")
+    return said
+
+
+def _until_noticed(case: Case, process: subprocess.Popen[str]) -> str:
+    """Read on until the orchestrator speaks of the broken connection, or, before the first script, to its end."""
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if not _is_early(case) and "the connection broke" in line:
+            break
+    return said
+
+
+def _is_early(case: Case) -> bool:
+    """Before the first script there is nothing to come back to; later a broken connection alone stops nothing."""
+    return case.phase in ("connect", "facts")
+
+
+def _exit_codes(case: Case) -> set[int]:
+    """What the struck run may end with."""
+    if case.fault == "kill":
+        return {-9}
+    if case.fault == "cut":
+        return {4} if _is_early(case) else {0}
+    return {0, 1, 4}
 
 
 def _is_up(fleet: Fleet, host: str) -> bool:

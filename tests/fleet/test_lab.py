@@ -263,7 +263,8 @@ def test_reboot(lab: MakeLab) -> None:
         "swapoff -a; modprobe br_netfilter; sysctl -qw net.bridge.bridge-nf-call-iptables=0; setenforce 0; "
         "touch /run/x /etc/x /tmp/x; hostname transient; echo 'net.ipv4.ip_forward = 1' >/etc/sysctl.d/99-test.conf; "
         "echo overlay >/etc/modules-load.d/test.conf; systemctl disable --now firewalld; "
-        "setsid sh -c 'while :; do date >>/var/log/alive; sleep 0.05; done' >/dev/null 2>&1 &",
+        "setsid sh -c 'while :; do date >>/var/log/alive; sleep 0.05; done' >/dev/null 2>&1 & "
+        "until [ -s /var/log/alive ]; do sleep 0.02; done",
     )
     before = fleet.text("cp1", "cat /proc/sys/kernel/random/boot_id")
     fleet.fault("cp1", "reboot")
