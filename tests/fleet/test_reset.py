@@ -14,6 +14,7 @@ import pytest
 import yaml
 from driver import Events, Fleet
 from labs import MakeLab
+from moments import until
 
 from kbootstrap.lab.simulated import FLAVOURS
 
@@ -286,6 +287,7 @@ def test_an_interrupted_reset_is_run_again(lab: MakeLab, step: str) -> None:
     process.send_signal(signal.SIGKILL)
     process.communicate()
     fleet.fault("cp1", "reboot")
+    until("cp1 is up", lambda: fleet.backend.status(fleet.name).hosts[0].state == "up")
     fleet.events("reset", "--yes")
     assert fleet.snapshot(*but) ^ before[0] == set()
     assert kernel(fleet, "cp1") == before[1]
