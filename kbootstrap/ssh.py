@@ -168,17 +168,33 @@ class _Gateway:
 
     def channel(self, address: str, port: int, timeout: float) -> paramiko.Channel:
         """A channel to a host behind the bastion. Raises ConnectError."""
-        transport = self._open(time.monotonic()).transport
+        connection = self._open(time.monotonic())
         try:
-            channel: paramiko.Channel = transport.open_channel(
-                "direct-tcpip", (address, port), ("", 0), timeout=timeout
-            )
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise ConnectError(
-                f"{self._target.label}{address}:{port} is not reached from there: {transport.sock.lost or error}",
-                "Is the host up, and does the bastion's sshd allow it (AllowTcpForwarding)?",
-            ) from error
-        return channel
+            return self._ask(connection, address, port, timeout)
+        except (EOFError, OSError):
+            # It had broken, and nobody had noticed before.
+            self._forget(connection)
+        connection = self._open(time.monotonic())
+        try:
+            return self._ask(connection, address, port, timeout)
+        except (EOFError, OSError) as error:
+            raise self._not_reached(address, port, connection.transport.sock.lost or "its connection broke") from error
+
+    def _ask(self, connection: fabric.Connection, address: str, port: int, timeout: float) -> paramiko.Channel:
+        """Raises ConnectError when the bastion says no or nothing, EOFError or OSError when its connection broke."""
+        transport: _Transport = connection.transport
+        try:
+            return transport.open_channel("direct-tcpip", (address, port), ("", 0), timeout=timeout)
+        except paramiko.SSHException as error:
+            if not transport.is_active():
+                raise ConnectionError(str(error)) from error
+            raise self._not_reached(address, port, str(error)) from error
+
+    def _not_reached(self, address: str, port: int, why: str) -> ConnectError:
+        return ConnectError(
+            f"{self._target.label}{address}:{port} is not reached from there: {why}",
+            "Is the host up, and does the bastion's sshd allow it (AllowTcpForwarding)?",
+        )
 
     def _open(self, asked: float) -> fabric.Connection:
         with self._lock:
@@ -194,6 +210,11 @@ class _Gateway:
                 self._refused, self._refused_at = error, time.monotonic()
                 raise
             return self._connection
+
+    def _forget(self, broken: fabric.Connection) -> None:
+        with self._lock:
+            if self._connection is broken:
+                self._close()
 
     def _close(self) -> None:
         if self._connection is not None:

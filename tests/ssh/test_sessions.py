@@ -283,6 +283,21 @@ def test_a_freeze_of_the_bastion(make_pair: MakePair, tmp_path: Path, impatient:
     shared.close()
 
 
+def test_a_channel_whose_bastion_is_gone_is_closed_in_silence() -> None:
+    """paramiko closes the wire in a thread of its own, where an exception would go to the terminal."""
+
+    class Gone:
+        asked = False
+
+        def close(self) -> None:
+            self.asked = True
+            raise EOFError
+
+    gone = Gone()
+    transport.Wire(gone).close()
+    assert gone.asked
+
+
 def test_a_freeze_while_much_is_sent(make_server: MakeServer, tmp_path: Path, impatient: float) -> None:
     """More than all buffers on the way hold, so the sender is the one who waits."""
     server = make_server()

@@ -211,7 +211,8 @@ def test_the_script_of_a_vanished_operator_is_waited_for(run_dir: Path) -> None:
     script = b"until [ -e /run/go ]; do sleep 0.05; done; touch /run/finished"
     script = b'echo "$KB_MARK begin init"; ' + script
     first._send(f"run init {len(script)}\n".encode() + script)
-    wait_for(lambda: (run_dir / "kbootstrap/r-1/init.pid").exists())
+    log = run_dir / "kbootstrap/r-1/init.log"
+    wait_for(lambda: log.exists() and b"begin init" in log.read_bytes())
     first._drop()
     notices: list[str] = []
     second = make(run_dir, run_id="2", notices=notices)
