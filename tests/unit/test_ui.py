@@ -307,7 +307,7 @@ def test_no_host_paints_the_terminal_or_shows_a_secret(
 ) -> None:
     def connect(_host: object, _shared: object) -> LocalTransport:
         until_quit = 'while read -r line && [ "$line" != quit ]; do :; done'
-        return LocalTransport(("sh", "-c", f"read -r mark; {answer}; {until_quit}"))
+        return LocalTransport(("sh", "-c", f'read -r mark size; head -c "$size" >/dev/null; {answer}; {until_quit}'))
 
     monkeypatch.setattr("kbootstrap.run.SshTransport", connect)
     made = inventory(tmp_path, lambda data: data.update(ssh={"sudo": "none"}), workers=0)
