@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,6 +108,14 @@ def pages() -> dict[Path, str]:
     }
 
 
+def dead_links() -> Iterator[str]:
+    """Links and images of the pages that lead to no file here."""
+    for page in sorted([*DOCS.parent.glob("*.md"), *DOCS.glob("*.md")]):
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if "://" not in target and not (page.parent / target).exists():
+                yield f"{page.relative_to(DOCS.parent)}: there is no {target}"
+
+
 def main() -> None:
     check = "--check" in sys.argv
     stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
@@ -116,7 +125,10 @@ def main() -> None:
         else:
             path.write_text(pages()[path], encoding="utf-8")
             print(f"wrote {path.relative_to(DOCS.parent)}")
-    sys.exit(1 if check and stale else 0)
+    dead = list(dead_links())
+    for link in dead:
+        print(link, file=sys.stderr)
+    sys.exit(1 if dead or (check and stale) else 0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,76 @@
+"""Makes docs/images/up.svg from a real run of `up`, and of `status`, on four simulated hosts; see scripts/picture."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from click.testing import CliRunner
+from rich._export_format import CONSOLE_SVG_FORMAT
+from rich.console import Console
+from rich.text import Text
+
+from kbootstrap import run
+from kbootstrap.cli import cli
+from kbootstrap.inventory import load
+from kbootstrap.lab import simulated
+from kbootstrap.model import Event, Notice, RunEnded
+from kbootstrap.ui import Paint
+from kbootstrap.ui.live import Board
+from kbootstrap.ui.summary import summary_lines
+
+PICTURE = Path(__file__).parent.parent / "docs" / "images" / "up.svg"
+INVENTORY = "four-hosts.yaml"
+LAB = "four-hosts"
+PLAIN = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+"""rich's frame without its fonts, which a viewer would fetch from elsewhere."""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def screen(inventory: Path, home: str) -> Console:
+    """What an operator has on the screen at the end; notices have the home directory's short name."""
+    console = Console(record=True, file=io.StringIO(), width=100, highlight=False, markup=False, emoji=False)
+    board = Board(console)
+    console.print(f"$ kbootstrap up {INVENTORY} --yes", style="bold")
+
+    def handle(event: Event) -> None:
+        board.handle(event)
+        if isinstance(event, Notice):
+            console.print(event.text.replace(home, "~/.local/state"))
+        elif isinstance(event, RunEnded):
+            console.print(board.table())
+            for line in summary_lines(Paint(Terminal()), None, event):
+                console.print(Text.from_ansi(line))
+
+    if run.up(load(inventory), options=run.Options(), view=handle).exit_code:
+        raise SystemExit("the run failed: no picture")
+    console.print(f"\n$ kbootstrap status {INVENTORY}", style="bold")
+    console.print(CliRunner().invoke(cli, ["status", str(inventory)]).stdout, end="")
+    return console
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["XDG_STATE_HOME"] = home
+        inventory = Path(home) / INVENTORY
+        simulated.up(LAB, masters=1, workers=3, inventory=inventory)
+        try:
+            made = screen(inventory, home)
+        finally:
+            simulated.down(LAB)
+    PICTURE.parent.mkdir(exist_ok=True)
+    text = made.export_svg(title="four simulated hosts", code_format=PLAIN, unique_id="up")
+    PICTURE.write_text(re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE), encoding="utf-8")
+    print(f"wrote {PICTURE.relative_to(PICTURE.parents[2])}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
