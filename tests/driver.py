@@ -84,13 +84,13 @@ class Fleet:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "XDG_STATE_HOME": str(self.inventory.parent / "state")}
 
-    def kbootstrap(self, *arguments: str, code: int = 0, merged: bool = False, **environment: str) -> str:
-        """What `kbootstrap ARGUMENTS` prints (``merged``: also to standard error); it must end with this exit code."""
+    def kbootstrap(self, *arguments: str, code: int = 0, **environment: str) -> str:
+        """What `kbootstrap ARGUMENTS` prints; it must end with this exit code."""
         process = self.start(*arguments, **environment)
         out, err = process.communicate(timeout=300)
         assert process.returncode == code, f"exit code {process.returncode}\n{out}{err}"
         assert "Traceback" not in err
-        return out if code == 0 and not merged else out + err
+        return out if code == 0 else out + err
 
     def events(self, verb: str, *options: str, code: int = 0, **environment: str) -> Events:
         """A run with ``--output json``."""
