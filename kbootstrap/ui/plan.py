@@ -100,7 +100,9 @@ class PlanView:
             return "  " + "  ".join(filter(None, (self._paint.bold(names[0]), host.node_ip, role, facts)))
         changes = sum(step.state == "change" for step in steps)
         same = f"same {counted(changes, 'change')}" if changes else "nothing to change"
-        if self._command == "check":
+        if any(step.state == "skipped" for step in steps):
+            same = "not looked at to the end"
+        elif self._command == "check":
             same = "nothing in the way"
         return f"  {self._paint.bold(_names(names))}  {len(names)} {role}s, {same}  {facts}".rstrip()
 

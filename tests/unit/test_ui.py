@@ -103,11 +103,16 @@ def test_a_plan_shows_what_stands_in_the_way(tmp_path: Path) -> None:
 
 def test_hosts_that_wait_for_a_failed_one_take_a_line(tmp_path: Path) -> None:
     steps = [ended("cp1", "swap", "failed", failure=FAILURE), ended("cp1", "time", "skipped")]
-    steps += [StepEnded(2.0, "w1", phase, "x", "X", "skipped", 0.0) for phase in ("prepare", "runtime", "join")]
+    steps += [
+        StepEnded(2.0, host, phase, "x", "X", "skipped", 0.0)
+        for phase in ("prepare", "runtime", "join")
+        for host in ("w1", "w2")
+    ]
     text = plan_text(tmp_path, run(*steps, mode="plan"))
-    assert text.count("not looked at") == 2
+    assert text.count("not looked at:") == 2
     assert "  not looked at: time\n" in text
     assert "    not looked at: prepare, runtime, join\n" in text
+    assert "w1 w2  2 workers, not looked at to the end\n" in text
 
 
 def test_several_requirements_take_a_line_each_with_its_hint(tmp_path: Path) -> None:
