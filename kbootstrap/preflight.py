@@ -25,6 +25,8 @@ ARCHITECTURES = ("x86_64", "aarch64")
 
 _CLUSTER_INTERFACES = ("cni", "flannel", "kube-", "veth", "docker", "br-", "virbr", "lo")
 _CONTROL_PLANE_PORTS = (6443, 2379, 2380, 10250, 10256, 10257, 10259)
+_NODE_PORTS = range(30000, 32768)
+"""Unlike the others these are Kubernetes' only once a Service has one of them."""
 _WORKER_PORTS = (10250, 10256)
 
 
@@ -197,6 +199,10 @@ def _ports(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
             f"something listens already on {', '.join(map(str, taken))}",
             "See `ss -ltnp` there: is another cluster, or another service, on this host?",
         )
+    shadowed = sorted(port for port in facts.listening if port in _NODE_PORTS)
+    if shadowed:
+        ports = ", ".join(map(str, shadowed[:5]))
+        yield Finding(host.name, "warning", f"something listens on {ports}, where Services with a node port will be")
 
 
 def _runtimes(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:

@@ -109,4 +109,14 @@ def slowest(events: Events) -> str:
             key = (line["phase"], line["host"])
             seconds[key] = seconds.get(key, 0) + line["seconds"]
     rows = [f"{phase:<12} {host:<5} {spent:6.1f} s" for (phase, host), spent in seconds.items() if spent >= 0.5]
-    return "\n".join([f"up took {events.result['seconds']} s", *rows])
+    path = [
+        f"{part['phase']:<12} {part['host']:<5} {part['seconds']:6.1f} s" for part in events.result["critical_path"]
+    ]
+    return "\n".join(
+        [f"up took {events.result['seconds']} s", *rows, f"critical path, {on_path(events):.1f} s:", *path]
+    )
+
+
+def on_path(events: Events) -> float:
+    """Seconds of a run's critical path."""
+    return float(sum(part["seconds"] for part in events.result["critical_path"]))

@@ -13,6 +13,7 @@ from kube import (
     eventually,
     items,
     kubectl,
+    on_path,
     ready_nodes,
     restless_pods,
     slowest,
@@ -58,6 +59,7 @@ def test_four_fresh_hosts(lab: MakeLab, capsys: pytest.CaptureFixture[str], monk
     first = fleet.up()
     with capsys.disabled():
         print(f"\n{slowest(first)}")
+    assert first.result["seconds"] < on_path(first) * 1.05 + 1, "something besides the critical path took its time"
     assert planned.those("change") <= first.those("changed")
     assert first.those("changed") <= planned.those("change") | planned.those("unknown")
     assert_healthy(fleet)

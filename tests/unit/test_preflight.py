@@ -34,6 +34,13 @@ def test_a_node_that_was_renamed_in_the_inventory_is_refused(tmp_path: Path) -> 
     assert not [f for f in look(made, cp1=MASTER, w1={**MEMBER, "node_name": "w1"}) if f.level == "error"]
 
 
+def test_a_listener_among_the_node_ports_is_worth_a_word(tmp_path: Path) -> None:
+    found = look(inventory(tmp_path), w1={"listening": frozenset({22, 30000, 32768})})
+    assert [(finding.level, "30000" in finding.text, "32768" in finding.text) for finding in found] == [
+        ("warning", True, False)
+    ]
+
+
 def test_equal_host_names_are_worth_a_word(tmp_path: Path) -> None:
     made = inventory(tmp_path)
     found = look(made, cp1={"hostname": "localhost"}, w1={"hostname": "localhost"})
