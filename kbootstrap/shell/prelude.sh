@@ -201,6 +201,13 @@ value() { kb_report value "$1" "$(printf '%s' "$2" | base64 | tr -d '\n')"; }
 # have COMMAND - is this command installed?
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# reaches ADDRESS:PORT - does a TCP connection open within 5 seconds? Yes where there is nothing to try it with.
+reaches() {
+    if have bash && have timeout; then
+        timeout 5 bash -c ": </dev/tcp/${1%:*}/${1##*:}" >/dev/null 2>&1
+    fi
+}
+
 # file_is PATH TEXT - does the file hold exactly this text? Prints the difference when it does not.
 file_is() {
     if [ ! -f "$1" ]; then

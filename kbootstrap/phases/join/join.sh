@@ -35,6 +35,17 @@ check() {
     return 1
 }
 
+# kubeadm itself would try for five minutes and then speak of discovery.
+reach_endpoint() {
+    left=6
+    until reaches "$ENDPOINT"; do
+        left=$((left - 1))
+        [ "$left" -gt 0 ] || fail "this host cannot reach the API server at $ENDPOINT" \
+            "Is a firewall in between, or does cluster.control_plane_endpoint lead somewhere else?"
+        sleep 2
+    done
+}
+
 apply() {
     if joined; then
         service_on kubelet
@@ -43,6 +54,7 @@ apply() {
     have kubeadm || fail "kubeadm is not installed" "Run the phase packages first."
     [ -n "$CONFIG" ] || fail "this script has no join token: tokens live half an hour and are made in a run" \
         "By hand: kubeadm token create --print-join-command on a control plane host, and run what it prints here."
+    reach_endpoint
     if half_joined; then
         clean_host "$CRI_SOCKET"
     fi

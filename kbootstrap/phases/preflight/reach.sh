@@ -18,10 +18,7 @@ try_registry() {
     fetch "$1" >/dev/null || echo "warning cannot reach the registry $1"
 }
 
-try_peer() {
-    have bash && have timeout || return 0
-    timeout 5 bash -c ": </dev/tcp/${1%:*}/${1##*:}" >/dev/null 2>&1 || echo "warning cannot reach $1 (TCP)"
-}
+try_peer() { reaches "$1" || echo "warning cannot reach $1 (TCP)"; }
 
 try_name() { getent hosts "$1" >/dev/null || echo "unfit cluster.control_plane_endpoint: $1 does not resolve here"; }
 
