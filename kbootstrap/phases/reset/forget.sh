@@ -1,6 +1,8 @@
 # shellcheck shell=sh
-# What a host leaves behind in a cluster that stays: its node object, and as a control plane host its etcd member. A stale
-# member counts for etcd's majority and keeps the next control plane host from joining (kubernetes/kubernetes#81071).
+# What a host leaves behind in a cluster that stays: its node object, the pods bound to it, and as a control plane host its
+# etcd member. A stale member counts for etcd's majority and keeps the next control plane host from joining
+# (kubernetes/kubernetes#81071). A node that comes back soon under its name would get the old pods again, as started as they
+# were: Flannel's would not put its files in place a second time.
 # A Ready node of that name at another address is somebody else, and is left alone.
 # Params: NODE_NAME, ADDRESS, SELF (the node of the control plane host this runs on)
 
@@ -27,6 +29,10 @@ members() {
         $3 == name || index($4, peer) { print $1 }'
 }
 
+bound() {
+    pods --all-namespaces --field-selector "spec.nodeName=$NODE_NAME" | awk -F '\t' 'NF > 1 { print $1 "/" $2 }'
+}
+
 left() {
     if somebody_else; then
         return 0
@@ -34,6 +40,9 @@ left() {
     if [ -n "$(node '{.metadata.name}')" ]; then
         echo "- node $NODE_NAME"
     fi
+    for pod in $(bound); do
+        echo "- pod $pod"
+    done
     for member in $(members); do
         echo "- etcd member $member of $NODE_NAME"
     done
@@ -59,4 +68,7 @@ apply() {
         run etcd member remove "$member"
     done
     run admin delete node "$NODE_NAME" --ignore-not-found
+    for pod in $(bound); do
+        run admin -n "${pod%%/*}" delete pod "${pod#*/}" --grace-period=0 --force --ignore-not-found --wait=false
+    done
 }
