@@ -379,8 +379,11 @@ service_on() {
 
 # --- words for steps that speak to the cluster (on a control plane host) ---------------------------------------------
 
-# admin ARGUMENTS... - kubectl as the cluster's administrator.
-admin() { kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout=15s "$@"; }
+# admin ARGUMENTS... - kubectl as the cluster's administrator. Its cache is on tmpfs: a plan leaves nothing in /root/.kube.
+admin() { kubectl_admin --request-timeout=15s "$@"; }
+
+# kubectl_admin ARGUMENTS... - the same without a deadline, for what takes its time.
+kubectl_admin() { kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir /run/kbootstrap/kubectl "$@"; }
 
 # is_control_plane - was kubeadm init or join of a control plane done here?
 is_control_plane() { have kubectl && [ -s /etc/kubernetes/admin.conf ]; }

@@ -17,8 +17,9 @@ BY_ITSELF = (
     "/var/cache",
     "/var/lib/private",
     "/etc/.pwd.lock",
+    "/home/kb/.kube",
 )
-"""What a host that just runs changes, and what sudo and sshd write about a visitor."""
+"""What a host that just runs changes, what sudo and sshd write about a visitor, and the cache of a test's own kubectl."""
 STAYS = (
     "/usr",
     "/opt",

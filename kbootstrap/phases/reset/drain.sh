@@ -42,7 +42,7 @@ apply() {
         run admin cordon "$NODE_NAME"
         return
     fi
-    if ! run kubectl --kubeconfig /etc/kubernetes/admin.conf drain "$NODE_NAME" --ignore-daemonsets \
+    if ! run kubectl_admin drain "$NODE_NAME" --ignore-daemonsets \
         --delete-emptydir-data --force --timeout="${SECONDS_TO_WAIT}s"; then
         kb_report hint "Something keeps these pods (a PodDisruptionBudget, or no other node takes them). See kubectl get pdb -A."
         return 1

@@ -36,7 +36,7 @@ _KINDS = {
 _CLUSTER_WIDE = {"Node", "Namespace", "ClusterRole", "ClusterRoleBinding", "ComponentStatus", "PersistentVolume"}
 _VALUES = {
     "--kubeconfig", "-n", "--namespace", "-o", "--output", "-l", "--selector", "-f", "--filename", "--request-timeout",
-    "--raw", "--for", "--timeout", "--context", "--field-selector", "--sort-by", "--grace-period", "--server",
+    "--cache-dir", "--raw", "--for", "--timeout", "--context", "--field-selector", "--sort-by", "--grace-period", "--server",
 }  # fmt: skip
 _FLAGS = {
     "-A", "--all-namespaces", "--ignore-not-found", "--no-headers", "--overwrite", "--all", "--client", "--short",
