@@ -19,7 +19,7 @@ BY_ITSELF = (
     "/etc/.pwd.lock",
     "/home/kb/.kube",
 )
-"""What a host that just runs changes, what sudo and sshd write about a visitor, and the cache of a test's own kubectl."""
+"""What a host that just runs changes, what sudo and sshd write about a visitor, and what a test's own kubectl keeps."""
 STAYS = (
     "/usr",
     "/opt",
