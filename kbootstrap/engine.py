@@ -500,6 +500,7 @@ class Engine:
             steps = phase.steps(self.context, host)
         except KbootstrapError as error:
             return functools.partial(_raise, error)
+        steps = self._without_lost(phase, name, steps)
         if not steps:
             return lambda _emit: True
         if host.ssh.command_timeout is not None:
@@ -527,8 +528,17 @@ class Engine:
             return
         # What a host handed over may make no sense; the phase that needs it has said so.
         with contextlib.suppress(KbootstrapError):
-            for step in phase.steps(self.context, self.context.inventory.host(name)):
-                self.emit(StepEnded(time.time(), name, phase.name, step.id, step.title, "skipped", 0.0))
+            self._skipped(phase, name, phase.steps(self.context, self.context.inventory.host(name)))
+
+    def _skipped(self, phase: Phase, name: str, steps: Iterable[Step]) -> None:
+        for step in steps:
+            self.emit(StepEnded(time.time(), name, phase.name, step.id, step.title, "skipped", 0.0))
+
+    def _without_lost(self, phase: Phase, name: str, steps: list[Step]) -> list[Step]:
+        """Steps about a host that failed in this run are skipped; those about one that takes no part are not there."""
+        lost = self.context.lost
+        self._skipped(phase, name, (step for step in steps if step.about in lost and step.about in self.context.facts))
+        return [step for step in steps if step.about not in lost]
 
     def _stop(self) -> None:
         if self.mode == "apply":

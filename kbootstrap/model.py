@@ -65,7 +65,8 @@ class Step:
     ``timeout`` is in seconds and covers ``apply``; ``retries`` is how often a failed ``apply`` is tried again;
     ``words`` are shell files below ``kbootstrap/shell`` with words that not every step needs; ``waits`` marks a step
     that only waits for something (its success is ``ok``, never ``changed``); ``gives`` names the values it may hand
-    over: a host that hands over any other is not believed.
+    over: a host that hands over any other is not believed; ``about`` is the host a step on the control plane is about,
+    without which there is nothing to do.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Step:
     waits: bool = False
     words: tuple[str, ...] = ()
     gives: tuple[str, ...] = ()
+    about: str = ""
 
 
 @dataclass(frozen=True)

@@ -239,6 +239,18 @@ def test_a_failure_says_everything(lab: MakeLab) -> None:
     assert fleet.up().result["status"] == "ok"
 
 
+def test_steps_about_a_host_that_failed_are_skipped(lab: MakeLab) -> None:
+    """They run on the control plane, which is well: every step of the plan ends as something."""
+    fleet = lab(1, 2)
+    fleet.change_inventory(lambda text: re.sub(r"(name: w\d\n)", r"\1    labels: {disk: fast}\n", text))
+    planned = fleet.plan()
+    fleet.fault("w1", "fail-command", command="modprobe", message="modprobe: no")
+    done = fleet.up(code=1)
+    assert done.states["cp1", "labels", "labels-w1"] == "skipped"
+    assert done.states["cp1", "labels", "labels-w2"] == "changed"
+    assert set(done.states) == set(planned.states)
+
+
 def test_an_unreachable_host_stops_nobody_else(lab: MakeLab) -> None:
     fleet = lab(1, 2)
     fleet.fault("w2", "kill")

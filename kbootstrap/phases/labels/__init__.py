@@ -22,9 +22,10 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "LABELS": " ".join(f"{key}={value}" for key, value in sorted(node.labels.items())),
                 "TAINTS": " ".join(node.taints),
             },
+            about=node.name,
         )
         for node in context.inventory.hosts
-        if (node.labels or node.taints) and node.name not in context.lost
+        if node.labels or node.taints
     ]
 
 
