@@ -28,8 +28,8 @@ PUT_BACK = (
     "/var/lib/kbootstrap",
     "/root/.kube",
 )
-"""What docs/reset.md says is put back. Here packages stay, with users, hooks and links of their own all over /etc; on the
-simulated hosts, where it is known what packages own, everything is compared."""
+"""What docs/reset.md says is put back. Here packages stay, with users, hooks and links of their own all over /etc; on
+the simulated fleet, where it is known what packages own, everything is compared."""
 
 
 def put_back(fleet: Fleet) -> set[tuple[str, str, str]]:
