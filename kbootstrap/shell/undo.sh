@@ -79,7 +79,6 @@ remove_network() {
     for kb_path in $NETWORK_FILES; do
         rm -rf "$kb_path"
     done
-    rmdir /etc/cni/net.d /etc/cni 2>/dev/null || true
 }
 
 # rules_undone - input for iptables-restore that takes the chains of kube-proxy, Flannel and the CNI plugins out of
