@@ -201,6 +201,7 @@ def fault(name: str, host: str, kind: str) -> str:
         container.kill()
     elif kind == "reboot":
         container.restart(timeout=20)
+        _wait_for_boot(name, host)
         _wait_for_ssh(_kept(name), host)
     elif kind == "heal":
         _heal(name, host)
@@ -254,6 +255,7 @@ def _heal(name: str, host: str) -> None:
         container.unpause()
     elif container.status != "running":
         container.start()
+        _wait_for_boot(name, host)
     address = _address(_kept(name), host)
     network = _network_of(name)
     if container.id not in network.attrs.get("Containers", {}) and not _attached(container, name):
@@ -360,12 +362,8 @@ def _run_host(lab: str, host: LabHost, image: str, server: str) -> None:
 
 
 def _set_up(lab: Lab, host: LabHost, key: str, password: Secret | None, sudo_password: Secret | None) -> None:
-    """The login, sudo, and the repository the host's own OS comes from.
-
-    Not before the host has booted: a firewalld that starts in the middle of a connection breaks it without a word.
-    """
-    booted = "systemctl is-system-running | grep -qE 'running|degraded'"
-    _wait_for(lambda: run(lab.name, host.name, booted).returncode == 0, lab.name, host.name)
+    """The login, sudo, and the repository the host's own OS comes from."""
+    _wait_for_boot(lab.name, host.name)
     user = shlex.quote(lab.user)
     nopasswd = "" if sudo_password else "NOPASSWD:"
     script = f"""
@@ -401,6 +399,18 @@ def os_repository(flavour: str) -> str:
         f"echo 'deb [signed-by=/etc/apt/lab.asc] http://{SERVER}/os/debian ./' >/etc/apt/sources.list.d/lab.list; "
         "dpkg --purge --force-depends chrony conntrack socat >/dev/null 2>&1"
     )
+
+
+def _wait_for_boot(name: str, host: str) -> None:
+    """Until the host has booted and firewalld has loaded its rules, which break a connection made before without a word.
+
+    To systemd firewalld has started when it has its name on D-Bus; it loads its rules after that, and answers after that.
+    """
+    booted = """
+        systemctl is-system-running | grep -qE 'running|degraded' || exit 1
+        ! systemctl --quiet is-active firewalld || firewall-cmd --quiet --state
+    """
+    _wait_for(lambda: run(name, host, booted).returncode == 0, name, host)
 
 
 def _wait_for_ssh(lab: Lab, name: str) -> None:
