@@ -49,6 +49,9 @@ class Facts:
     addresses: Mapping[str, str] = field(default_factory=dict)
     routes: tuple[tuple[str, str], ...] = ()
     listening: frozenset[int] = frozenset()
+    """TCP ports."""
+    udp: frozenset[int] = frozenset()
+    """UDP ports in use."""
     clock_offset: float = 0.0
     swap: bool = False
     selinux: Literal["", "permissive", "enforcing"] = ""
@@ -147,6 +150,7 @@ def _facts(said: Mapping[str, list[str]], received_at: float) -> Facts:
         addresses=dict(_address(line) for line in said.get("address", [])),
         routes=tuple(_route(line) for line in said.get("route", [])),
         listening=frozenset(_number(port, 16) for port in said.get("listening", [])),
+        udp=frozenset(_number(port, 16) for port in said.get("udp", [])),
         clock_offset=_seconds(one("epoch")) - received_at,
         swap=flag("swap"),
         selinux={"0": "permissive", "1": "enforcing"}.get(one("selinux"), ""),  # type: ignore[arg-type]

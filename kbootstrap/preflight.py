@@ -199,6 +199,14 @@ def _ports(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
             f"something listens already on {', '.join(map(str, taken))}",
             "See `ss -ltnp` there: is another cluster, or another service, on this host?",
         )
+    network = inventory.cluster.network
+    if network.backend == "vxlan" and network.port in facts.udp:
+        yield Finding(
+            host.name,
+            "warning",
+            f"something uses UDP port {network.port} already, which is to be Flannel's",
+            "See `ss -lunp` there: a VXLAN device (without a process) can share it, a program cannot; or set network.port.",
+        )
     shadowed = sorted(port for port in facts.listening if port in _NODE_PORTS)
     if shadowed:
         ports = ", ".join(map(str, shadowed[:5]))

@@ -60,10 +60,12 @@ machine() {
 listeners() {
     if have ss; then
         echo @ss
-        ss -ltn
+        ss -ltun
     else
         echo @tcp
         cat /proc/net/tcp /proc/net/tcp6
+        echo @udp
+        cat /proc/net/udp /proc/net/udp6
     fi
 }
 
@@ -86,6 +88,9 @@ numbers() {
         ip -4 route show
         listeners
     } 2>/dev/null | awk '
+        function port(protocol, number) {
+            if (!seen[protocol, number]++) print (protocol == "tcp" ? "listening=" : "udp=") number
+        }
         FNR == 1 && FILENAME ~ /^\/proc\// { part = FILENAME; lines = 0 }
         /^@/ { part = $1; lines = 0; next }
         { lines++ }
@@ -95,14 +100,14 @@ numbers() {
             for (i = 1; i < NF; i++) if ($i == "link/ether") print "mac=" $2 " " $(i + 1)
         }
         part == "@route" { for (i = 2; i < NF; i++) if ($i == "dev") print "route=" $1 " " $(i + 1) }
-        part == "@ss" && $1 == "LISTEN" {
-            n = split($4, at, ":")
-            if (!seen[at[n]]++) printf "listening=%04X\n", at[n]
+        part == "@ss" && ($1 == "tcp" || $1 == "udp") {
+            n = split($5, at, ":")
+            port($1, sprintf("%04X", at[n]))
         }
-        # State 0A is LISTEN; the port is in hex behind the last colon.
-        part == "@tcp" && $4 == "0A" {
+        # State 0A is LISTEN, 07 a UDP socket without a peer; the port is in hex behind the last colon.
+        part == "@tcp" && $4 == "0A" || part == "@udp" && $4 == "07" {
             n = split($2, at, ":")
-            if (!seen[at[n]]++) print "listening=" at[n]
+            port(substr(part, 2), at[n])
         }
         part == "/proc/cpuinfo" && /^processor/ { cpus++ }
         part == "/proc/meminfo" && $1 == "MemTotal:" { print "memory_kib=" $2 }

@@ -41,6 +41,15 @@ def test_a_listener_among_the_node_ports_is_worth_a_word(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [({}, 1), ({"port": 4789}, 0), ({"backend": "host-gw"}, 0)],
+)
+def test_a_taken_port_of_the_pod_network_is_worth_a_word(tmp_path: Path, network: dict[str, Any], said: int) -> None:
+    found = look(inventory(tmp_path, network=network), w1={"udp": frozenset({53, 8472})})
+    assert [(finding.level, "UDP port 8472" in finding.text) for finding in found] == [("warning", True)] * said
+
+
 def test_equal_host_names_are_worth_a_word(tmp_path: Path) -> None:
     made = inventory(tmp_path)
     found = look(made, cp1={"hostname": "localhost"}, w1={"hostname": "localhost"})

@@ -39,6 +39,7 @@ route=default eth0
 route=192.168.1.0/24 eth0
 listening=0016
 listening=192B
+udp=2118
 epoch=1000.5
 complete=1
 """
@@ -49,6 +50,7 @@ def test_the_probe_is_understood() -> None:
     assert (facts.family, facts.cpus, facts.memory_mib, facts.cgroup) == ("el", 4, 4096, 2)
     assert facts.addresses == {"192.168.1.10": "eth0", "10.0.0.5": "eth1"}
     assert facts.listening == {22, 6443}
+    assert facts.udp == {8472}
     assert facts.clock_offset == 10.5
     assert facts.cluster_state == "fresh"
     assert facts.product_uuid == "def"
