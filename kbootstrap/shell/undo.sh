@@ -20,6 +20,10 @@ cluster_traces() {
             echo "- $kb_path"
         fi
     done
+    kb_count=$(pod_containers | wc -l)
+    if [ "$kb_count" -gt 0 ]; then
+        echo "- $kb_count running containers"
+    fi
 }
 
 # leave_cluster CRI_SOCKET - kubeadm reset, and the rest of what it speaks of but does not do.
@@ -34,6 +38,7 @@ leave_cluster() {
     if systemctl is-active --quiet kubelet; then
         run systemctl stop kubelet
     fi
+    end_containers
     for kb_path in $(mounts_below /var/lib/kubelet; mounts_below /run/netns/cni-); do
         umount "$(printf '%b' "$kb_path")" || run umount -l "$(printf '%b' "$kb_path")"
     done
@@ -44,6 +49,30 @@ leave_cluster() {
         else
             rm -rf "$kb_path"
         fi
+    done
+}
+
+# pod_containers - the containers of pods that have a process, a line each.
+pod_containers() {
+    if have ctr && systemctl is-active --quiet containerd; then
+        ctr -n k8s.io tasks ls | awk '$NF == "RUNNING" { print $1 }'
+    fi
+}
+
+# end_containers - of pods kubeadm could not stop it only warns, and a kube-proxy that lives on writes its rules anew. Not
+# with --all: that looks for processes in the container's cgroups, where those of v1 no longer are after a daemon-reload.
+end_containers() {
+    kb_left=30
+    while kb_containers=$(pod_containers) && [ -n "$kb_containers" ]; do
+        if [ "$kb_left" -eq 0 ]; then
+            fail "containers of pods do not end" "See ctr -n k8s.io tasks ls on the host; what hangs there may need a reboot."
+        fi
+        for kb_container in $kb_containers; do
+            # It may have ended by itself meanwhile.
+            ctr -n k8s.io tasks kill --signal SIGKILL "$kb_container" >/dev/null 2>&1 || true
+        done
+        sleep 1
+        kb_left=$((kb_left - 1))
     done
 }
 

@@ -163,6 +163,13 @@ def _flanneld(image: str) -> Object:
             {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
             {"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
         ],
+        # Running is not working: flanneld gives up half a minute later where it cannot reach the API, and a node is Ready
+        # before that. It writes this file when it has the node's part of the pod network.
+        "startupProbe": {
+            "exec": {"command": ["test", "-s", "/run/flannel/subnet.env"]},
+            "periodSeconds": 1,
+            "failureThreshold": 120,
+        },
         "resources": {"requests": {"cpu": "100m", "memory": "50Mi"}},
         "securityContext": {"privileged": False, "capabilities": {"add": ["NET_ADMIN", "NET_RAW"]}},
         "volumeMounts": [

@@ -179,7 +179,7 @@ def _remove_image(rest: list[str]) -> bool:
     return True
 
 
-def _pods_here() -> list[dict[str, object]]:
+def pods_here() -> list[dict[str, object]]:
     identity = read("/var/lib/sim/cluster").strip()
     if not identity or not cluster.exists(identity):
         return []
@@ -189,7 +189,7 @@ def _pods_here() -> list[dict[str, object]]:
 
 
 def _pods(rest: list[str]) -> bool:
-    found = _pods_here()
+    found = pods_here()
     if rest in (["-q"], ["--quiet"]):
         print("".join(f"{pod['metadata']['uid']}\n" for pod in found), end="")  # type: ignore[index]
         return True
@@ -205,7 +205,7 @@ def _pods(rest: list[str]) -> bool:
 def _ps(rest: list[str]) -> bool:
     if set(rest) - {"-a", "--all", "-q", "--quiet"}:
         return False
-    found = _pods_here()
+    found = pods_here()
     if set(rest) & {"-q", "--quiet"}:
         print("".join(f"{pod['metadata']['uid']}\n" for pod in found), end="")  # type: ignore[index]
         return True
