@@ -205,7 +205,7 @@ def _ports(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
             host.name,
             "warning",
             f"something uses UDP port {network.port} already, which is to be Flannel's",
-            "See `ss -lunp` there: a VXLAN device (without a process) can share it, a program cannot; or set network.port.",
+            "See `ss -lunp` there: a VXLAN device (no process) can share it, a program cannot. Or set network.port.",
         )
     shadowed = sorted(port for port in facts.listening if port in _NODE_PORTS)
     if shadowed:

@@ -402,9 +402,9 @@ def os_repository(flavour: str) -> str:
 
 
 def _wait_for_boot(name: str, host: str) -> None:
-    """Until the host has booted and firewalld has loaded its rules, which break a connection made before without a word.
+    """Until the host has booted and firewalld has its rules, which break a connection made before without a word.
 
-    To systemd firewalld has started when it has its name on D-Bus; it loads its rules after that, and answers after that.
+    To systemd firewalld has started when it has its name on D-Bus; only then it loads its rules, and answers.
     """
     booted = """
         systemctl is-system-running | grep -qE 'running|degraded' || exit 1

@@ -163,8 +163,8 @@ def _flanneld(image: str) -> Object:
             {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
             {"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
         ],
-        # Running is not working: flanneld gives up half a minute later where it cannot reach the API, and a node is Ready
-        # before that. It writes this file when it has the node's part of the pod network.
+        # Running is not working: flanneld gives up half a minute later where it cannot reach the API, and a node is
+        # Ready before that. It writes this file when it has the node's part of the pod network.
         "startupProbe": {
             "exec": {"command": ["test", "-s", "/run/flannel/subnet.env"]},
             "periodSeconds": 1,
