@@ -60,9 +60,10 @@ def test_back_to_plain_hosts(lab: MakeLab) -> None:
     fleet.up()
     assert_healthy(fleet)
 
-    fleet.events("reset", "--yes", "--limit", "w3")
+    fleet.events("reset", "--yes", "--purge", "--limit", "w3")
     eventually("the others are Ready", lambda: ready_nodes(fleet) == {"cp1", "w1", "w2"})
-    assert fleet.events("reset", "--yes", "--limit", "w3").result["changed"] == 0
+    assert fleet.run("w3", "command -v kubeadm || command -v containerd").returncode == 1
+    assert fleet.events("reset", "--yes", "--purge", "--limit", "w3").result["changed"] == 0
     fleet.up()
     assert_healthy(fleet)
 
@@ -74,14 +75,6 @@ def test_back_to_plain_hosts(lab: MakeLab) -> None:
         assert enabled(fleet, host) - {"kubelet.service disabled"} == units
         assert kernel(fleet, host) == state
     assert fleet.events("reset", "--yes").result["changed"] == 0
-
-    fleet.up()
-    assert_healthy(fleet)
-    assert fleet.up().result["changed"] == 0
-    assert fleet.events("reset", "--yes", "--purge").result["failed"] == 0
-    for host in fleet.hosts:
-        assert fleet.run(host, "command -v kubeadm || command -v containerd").returncode == 1
-    assert fleet.events("reset", "--yes", "--purge").result["changed"] == 0
 
 
 def test_control_plane_hosts_leave_one_by_one(lab: MakeLab) -> None:
