@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from kbootstrap.inventory import Cluster, Host, Inventory
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.common import every_host
 from kbootstrap.phases.network.flannel import DEFAULT_REPOSITORY
 from kbootstrap.phases.repository import sources
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return list(inventory.hosts)
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -75,6 +72,6 @@ PHASE = Phase(
     "preflight",
     "Look before the first change",
     "Requirements that make a cluster fail late when they are not met early.",
-    hosts=hosts,
+    hosts=every_host,
     steps=steps,
 )

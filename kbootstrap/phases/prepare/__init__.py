@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Cluster, Host, Inventory
+from kbootstrap.inventory import Cluster, Host
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.common import every_host
 
 MODULES = "overlay br_netfilter"
 SETTINGS = (
@@ -19,10 +20,6 @@ WORKER_PORTS = ("10250/tcp", "10256/tcp", "30000-32767/tcp", "30000-32767/udp")
 
 SYNC_SECONDS = 120
 """Longest wait for the first clock synchronisation."""
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return list(inventory.hosts)
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -112,6 +109,6 @@ PHASE = Phase(
     "prepare",
     "Prepare the host",
     "What the kubelet and the pod network expect of a host, made true and kept true after a reboot.",
-    hosts=hosts,
+    hosts=every_host,
     steps=steps,
 )

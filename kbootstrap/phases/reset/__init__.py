@@ -10,6 +10,7 @@ from __future__ import annotations
 from kbootstrap import kubeadm
 from kbootstrap.inventory import Host, Inventory
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.common import every_host
 
 DRAIN_SECONDS = 300
 """Longest wait for the pods of one node to end: ten times their usual grace period."""
@@ -23,10 +24,6 @@ def staying_master(inventory: Inventory, leaving: frozenset[str]) -> Host | None
 
 def _masters(inventory: Inventory) -> list[Host]:
     return list(inventory.masters)
-
-
-def _everyone(inventory: Inventory) -> list[Host]:
-    return list(inventory.hosts)
 
 
 def _told(context: Context, host: Host) -> list[Host]:
@@ -144,7 +141,7 @@ PHASE = Phase(
     "reset",
     "Leave the cluster",
     "kubeadm reset, and everything of the cluster that it does not clean up.",
-    hosts=_everyone,
+    hosts=every_host,
     steps=_reset_steps,
     needs=_needs_drain,
     after=_after_workers,
@@ -225,6 +222,6 @@ RESTORE = Phase(
     "restore",
     "Put back what was there",
     "Files, services and settings as they were before kbootstrap, from its records on the host.",
-    hosts=_everyone,
+    hosts=every_host,
     steps=_restore_steps,
 )

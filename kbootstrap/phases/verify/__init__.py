@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host, Inventory
+from kbootstrap.inventory import Host
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.common import after_joins, first_master
 from kbootstrap.phases.packages import version
 
 TIMEOUT_S = 300
 """Longest wait for nodes and pods, in seconds: a slow disk and a first image pull fit in."""
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return [inventory.first_master]
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -43,16 +40,12 @@ def steps(context: Context, host: Host) -> list[Step]:
     ]
 
 
-def after(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
-    return [("join", other.name) for other in inventory.hosts if other.name != host.name]
-
-
 PHASE = Phase(
     "verify",
     "Verify the cluster",
     "Nothing is called done before the API server agrees.",
-    hosts=hosts,
+    hosts=first_master,
     steps=steps,
-    after=after,
+    after=after_joins,
     for_cluster=True,
 )
