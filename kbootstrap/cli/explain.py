@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import textwrap
 
@@ -102,8 +101,6 @@ def completion(shell: str) -> None:
     if found is None:
         raise InventoryError(f"there is no completion for {shell}")
     click.echo(found(cli, {}, "kbootstrap", "_KBOOTSTRAP_COMPLETE").source())
-    if shell == "bash" and not os.environ.get("BASH_VERSION"):
-        return
 
 
 COMMANDS = (phases, explain, completion)
