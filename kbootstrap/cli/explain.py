@@ -85,8 +85,14 @@ def _explain(phase: Phase, one: Step) -> None:
         click.echo(f"\nParameters: {', '.join(sorted(one.params))}")
     limits = f"at most {one.timeout} s" + (f", tried up to {one.retries + 1} times" if one.retries else "")
     click.echo(f"Limits: {limits}" + ("; only waits, changes nothing" if one.waits else ""))
+    click.echo(f"Words it uses: {', '.join(f'shell/{name}' for name in _words(one))}")
     click.echo(f"\n--- phases/{one.shell}")
     click.echo((PACKAGE / "phases" / one.shell).read_text(encoding="utf-8"), nl=False)
+
+
+def _words(step: Step) -> tuple[str, ...]:
+    """The files that have the shell functions a step calls and does not define."""
+    return ("prelude.sh", "el.sh or debian.sh", *step.words)
 
 
 @click.command()

@@ -117,6 +117,7 @@ def test_explain_shows_why_and_the_shell() -> None:
     said = kbootstrap("explain", "swap").stdout
     for part in ("prepare.swap", "Turn swap off", "kubelet", "check() {", "apply() {"):
         assert part in said
+    assert "shell/troubles.sh" in kbootstrap("explain", "verify.pods").stdout
 
 
 @pytest.mark.parametrize(

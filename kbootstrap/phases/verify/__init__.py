@@ -27,6 +27,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             },
             timeout=TIMEOUT_S + 60,
             waits=True,
+            words=("troubles.sh",),
         ),
         Step(
             "pods",
@@ -36,6 +37,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             params={"TIMEOUT": str(TIMEOUT_S)},
             timeout=TIMEOUT_S + 60,
             waits=True,
+            words=("troubles.sh",),
         ),
     ]
 

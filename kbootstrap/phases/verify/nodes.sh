@@ -3,7 +3,7 @@
 # Params: EXPECTED (lines "name address"), VERSION (1.34 or 1.34.2), TIMEOUT (seconds)
 
 # One line per trouble; nothing when all is well.
-report() {
+troubles() {
     if ! listed=$(nodes 2>&1); then
         printf 'the API server does not answer: %s\n' "$listed"
         return
@@ -26,28 +26,6 @@ report() {
         }'
 }
 
-check() {
-    if ! is_control_plane; then
-        echo "known once the cluster exists"
-        return 2
-    fi
-    found=$(report)
-    if [ -n "$found" ]; then
-        printf '%s\n' "$found"
-        return 1
-    fi
-}
+check() { no_troubles; }
 
-apply() {
-    have_cluster
-    left=$TIMEOUT
-    while [ -n "$(report)" ]; do
-        if [ "$left" -le 0 ]; then
-            report
-            kb_report hint "See journalctl -u kubelet on the node, and kubectl describe node."
-            return 1
-        fi
-        sleep 1
-        left=$((left - 1))
-    done
-}
+apply() { wait_out_troubles "$TIMEOUT" "See journalctl -u kubelet on the node, and kubectl describe node."; }
