@@ -148,35 +148,18 @@ def verify(inventory: Path, output: str, verbose: bool, **asks: Any) -> int:
 @click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", help="text or json.")
 def status(inventory: Path, output: str, **asks: Any) -> int:
     """Show the nodes as the API server sees them. Exit code 1 when something is not as it should be."""
+    import dataclasses
+    import json
+
     from kbootstrap import run
+    from kbootstrap.ui.status import status_lines
 
     wanted = _load(inventory)
     state = run.status(wanted, options=_options(asks, ""))
     if output == "json":
-        import dataclasses
-        import json
-
         click.echo(json.dumps({**dataclasses.asdict(state), "ok": state.ok}))
-        return 0 if state.ok else 1
-    rows = [("NODE", "STATUS", "ROLE", "VERSION", "ADDRESS", "")]
-    rows += [
-        (node.name, "Ready" if node.ready else "NotReady", node.role, node.version, node.address, node.reason)
-        for node in state.nodes
-    ]
-    rows += [(name, "missing", wanted.host(name).role, "", wanted.host(name).node_ip, "") for name in state.missing]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        click.echo("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[5]]).rstrip())
-    for trouble in state.pods_not_running:
-        click.echo(f"not running: {trouble}")
-    ours = {host.name for host in wanted.hosts}
-    ready = sum(node.ready for node in state.nodes if node.name in ours)
-    others = len({node.name for node in state.nodes} - ours)
-    parts = [
-        f"{ready} of {counted(len(ours), 'node')} Ready",
-        f"{counted(len(state.pods_not_running), 'pod')} not running",
-    ]
-    click.echo(", ".join(parts + [f"{counted(others, 'node')} not in the inventory"] * bool(others)))
+    else:
+        click.echo("\n".join(status_lines(state, wanted)))
     return 0 if state.ok else 1
 
 
