@@ -12,7 +12,7 @@ from kbootstrap.model import InventoryError, Phase, Step
 
 @click.command()
 def phases() -> None:
-    """List the phases and steps of `up`, `status` and `reset`, in order."""
+    """List the phases and their steps, in order."""
     from kbootstrap.phases.catalogue import catalogue
 
     for command, listed in catalogue().items():
@@ -33,9 +33,9 @@ def _list(steps: list[Step]) -> None:
 @click.command()
 @click.argument("step")
 def explain(step: str) -> None:
-    """Say what a step does and why, and show the shell it runs.
+    """Explain a step, and show the shell script it runs.
 
-    STEP is an id from `kbootstrap phases`, PHASE.STEP, or a phase.
+    STEP is the name of a step or a phase from `kbootstrap phases`, or PHASE.STEP.
     """
     from kbootstrap.phases.catalogue import everything
 
@@ -98,7 +98,10 @@ def _words(step: Step) -> tuple[str, ...]:
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script: `source <(kbootstrap completion bash)`."""
+    """Print a shell completion script.
+
+    For bash: `source <(kbootstrap completion bash)`.
+    """
     from click.shell_completion import get_completion_class
 
     from kbootstrap.cli import cli
