@@ -39,7 +39,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             why="The nodes find each other by name even where no DNS knows them.",
             params={
                 "CLUSTER": cluster.name,
-                "LINES": "\n".join(f"{node.node_ip} {node.name}" for node in context.inventory.hosts),
+                "NODES": "\n".join(f"{node.node_ip} {node.name}" for node in context.inventory.hosts),
             },
         ),
         Step("swap", "Turn swap off", "prepare/swap.sh", why="The kubelet refuses to start while swap is on."),
