@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # troubles.sh - words for steps that watch the cluster. Such a step defines `troubles`, which prints a line for each one it
-# finds, and nothing when all is well.
+# finds, and nothing when all is well. When it fails itself, nothing is known, and least of all that all is well.
 
 # no_troubles - the check: prints what is wrong.
 no_troubles() {
@@ -8,7 +8,7 @@ no_troubles() {
         echo "known once the cluster exists"
         return 2
     fi
-    kb_found=$(troubles)
+    kb_found=$(troubles) || return 2
     if [ -n "$kb_found" ]; then
         printf '%s\n' "$kb_found"
         return 1
@@ -19,9 +19,9 @@ no_troubles() {
 wait_out_troubles() {
     have_cluster
     kb_left=$1
-    while [ -n "$(troubles)" ]; do
+    while ! kb_found=$(troubles) || [ -n "$kb_found" ]; do
         if [ "$kb_left" -le 0 ]; then
-            troubles
+            printf '%s\n' "$kb_found"
             kb_report hint "$2"
             return 1
         fi

@@ -8,14 +8,10 @@ troubles() {
         printf 'the API server does not answer: %s\n' "$listed"
         return
     fi
-    printf '%s\n' "$EXPECTED" | awk -F '\t' -v listed="$listed" -v version="$VERSION" '
-        BEGIN {
-            count = split(listed, lines, "\n")
-            for (i = 1; i <= count; i++) {
-                split(lines[i], field, "\t")
-                ready[field[1]] = field[2]; runs[field[1]] = field[3]; at[field[1]] = field[4]; why[field[1]] = field[6]
-            }
-        }
+    # What kubectl says of some hundred nodes is too long for an argument, so awk reads it before the expected ones.
+    printf '%s\n\001\n%s\n' "$listed" "$EXPECTED" | awk -F '\t' -v version="$VERSION" '
+        /^\001$/ { listed = 1; next }
+        !listed { ready[$1] = $2; runs[$1] = $3; at[$1] = $4; why[$1] = $6; next }
         {
             split($0, wanted, " "); name = wanted[1]
             if (!(name in ready)) print "node " name " is missing: it never joined, or was deleted"
