@@ -147,7 +147,7 @@ def check(inventory: Path, limit: str, output: str, verbose: bool, **asks: Any) 
 def verify(inventory: Path, output: str, verbose: bool, **asks: Any) -> int:
     """Wait until every node is Ready and every system pod runs.
 
-    Fails after five minutes, and says what is wrong.
+    After five minutes without that it fails, and says what is wrong.
     """
     from kbootstrap import run
     from kbootstrap.ui import choose_view
@@ -388,4 +388,7 @@ def _go_on(planned: RunEnded) -> bool:
     if _nothing_to_do(planned):
         return False
     hosts = sum(not host.failure for host in planned.hosts.values())
-    return click.confirm(f"Apply to {counted(hosts, 'host')}?", err=True)
+    if click.confirm(f"Apply to {counted(hosts, 'host')}?", err=True):
+        return True
+    click.echo("Nothing was changed.", err=True)
+    return False

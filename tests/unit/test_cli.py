@@ -245,6 +245,7 @@ def test_json_lines_of_up_are_those_of_one_run(a_run: Path, monkeypatch: pytest.
     assert "Apply to 1 host? [y/N]" in asked.stderr
     refused = CliRunner().invoke(cli, ["up", str(a_run), "-o", "json"], input="n\n", standalone_mode=False)
     assert refused.stdout == ""
+    assert refused.stderr.splitlines()[-1] == "Nothing was changed."
     dry = CliRunner().invoke(cli, ["up", str(a_run), "-o", "json", "--dry-run"], standalone_mode=False)
     assert [json.loads(line)["type"] for line in dry.stdout.splitlines()] == ["run", "result"]
 
