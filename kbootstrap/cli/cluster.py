@@ -147,7 +147,7 @@ def check(inventory: Path, limit: str, output: str, verbose: bool, **asks: Any) 
 def verify(inventory: Path, output: str, verbose: bool, **asks: Any) -> int:
     """Wait until every node is Ready and every system pod runs.
 
-    After five minutes without that it fails, and says what is wrong.
+    Waits up to five minutes for the nodes and as long for the pods, then says what is wrong.
     """
     from kbootstrap import run
     from kbootstrap.ui import choose_view
