@@ -154,6 +154,7 @@ def test_no_secret_of_a_run_is_left_anywhere(lab: MakeLab) -> None:
         said.append(fleet.kbootstrap("up", "--yes", "-o", "json", inventory, **environment))
     said.append(fleet.kbootstrap("status", inventory, **environment))
     assert "cannot log in with ***" in said[1]
+    assert fleet.text("cp1", "kubeadm token list") == "", "neither kubeadm init's token nor ours is left"
 
     config = fleet.text("cp1", "cat /etc/kubernetes/admin.conf")
     key = re.findall("client-key-data: (.*)", config)[0].strip()
