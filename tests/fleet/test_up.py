@@ -234,7 +234,7 @@ def test_a_failure_says_everything(lab: MakeLab) -> None:
     fleet = lab(1, 1)
     fleet.fault("w1", "fail-command", command="modprobe", message="modprobe: FATAL: Module overlay not found")
     said = fleet.kbootstrap("up", "--yes", str(fleet.inventory), code=1)
-    for part in ("w1: prepare.modules failed", "command  modprobe", "exit status", "output", "log  ", "Mend w1"):
+    for part in ("w1: prepare.modules failed", "command  modprobe", "exit status", "output", "log  ", "Fix w1"):
         assert part in said
     fleet.fault("w1", "heal")
     assert fleet.up().result["status"] == "ok"

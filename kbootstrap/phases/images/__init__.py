@@ -15,7 +15,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "images",
             "Pull the container images",
             "images/images.sh",
-            why="kubeadm and the kubelet find everything there, and a registry that does not answer is noticed early.",
+            why="kubeadm and the kubelet find them there, and a registry that does not answer is noticed early.",
             params={
                 "VERSION": version(context),
                 "REPOSITORY": context.inventory.cluster.image_repository,

@@ -25,9 +25,9 @@ def steps(context: Context, host: Host) -> list[Step]:
     return [
         Step(
             "reach",
-            "Look whether peers, packages and images can be reached",
+            "Check that peers, packages and images can be reached",
             "preflight/reach.sh",
-            why="A closed firewall or a missing proxy is better known before the first change than half way.",
+            why="A closed firewall or a missing proxy is found before the first change.",
             params={
                 "NEEDED": " ".join(url for command, url in urls.items() if command not in facts.commands),
                 "URLS": " ".join(url for command, url in urls.items() if command in facts.commands),
@@ -70,8 +70,8 @@ def _registries(cluster: Cluster) -> list[str]:
 
 PHASE = Phase(
     "preflight",
-    "Look before the first change",
-    "Requirements that make a cluster fail late when they are not met early.",
+    "Check the requirements",
+    "What is missing is better known now than half way through; where something is in the way, nothing is changed.",
     hosts=every_host,
     steps=steps,
 )

@@ -47,7 +47,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "selinux",
             f"Make SELinux {cluster.selinux}",
             "prepare/selinux.sh",
-            why="Containers must reach the host's file systems that pod networks and the kubelet need.",
+            why="Pods need the host's files: kubeadm's guide advises permissive; enforcing needs container-selinux.",
             params={"MODE": cluster.selinux},
         ),
         *_firewall(cluster, host),
@@ -87,7 +87,7 @@ def steps(context: Context, host: Host) -> list[Step]:
 
 
 def _firewall(cluster: Cluster, host: Host) -> list[Step]:
-    why = "kube-proxy and Flannel write packet filter rules themselves; a firewall that does not know them drops pods."
+    why = "kube-proxy and Flannel write packet filter rules themselves; one that does not know them drops pod traffic."
     if cluster.firewall == "ignore":
         return []
     if cluster.firewall == "disable":

@@ -20,7 +20,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "containerd",
             f"Install containerd {runtime.version or ''}".strip(),
             "runtime/package.sh",
-            why="Kubernetes runs containers through a CRI runtime; dockershim is gone since 1.24.",
+            why="Kubernetes runs containers through a CRI runtime; Docker itself has not been one since 1.24.",
             params={"VERSION": runtime.version or "", "MAJOR": containerd_major(cluster.minor)},
             timeout=1800,
             retries=3,

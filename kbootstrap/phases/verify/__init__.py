@@ -19,7 +19,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "nodes",
             "Wait until every node is Ready",
             "verify/nodes.sh",
-            why="A node is only done when the API server says Ready, with the right version and address.",
+            why="A host is only a node when the API server calls it Ready, with the right version and address.",
             params={
                 "EXPECTED": "\n".join(f"{node.name} {node.node_ip}" for node in expected),
                 "VERSION": version(context),
@@ -45,7 +45,7 @@ def steps(context: Context, host: Host) -> list[Step]:
 PHASE = Phase(
     "verify",
     "Verify the cluster",
-    "Nothing is called done before the API server agrees.",
+    "The run is only done when the API server says so.",
     hosts=first_master,
     steps=steps,
     after=after_joins,
