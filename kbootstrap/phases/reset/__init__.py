@@ -62,7 +62,7 @@ def forget_step(host: Host, node: Host) -> Step:
         f"forget-{node.name}",
         f"Remove {node.name} from the cluster's records",
         "reset/forget.sh",
-        why="A node object without a host stays NotReady for ever, and a stale etcd member counts for its majority.",
+        why="A node object without a host stays NotReady for ever; a stale etcd member counts for etcd's majority.",
         params={"NODE_NAME": node.name, "ADDRESS": node.node_ip, "SELF": host.name},
         words=_WORDS,
     )
@@ -112,7 +112,7 @@ def _reset_steps(context: Context, host: Host) -> list[Step]:
             "network",
             "Remove the pod network",
             "reset/network.sh",
-            why="kubeadm leaves interfaces and files behind, and the next cluster's pods would get addresses of this one.",
+            why="kubeadm leaves interfaces and files, and the next cluster's pods would get addresses of this one.",
             words=_WORDS,
         ),
         Step(
