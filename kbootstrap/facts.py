@@ -53,7 +53,6 @@ class Facts:
     udp: frozenset[int] = frozenset()
     """UDP ports in use."""
     clock_offset: float = 0.0
-    swap: bool = False
     selinux: Literal["", "permissive", "enforcing"] = ""
     runtimes: tuple[str, ...] = ()
     commands: frozenset[str] = frozenset()
@@ -152,7 +151,6 @@ def _facts(said: Mapping[str, list[str]], received_at: float) -> Facts:
         listening=frozenset(_number(port, 16) for port in said.get("listening", [])),
         udp=frozenset(_number(port, 16) for port in said.get("udp", [])),
         clock_offset=_seconds(one("epoch")) - received_at,
-        swap=flag("swap"),
         selinux={"0": "permissive", "1": "enforcing"}.get(one("selinux"), ""),  # type: ignore[arg-type]
         runtimes=tuple(said.get("runtime", [])),
         commands=frozenset(said.get("has", [])),

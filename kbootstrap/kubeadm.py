@@ -75,7 +75,8 @@ def init_documents(inventory: Inventory, host: Host, version: str) -> list[Docum
     init = {
         "apiVersion": f"kubeadm.k8s.io/{api}",
         "kind": "InitConfiguration",
-        "bootstrapTokens": [{"ttl": JOIN_TTL, "description": "made by kubeadm init"}],
+        # kubeadm init makes a token in any case; by its description it is found, and deleted with the others.
+        "bootstrapTokens": [{"ttl": JOIN_TTL, "description": "kbootstrap init"}],
         "localAPIEndpoint": {"advertiseAddress": host.node_ip, "bindPort": 6443},
         "nodeRegistration": _registration(inventory, host, api),
     }

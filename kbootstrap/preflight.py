@@ -204,13 +204,15 @@ def _ports(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
         yield Finding(
             host.name,
             "warning",
-            f"something uses UDP port {network.port} already, which is to be Flannel's",
+            f"something uses UDP port {network.port} already, which Flannel needs",
             "See `ss -lunp` there: a VXLAN device (no process) can share it, a program cannot. Or set network.port.",
         )
     shadowed = sorted(port for port in facts.listening if port in _NODE_PORTS)
     if shadowed:
         ports = ", ".join(map(str, shadowed[:5]))
-        yield Finding(host.name, "warning", f"something listens on {ports}, where Services with a node port will be")
+        yield Finding(
+            host.name, "warning", f"something listens on {ports}, a port that Kubernetes may give to a Service"
+        )
 
 
 def _runtimes(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
@@ -244,7 +246,9 @@ def _twins(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Finding
     for host in inventory.hosts:
         name = facts[host.name].hostname if host.name in facts else ""
         if name and names.setdefault(name, host.name) != host.name:
-            yield Finding(host.name, "warning", f"has the same host name as {names[name]} ({name}) until it is named")
+            yield Finding(
+                host.name, "warning", f"has the same host name as {names[name]} ({name}); `up` names both anew"
+            )
     for what, values in (
         ("machine-id", lambda f: (f.machine_id,)),
         ("product_uuid", lambda f: (f.product_uuid,)),
@@ -285,7 +289,7 @@ def _clocks(facts: Mapping[str, Facts]) -> Iterator[Finding]:
                 name,
                 "error",
                 f"its clock is {abs(difference):.0f} s {word} the other hosts",
-                "Set it (chronyc makestep, or date -s), and look why it drifted.",
+                "Set it (chronyc makestep, or date -s), and find out why it drifted.",
             )
 
 

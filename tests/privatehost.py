@@ -110,7 +110,7 @@ def with_name(host: Host) -> None:
     host.write("run/name", "localhost\n")
 
 
-HOSTS = Step("hosts", "H", "prepare/hosts.sh", "W.", {"CLUSTER": "demo", "LINES": "192.168.1.10 cp1\n192.168.1.11 w1"})
+HOSTS = Step("hosts", "H", "prepare/hosts.sh", "W.", {"CLUSTER": "demo", "NODES": "192.168.1.10 cp1\n192.168.1.11 w1"})
 SWAP = Step("swap", "S", "prepare/swap.sh", "W.")
 CASES: list[tuple[Step, Callable[[Host], None]]] = [
     (HOSTS, with_hosts),

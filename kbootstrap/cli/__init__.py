@@ -19,7 +19,8 @@ from kbootstrap.model import KbootstrapError
 def cli() -> None:
     """Turn plain Linux hosts into a Kubernetes cluster, over SSH, with kubeadm.
 
-    Start with `kbootstrap init user@host...`, look at `kbootstrap plan inventory.yaml`, then `kbootstrap up`.
+    Write an inventory with `kbootstrap init user@host... -f cluster.yaml`, see what would be done with `kbootstrap plan
+    cluster.yaml`, then do it with `kbootstrap up cluster.yaml`. No hosts? `kbootstrap lab up` makes simulated ones.
     """
 
 

@@ -29,16 +29,18 @@ _OUTPUT = click.option(
     "-o",
     type=click.Choice(["auto", "live", "lines", "json"]),
     default="auto",
-    help="How to show it: auto is live on a terminal; json is one object a line.",
+    help="How to show the run: auto is live on a terminal and lines elsewhere; json prints one object per line.",
 )
-_LIMIT = click.option("--limit", metavar="HOSTS", default="", help="Only these hosts (names, separated by commas).")
-_VERBOSE = click.option("--verbose", "-v", is_flag=True, help="Show everything the hosts say.")
+_LIMIT = click.option("--limit", metavar="HOSTS", default="", help="Only these hosts (names separated by commas).")
+_VERBOSE = click.option(
+    "--verbose", "-v", is_flag=True, help="Show everything: every step, all output, whole differences."
+)
 
 
 def _common(function: F) -> F:
     """The options every command that connects has."""
     for option in (
-        click.option("--parallelism", type=click.IntRange(1, 1000), help="Most hosts worked on at once."),
+        click.option("--parallelism", type=click.IntRange(1, 1000), help="Work on at most this many hosts at once."),
         click.option("--ask-sudo-password", "-K", is_flag=True, help="Ask for the sudo password."),
         click.option("--ask-password", "-k", is_flag=True, help="Ask for the SSH password."),
         click.argument("inventory", type=click.Path(dir_okay=False, path_type=Path)),
@@ -54,12 +56,14 @@ def _common(function: F) -> F:
 @_VERBOSE
 @click.option("--exit-code", is_flag=True, help="Exit with 3 when something would change.")
 @click.option(
-    "--script", type=click.Path(file_okay=False, path_type=Path), help="Also write the scripts here, per host."
+    "--script",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write the scripts that `up` would run into this folder, per host.",
 )
 def plan(
     inventory: Path, exit_code: bool, script: Path | None, limit: str, output: str, verbose: bool, **asks: Any
 ) -> int:
-    """Show what `up` would do. Changes nothing."""
+    """Show what `up` would do, and change nothing."""
     from kbootstrap import run
 
     wanted = _load(inventory)
@@ -77,9 +81,9 @@ def plan(
 @_LIMIT
 @_OUTPUT
 @_VERBOSE
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="The same as `plan`.")
-@click.option("--from", "start", metavar="PHASE", help="Begin with this phase (see `kbootstrap phases`).")
+@click.option("--yes", "-y", is_flag=True, help="Apply the plan without asking.")
+@click.option("--dry-run", is_flag=True, help="Only show the plan, as `kbootstrap plan` does.")
+@click.option("--from", "start", metavar="PHASE", help="Skip the phases before this one (see `kbootstrap phases`).")
 @click.option("--only", metavar="PHASE", help="Run only this phase.")
 @click.option("--exit-code", is_flag=True, help="With --dry-run: exit with 3 when something would change.")
 def up(
@@ -94,7 +98,11 @@ def up(
     verbose: bool,
     **asks: Any,
 ) -> int:
-    """Bring the cluster to what the inventory says: plan, ask, do, verify."""
+    """Make the cluster what the inventory says.
+
+    Shows the plan, asks, applies it, and verifies that every node is Ready. It can always be run again: what is done
+    is not done twice.
+    """
     from kbootstrap import run
     from kbootstrap.ui import choose_view
 
@@ -119,7 +127,11 @@ def up(
 @_OUTPUT
 @_VERBOSE
 def check(inventory: Path, limit: str, output: str, verbose: bool, **asks: Any) -> int:
-    """Look at the hosts before anything changes: every finding about every host."""
+    """Check whether the hosts are fit for the cluster.
+
+    Lists everything that is in the way, for all hosts at once, and changes nothing. `plan` and `up` begin with the same
+    checks.
+    """
     from kbootstrap import run
 
     wanted = _load(inventory)
@@ -133,7 +145,10 @@ def check(inventory: Path, limit: str, output: str, verbose: bool, **asks: Any) 
 @_OUTPUT
 @_VERBOSE
 def verify(inventory: Path, output: str, verbose: bool, **asks: Any) -> int:
-    """Wait until every node is Ready and every system pod runs, or say why not."""
+    """Wait until every node is Ready and every system pod runs.
+
+    Waits up to five minutes for the nodes and as long for the pods, then says what is wrong.
+    """
     from kbootstrap import run
     from kbootstrap.ui import choose_view
 
@@ -145,49 +160,42 @@ def verify(inventory: Path, output: str, verbose: bool, **asks: Any) -> int:
 
 @click.command()
 @_common
-@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", help="text or json.")
+@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", help="How to show the status.")
 def status(inventory: Path, output: str, **asks: Any) -> int:
-    """Show the nodes as the API server sees them. Exit code 1 when something is not as it should be."""
+    """Show the nodes as the API server sees them.
+
+    The exit code is 1 when a node is missing or not Ready, or when a system pod does not run.
+    """
+    import dataclasses
+    import json
+
     from kbootstrap import run
+    from kbootstrap.ui.status import status_lines
 
     wanted = _load(inventory)
     state = run.status(wanted, options=_options(asks, ""))
     if output == "json":
-        import dataclasses
-        import json
-
         click.echo(json.dumps({**dataclasses.asdict(state), "ok": state.ok}))
-        return 0 if state.ok else 1
-    rows = [("NODE", "STATUS", "ROLE", "VERSION", "ADDRESS", "")]
-    rows += [
-        (node.name, "Ready" if node.ready else "NotReady", node.role, node.version, node.address, node.reason)
-        for node in state.nodes
-    ]
-    rows += [(name, "missing", wanted.host(name).role, "", wanted.host(name).node_ip, "") for name in state.missing]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        click.echo("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[5]]).rstrip())
-    for trouble in state.pods_not_running:
-        click.echo(f"not running: {trouble}")
-    ours = {host.name for host in wanted.hosts}
-    ready = sum(node.ready for node in state.nodes if node.name in ours)
-    others = len({node.name for node in state.nodes} - ours)
-    parts = [
-        f"{ready} of {counted(len(ours), 'node')} Ready",
-        f"{counted(len(state.pods_not_running), 'pod')} not running",
-    ]
-    click.echo(", ".join(parts + [f"{counted(others, 'node')} not in the inventory"] * bool(others)))
+    else:
+        click.echo("\n".join(status_lines(state, wanted)))
     return 0 if state.ok else 1
 
 
 @click.command()
 @_common
-@click.option("--file", "path", type=click.Path(dir_okay=False, path_type=Path), help="Write it here, mode 0600.")
-@click.option("--merge", is_flag=True, help="Merge it into your kubeconfig (or --file) as context CLUSTER.")
+@click.option(
+    "--file", "path", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file (mode 0600)."
+)
+@click.option(
+    "--merge",
+    is_flag=True,
+    help="Merge it into your kubeconfig (or into --file), as a context named after the cluster.",
+)
 def kubeconfig(inventory: Path, path: Path | None, merge: bool, **asks: Any) -> int:
-    """Fetch the administrator's kubeconfig: to standard output, into a file of its own, or merged.
+    """Fetch the administrator's kubeconfig.
 
-    Merged means into $KUBECONFIG's first file, or ~/.kube/config; your current context stays when there is one.
+    It is printed, written to a file (--file), or merged into yours (--merge): the first file in $KUBECONFIG, or else
+    ~/.kube/config. When that has a current context, it stays the current one.
     """
     from kbootstrap import kubeconfig_file, run
 
@@ -207,18 +215,20 @@ def kubeconfig(inventory: Path, path: Path | None, merge: bool, **asks: Any) -> 
 @_LIMIT
 @_OUTPUT
 @_VERBOSE
-@click.option("--yes", "-y", is_flag=True, help="Do not ask for the cluster's name.")
+@click.option("--yes", "-y", is_flag=True, help="Reset without asking for the cluster's name.")
 @click.option("--dry-run", is_flag=True, help="Only show the plan.")
 @click.option(
-    "--keep-host-settings", is_flag=True, help="Leave what `prepare` changed (swap, firewall, sysctl ...) as it is."
+    "--keep-host-settings",
+    is_flag=True,
+    help="Leave the host settings that `up` changed (swap, firewall, sysctl ...) as they are.",
 )
-@click.option("--purge", is_flag=True, help="Also remove the packages that `up` brought, and containerd's images.")
+@click.option("--purge", is_flag=True, help="Also remove the packages that `up` installed, and containerd's images.")
 @click.option(
     "--force-host",
     "force_hosts",
     metavar="HOST",
     multiple=True,
-    help="Reset this host although it is a member of another cluster. Can be given more than once.",
+    help="Reset this host even though it is a member of another cluster. Can be given more than once.",
 )
 def reset(
     inventory: Path,
@@ -232,7 +242,11 @@ def reset(
     verbose: bool,
     **asks: Any,
 ) -> int:
-    """Undo `up`: take hosts out of the cluster, or the whole cluster down, and put back what was there before."""
+    """Undo `up`, on the whole cluster or on some hosts.
+
+    Takes the cluster down, or the hosts of --limit out of it, and gives the hosts back the settings they had before.
+    Shows the plan, and asks for the cluster's name.
+    """
     import dataclasses
 
     from kbootstrap import run
@@ -374,4 +388,7 @@ def _go_on(planned: RunEnded) -> bool:
     if _nothing_to_do(planned):
         return False
     hosts = sum(not host.failure for host in planned.hosts.values())
-    return click.confirm(f"Apply to {counted(hosts, 'host')}?", err=True)
+    if click.confirm(f"Apply to {counted(hosts, 'host')}?", err=True):
+        return True
+    click.echo("Nothing was changed.", err=True)
+    return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import textwrap
 
@@ -13,7 +12,7 @@ from kbootstrap.model import InventoryError, Phase, Step
 
 @click.command()
 def phases() -> None:
-    """List the phases and steps of `up`, `status` and `reset`, in order."""
+    """List the phases and their steps, in order."""
     from kbootstrap.phases.catalogue import catalogue
 
     for command, listed in catalogue().items():
@@ -34,9 +33,9 @@ def _list(steps: list[Step]) -> None:
 @click.command()
 @click.argument("step")
 def explain(step: str) -> None:
-    """Say what a step does and why, and show the shell it runs.
+    """Explain a step, and show the shell script it runs.
 
-    STEP is an id from `kbootstrap phases`, PHASE.STEP, or a phase.
+    STEP is the name of a step or a phase from `kbootstrap phases`, or PHASE.STEP.
     """
     from kbootstrap.phases.catalogue import everything
 
@@ -86,14 +85,23 @@ def _explain(phase: Phase, one: Step) -> None:
         click.echo(f"\nParameters: {', '.join(sorted(one.params))}")
     limits = f"at most {one.timeout} s" + (f", tried up to {one.retries + 1} times" if one.retries else "")
     click.echo(f"Limits: {limits}" + ("; only waits, changes nothing" if one.waits else ""))
+    click.echo(f"Words it uses: {', '.join(f'shell/{name}' for name in _words(one))}")
     click.echo(f"\n--- phases/{one.shell}")
     click.echo((PACKAGE / "phases" / one.shell).read_text(encoding="utf-8"), nl=False)
+
+
+def _words(step: Step) -> tuple[str, ...]:
+    """The files that have the shell functions a step calls and does not define."""
+    return ("prelude.sh", "el.sh or debian.sh", *step.words)
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script: `source <(kbootstrap completion bash)`."""
+    """Print a shell completion script.
+
+    For bash: `source <(kbootstrap completion bash)`.
+    """
     from click.shell_completion import get_completion_class
 
     from kbootstrap.cli import cli
@@ -102,8 +110,6 @@ def completion(shell: str) -> None:
     if found is None:
         raise InventoryError(f"there is no completion for {shell}")
     click.echo(found(cli, {}, "kbootstrap", "_KBOOTSTRAP_COMPLETE").source())
-    if shell == "bash" and not os.environ.get("BASH_VERSION"):
-        return
 
 
 COMMANDS = (phases, explain, completion)

@@ -14,12 +14,29 @@ from kbootstrap.model import InventoryError
 
 @click.command()
 @click.argument("targets", nargs=-1, metavar="[USER@HOST...]")
-@click.option("--masters", type=click.IntRange(1, 9), default=1, help="How many of the first hosts are masters.")
+@click.option(
+    "--masters",
+    type=click.IntRange(1, 9),
+    default=1,
+    help="How many of the hosts, counted from the first, are masters.",
+)
 @click.option("--name", default="kubernetes", help="The cluster's name.")
-@click.option("--kubernetes", default="1.34", help="The wanted minor or version.")
-@click.option("--from-vagrant", type=click.File("r"), help="Output of `vagrant ssh-config` (- for standard input).")
-@click.option("--from-ansible", type=click.File("r"), help="An Ansible inventory in INI form.")
-@click.option("--file", "-f", "path", type=click.Path(dir_okay=False, path_type=Path), help="Write it here (0600).")
+@click.option(
+    "--kubernetes", default="1.34", help="The Kubernetes version: a minor such as 1.34, or an exact one such as 1.34.2."
+)
+@click.option(
+    "--from-vagrant",
+    type=click.File("r"),
+    help="Read the hosts from the output of `vagrant ssh-config` (- for standard input).",
+)
+@click.option("--from-ansible", type=click.File("r"), help="Read the hosts from an Ansible inventory in INI form.")
+@click.option(
+    "--file",
+    "-f",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it to this new file (mode 0600) instead of standard output.",
+)
 def init(
     targets: tuple[str, ...],
     masters: int,
@@ -29,7 +46,7 @@ def init(
     from_ansible: IO[str] | None,
     path: Path | None,
 ) -> None:
-    """Write an inventory with comments: the first host becomes the master."""
+    """Write a commented inventory. The first host becomes the master, unless --masters or Ansible's groups say more."""
     from kbootstrap import inventory_init
 
     if sum(map(bool, (targets, from_vagrant, from_ansible))) != 1:

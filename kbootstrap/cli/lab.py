@@ -20,7 +20,10 @@ def _say(text: str) -> None:
 
 @click.group()
 def lab() -> None:
-    """Local hosts to try kbootstrap on: simulated ones, or containers with systemd and real kubeadm."""
+    """Run local hosts to try kbootstrap on.
+
+    They are simulated, or containers with systemd and real kubeadm.
+    """
 
 
 @lab.command()
@@ -30,7 +33,7 @@ def lab() -> None:
     type=click.Choice(BACKENDS),
     default="simulated",
     show_default=True,
-    help="The kind.",
+    help="Simulated hosts, or containers with real kubeadm (as root, with Docker).",
 )
 @click.option("--masters", type=click.IntRange(1, 9), default=1, show_default=True, help="Control plane hosts.")
 @click.option("--workers", type=click.IntRange(0, 900), default=3, show_default=True, help="Worker hosts.")
@@ -39,19 +42,24 @@ def lab() -> None:
     type=click.Choice(["centos7", "centos9", "debian12"]),
     default="centos9",
     show_default=True,
-    help="What the hosts look like.",
+    help="The operating system the hosts look like.",
 )
-@click.option("--latency-ms", type=click.FloatRange(0, 5000), default=0, help="Simulated: added to every round trip.")
-@click.option("--image", help="Containers: start from this image instead of one made here.")
-@click.option("--user", default="kb", show_default=True, help="The SSH user.")
-@click.option("--password", help="Let the user log in with this password.")
-@click.option("--sudo-password", help="Make sudo ask for this password.")
+@click.option(
+    "--latency-ms",
+    type=click.FloatRange(0, 5000),
+    default=0,
+    help="Simulated hosts only: milliseconds added to every round trip.",
+)
+@click.option("--image", help="Containers only: make the hosts from this image instead of one built here.")
+@click.option("--user", default="kb", show_default=True, help="The user to log in as.")
+@click.option("--password", help="Also let the user log in with this password.")
+@click.option("--sudo-password", help="Have sudo ask for this password.")
 @click.option(
     "--inventory",
     type=click.Path(dir_okay=False, path_type=Path),
     default="lab.yaml",
     show_default=True,
-    help="Write the hosts' inventory here.",
+    help="Write an inventory of the hosts to this file.",
 )
 def up(
     name: str,
@@ -66,7 +74,7 @@ def up(
     sudo_password: str | None,
     inventory: Path,
 ) -> None:
-    """Start a lab and write its inventory; the hosts keep running."""
+    """Start a lab and write its inventory. The hosts run until `kbootstrap lab down`."""
     login = Secret(password) if password else None
     sudo = Secret(sudo_password) if sudo_password else None
     if backend == "simulated":
@@ -109,7 +117,10 @@ def up(
 @lab.command()
 @_NAME
 def down(name: str) -> None:
-    """End a lab and remove every trace of it."""
+    """Stop a lab and remove its hosts.
+
+    The inventory stays, and so do the images and packages that container labs share.
+    """
     _backend(name).down(name)
     _say(f"lab {name} is gone")
 
@@ -117,7 +128,7 @@ def down(name: str) -> None:
 @lab.command()
 @click.option("--name", help="Only this lab; default: all.")
 def status(name: str | None) -> None:
-    """List the labs and their hosts."""
+    """List the labs and the state of their hosts."""
     from kbootstrap import lab as labs
 
     for each in [name] if name else labs.names():
@@ -142,7 +153,7 @@ def ssh(name: str, host: str) -> None:
 @_NAME
 @click.argument("host")
 def logs(name: str, host: str) -> None:
-    """Show what a host of a lab has logged."""
+    """Show the logs of a host of a lab."""
     click.echo(_backend(name).logs(name, host), nl=False)
 
 
@@ -151,7 +162,11 @@ def logs(name: str, host: str) -> None:
 @click.argument("host")
 @click.argument("kind", type=click.Choice(FAULTS))
 def fault(name: str, host: str, kind: str) -> None:
-    """Do something bad to a host of a lab, or `heal` it."""
+    """Break a host of a lab, or `heal` it again.
+
+    cut: the network is gone; slow: every round trip takes half a second longer; stop: the host hangs; kill: its power
+    is off; reboot: it restarts; disk-full: there is no room left; clock-skew: the clock is five minutes ahead.
+    """
     state = _backend(name).fault(name, host, kind)
     _say(f"{host}: {state}")
 

@@ -11,6 +11,7 @@ import importlib
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -27,6 +28,22 @@ class LabError(KbootstrapError):
     """A lab cannot be made, found or removed."""
 
 
+def no_such_lab(name: str) -> LabError:
+    return LabError(
+        f"there is no lab named {name}", "`kbootstrap lab up` makes one, `kbootstrap lab status` lists them."
+    )
+
+
+def no_such_host(name: str, host: str, hosts: Iterable[str]) -> LabError:
+    return LabError(f"lab {name} has no host {host}", f"It has {', '.join(hosts)}.")
+
+
+def home_relative(path: Path) -> str:
+    """A path below the home directory with ``~``, as people write it."""
+    home = os.path.expanduser("~") + "/"
+    return "~/" + str(path).removeprefix(home) if str(path).startswith(home) else str(path)
+
+
 def labs_dir() -> Path:
     """Where labs keep their state: ``kbootstrap/labs`` below ``$XDG_STATE_HOME`` (default ``~/.local/state``)."""
     home = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
@@ -36,7 +53,9 @@ def labs_dir() -> Path:
 def state_dir(name: str) -> Path:
     """The directory of one lab. Raises LabError for a name that is not a DNS label of at most 40 characters."""
     if not _NAME.match(name):
-        raise LabError(f"{name!r} is not a lab's name", "use small letters, digits and '-', at most 40 characters")
+        raise LabError(
+            f"{name!r} is not a lab's name", "Use lower-case letters, digits and '-', at most 40 characters."
+        )
     return labs_dir() / name
 
 
@@ -47,7 +66,9 @@ def create_state_dir(name: str, backend: str) -> Path:
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
-        raise LabError(f"there is a lab named {name} already", f"kbootstrap lab down --name {name}") from None
+        raise LabError(
+            f"there is a lab named {name} already", f"`kbootstrap lab down --name {name}` removes it."
+        ) from None
     (path / "backend").write_text(backend + "\n")
     return path
 
@@ -68,7 +89,7 @@ def backend_name(name: str) -> str:
     try:
         backend = (state_dir(name) / "backend").read_text().strip()
     except OSError:
-        raise LabError(f"there is no lab named {name}", "kbootstrap lab up makes one") from None
+        raise no_such_lab(name) from None
     if backend not in BACKENDS:
         raise LabError(f"lab {name} was made by {backend!r}, which this version does not know")
     return backend

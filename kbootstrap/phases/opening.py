@@ -20,7 +20,7 @@ REQUIREMENTS = Step(
     "requirements",
     "Check the host against the inventory",
     "",
-    "Nothing is changed before every requirement was looked at.",
+    "Every requirement is checked, on every host, before anything is changed.",
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import Self, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -105,14 +105,20 @@ class Board:
 
 
 class Progress:
-    """The board while hosts are looked at; nothing of it stays."""
+    """The board while a run lasts; nothing of it stays on the screen."""
 
     def __init__(self, stream: TextIO) -> None:
-        console = _console(stream)
-        self._board = Board(console)
-        self._live = _live(console, self._board)
+        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._board = Board(self._console)
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._board.table,
+            refresh_per_second=5,
+            transient=True,
+            redirect_stdout=False,
+        )
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
@@ -125,25 +131,21 @@ class Progress:
             self._live.stop()
 
 
-class LiveView:
+class LiveView(Progress):
+    """The board with failures and warnings above it, and the summary below when the run is over."""
+
     def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
+        super().__init__(stream)
         self._stream = stream
         self._verbose = verbose
         self._paint = Paint(stream)
         self._started: RunStarted | None = None
-        self._console = _console(stream)
-        self._board = Board(self._console)
-        self._live = _live(self._console, self._board)
-
-    def __enter__(self) -> LiveView:
-        self._live.start()
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._live.stop()
 
     def handle(self, event: Event) -> None:
-        self._board.handle(event)
+        if isinstance(event, RunEnded):
+            # The last picture stays on the screen, unless it is a long one.
+            self._live.transient = len(self._board.rows) > MOST_KEPT_ROWS
+        super().handle(event)
         if isinstance(event, RunStarted):
             self._started = event
         elif isinstance(event, StepEnded) and event.failure is not None:
@@ -155,24 +157,11 @@ class LiveView:
             mark = "" if event.level == "info" else "! "
             self._print(Text(f"{mark}{event.host + ': ' if event.host else ''}{event.text}", style=style))
         elif isinstance(event, RunEnded):
-            # The last picture stays on the screen, unless it is a long one.
-            self._live.transient = len(self._board.rows) > MOST_KEPT_ROWS
-            self._live.stop()
             for line in summary_lines(self._paint, self._started, event, verbose=self._verbose):
                 print(line, file=self._stream)
 
     def _print(self, text: Text) -> None:
         self._console.print(text, soft_wrap=True)
-
-
-def _console(stream: TextIO) -> Console:
-    return Console(file=stream, highlight=False, markup=False, emoji=False)
-
-
-def _live(console: Console, board: Board) -> Live:
-    return Live(
-        console=console, get_renderable=board.table, refresh_per_second=5, transient=True, redirect_stdout=False
-    )
 
 
 def _counts(counts: dict[State, int]) -> str:

@@ -78,7 +78,7 @@ def _what_next(
         # A requirement is about the host and the inventory: either may be what is wrong.
         unfit = any(host.failed_phase == "preflight" for host in failed.values())
         what = ", ".join(failed) + (", or the inventory," if unfit else "")
-        yield f"Mend {what} and run the same command again: what is done already is not done twice."
+        yield f"Fix {what} and run the same command again: what is done already is not done twice."
     if started is not None and started.log and ended.status != "ok":
         yield paint.dim(f"Everything that was said is in {started.log}")
 

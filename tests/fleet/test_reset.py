@@ -198,6 +198,7 @@ def test_one_worker_leaves_a_cluster_that_stays(lab: MakeLab) -> None:
     assert order == ["drain-w1", "kubeadm", "forget-w1"]
     assert nodes(fleet) == {"cp1": "True", "w2": "True"}
     assert fleet.events("reset", "--yes", "--limit", "w1").result["changed"] == 0
+    assert "known once containerd runs" in fleet.kbootstrap("plan", str(fleet.inventory)), "its programs stayed"
     fleet.up()
     assert nodes(fleet) == {"cp1": "True", "w1": "True", "w2": "True"}
 

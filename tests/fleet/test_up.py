@@ -154,6 +154,7 @@ def test_no_secret_of_a_run_is_left_anywhere(lab: MakeLab) -> None:
         said.append(fleet.kbootstrap("up", "--yes", "-o", "json", inventory, **environment))
     said.append(fleet.kbootstrap("status", inventory, **environment))
     assert "cannot log in with ***" in said[1]
+    assert fleet.text("cp1", "kubeadm token list") == "", "neither kubeadm init's token nor ours is left"
 
     config = fleet.text("cp1", "cat /etc/kubernetes/admin.conf")
     key = re.findall("client-key-data: (.*)", config)[0].strip()
@@ -233,7 +234,7 @@ def test_a_failure_says_everything(lab: MakeLab) -> None:
     fleet = lab(1, 1)
     fleet.fault("w1", "fail-command", command="modprobe", message="modprobe: FATAL: Module overlay not found")
     said = fleet.kbootstrap("up", "--yes", str(fleet.inventory), code=1)
-    for part in ("w1: prepare.modules failed", "command  modprobe", "exit status", "output", "log  ", "Mend w1"):
+    for part in ("w1: prepare.modules failed", "command  modprobe", "exit status", "output", "log  ", "Fix w1"):
         assert part in said
     fleet.fault("w1", "heal")
     assert fleet.up().result["status"] == "ok"

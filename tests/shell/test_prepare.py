@@ -39,8 +39,10 @@ def test_hosts_keeps_the_lines_of_others_and_follows_the_inventory(host: Host) -
     with_hosts(host)
     host.run("apply", HOSTS)
     host.write("etc/hosts", host.read("etc/hosts") + "10.0.0.8 scanner\n")
-    smaller = Step("hosts", "H", "prepare/hosts.sh", "W.", {"CLUSTER": "demo", "LINES": "192.168.1.10 cp1"})
+    smaller = Step("hosts", "H", "prepare/hosts.sh", "W.", {"CLUSTER": "demo", "NODES": "192.168.1.10 cp1"})
+    assert "/etc/hosts:\n- 192.168.1.11 w1\n@" in host.run("plan", smaller)[1]
     assert host.run("apply", smaller)[0] == "changed"
+    assert "/etc/hosts:\n+ 192.168.1.11 w1\n@" in host.run("plan", HOSTS)[1]
     lines = host.read("etc/hosts").splitlines()
     assert sorted(line for line in lines if not line.startswith("#")) == [
         "10.0.0.8 scanner",
@@ -65,10 +67,23 @@ def test_a_line_that_gives_a_node_another_address_loses_the_name(host: Host) -> 
     assert host.run("plan", HOSTS)[0] == "ok"
 
 
+def test_as_many_hosts_as_an_inventory_may_have_fit_into_the_file(host: Host) -> None:
+    """The kernel takes 128 KiB in one argument of a command, and the list of the nodes is longer."""
+    with_hosts(host)
+    lines = "\n".join(f"192.168.{n // 250}.{n % 250 + 1} node-{n:05d}.example.com" for n in range(5000))
+    assert len(lines) > 128 * 1024
+    many = Step("hosts", "H", "prepare/hosts.sh", "W.", {"CLUSTER": "demo", "NODES": lines})
+    state, said = host.run("apply", many)
+    assert state == "changed", said[-500:]
+    after = host.read("etc/hosts")
+    assert lines in after
+    assert "127.0.0.1 localhost" in after
+
+
 def test_two_clusters_do_not_touch_each_others_lines(host: Host) -> None:
     with_hosts(host)
     host.run("apply", HOSTS)
-    other = Step("hosts", "H", "prepare/hosts.sh", "W.", {"CLUSTER": "other", "LINES": "10.9.9.9 far"})
+    other = Step("hosts", "H", "prepare/hosts.sh", "W.", {"CLUSTER": "other", "NODES": "10.9.9.9 far"})
     assert host.run("apply", other)[0] == "changed"
     assert host.run("plan", HOSTS)[0] == "ok"
 

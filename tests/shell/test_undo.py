@@ -53,7 +53,7 @@ def test_a_second_preparation_does_not_take_its_own_work_for_the_original(host: 
     with_hosts(host)
     before = host.read("etc/hosts")
     host.run("apply", HOSTS)
-    grown = Step("hosts", "H", "prepare/hosts.sh", "W.", {**HOSTS.params, "LINES": "192.168.1.10 cp1"})
+    grown = Step("hosts", "H", "prepare/hosts.sh", "W.", {**HOSTS.params, "NODES": "192.168.1.10 cp1"})
     assert host.run("apply", grown)[0] == "changed"
     host.run("apply", undo(HOSTS))
     assert host.read("etc/hosts") == before

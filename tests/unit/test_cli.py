@@ -117,6 +117,7 @@ def test_explain_shows_why_and_the_shell() -> None:
     said = kbootstrap("explain", "swap").stdout
     for part in ("prepare.swap", "Turn swap off", "kubelet", "check() {", "apply() {"):
         assert part in said
+    assert "shell/troubles.sh" in kbootstrap("explain", "verify.pods").stdout
 
 
 @pytest.mark.parametrize(
@@ -204,9 +205,11 @@ def test_a_lab_with_passwords_says_what_to_export_first(
 
 def test_status_counts_the_hosts_of_the_inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = tuple(NodeStatus(name, "", "worker", True, "v1.34.2") for name in ("cp1", "w1", "stranger"))
-    state = ClusterStatus(nodes, missing=("w2",), pods_not_running=("kube-system/x: Pending",))
+    state = ClusterStatus(nodes, missing=("cp2",), pods_not_running=("kube-system/x: Pending",))
     monkeypatch.setattr("kbootstrap.run.status", lambda *_arguments, **_options: state)
-    said = CliRunner().invoke(cli, ["status", str(written(tmp_path, document(workers=2)))]).stdout
+    said = CliRunner().invoke(cli, ["status", str(written(tmp_path, document(masters=2)))]).stdout
+    assert said.splitlines()[-3].split() == ["cp2", "missing", "control", "plane", "192.168.1.11"]
+    assert said.splitlines()[-2] == "pod kube-system/x: Pending"
     assert said.splitlines()[-1] == "2 of 3 nodes Ready, 1 pod not running, 1 node not in the inventory"
 
 
@@ -242,6 +245,7 @@ def test_json_lines_of_up_are_those_of_one_run(a_run: Path, monkeypatch: pytest.
     assert "Apply to 1 host? [y/N]" in asked.stderr
     refused = CliRunner().invoke(cli, ["up", str(a_run), "-o", "json"], input="n\n", standalone_mode=False)
     assert refused.stdout == ""
+    assert refused.stderr.splitlines()[-1] == "Nothing was changed."
     dry = CliRunner().invoke(cli, ["up", str(a_run), "-o", "json", "--dry-run"], standalone_mode=False)
     assert [json.loads(line)["type"] for line in dry.stdout.splitlines()] == ["run", "result"]
 

@@ -85,6 +85,11 @@ def born(made: Context) -> Context:
     return made
 
 
+def digest(folder: str, name: str) -> str:
+    """A shell file's checksum, short."""
+    return hashlib.sha256((PACKAGE / folder / name).read_bytes()).hexdigest()[:12]
+
+
 def listing(made: Context, host: str, phases: tuple[Phase, ...] = UP) -> str:
     """Phase by phase: the steps of a host, the hash of their shell, their parameters as the host gets them."""
     lines = []
@@ -93,8 +98,9 @@ def listing(made: Context, host: str, phases: tuple[Phase, ...] = UP) -> str:
         if target not in phase.hosts(made.inventory):
             continue
         for step in phase.steps(made, target):
-            digest = hashlib.sha256((PACKAGE / "phases" / step.shell).read_bytes()).hexdigest()[:12]
-            lines.append(f"\n# {host} {phase.name}.{step.id}: {step.title} ({step.shell} {digest})")
+            lines.append(
+                f"\n# {host} {phase.name}.{step.id}: {step.title} ({step.shell} {digest('phases', step.shell)})"
+            )
             for name, value in sorted(step.params.items()):
                 lines.append(f"{name}={quote(value.reveal() if isinstance(value, Secret) else value)}")
     return "\n".join(lines) + "\n"
@@ -107,17 +113,15 @@ def test_the_scripts_are_the_reviewed_ones(
 ) -> None:
     facts: Facts = EL9 if family == "el" else DEBIAN12
     made = born(context(inventory(tmp_path, masters=2, kubernetes=minor, package_repository=MIRROR), facts))
-    words = hashlib.sha256((PACKAGE / "shell" / "prelude.sh").read_bytes()).hexdigest()[:12]
-    vocabulary = hashlib.sha256((PACKAGE / "shell" / f"{family}.sh").read_bytes()).hexdigest()[:12]
-    text = f"# prelude.sh {words}, {family}.sh {vocabulary}\n" + "".join(listing(made, h) for h in ("cp1", "cp2", "w1"))
+    words = ", ".join(f"{name} {digest('shell', name)}" for name in ("prelude.sh", f"{family}.sh", "troubles.sh"))
+    text = f"# {words}\n" + "".join(listing(made, host) for host in ("cp1", "cp2", "w1"))
     compare(GOLDEN / f"{family}-{minor}.txt", text, request)
 
 
 def test_the_scripts_of_reset_are_the_reviewed_ones(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The whole cluster, one control plane host and a worker of a cluster that stays, and with every option."""
     made = context(inventory(tmp_path, masters=2))
-    undo = hashlib.sha256((PACKAGE / "shell" / "undo.sh").read_bytes()).hexdigest()[:12]
-    text = f"# undo.sh {undo}\n"
+    text = f"# undo.sh {digest('shell', 'undo.sh')}\n"
     for title, other in {
         "everything": replace(made, leaving=frozenset(("cp1", "cp2", "w1"))),
         "cp2 and w1, with --purge --keep-host-settings": replace(

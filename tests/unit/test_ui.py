@@ -143,10 +143,10 @@ def test_a_host_that_does_not_meet_the_requirements_or_its_inventory_is_to_be_me
         assert isinstance(end, RunEnded)
         unfit = HostSummary(counts={"failed": 1}, failed_phase=phase, failed_step="x", failure=FAILURE)
         text = shown(LinesView(stream), [start, replace(end, hosts={"cp1": unfit})], stream)
-        return next(line for line in text.splitlines() if line.startswith("Mend"))
+        return next(line for line in text.splitlines() if line.startswith("Fix"))
 
-    assert next_step("preflight").startswith("Mend cp1, or the inventory, and run the same command again")
-    assert next_step("prepare").startswith("Mend cp1 and run the same command again")
+    assert next_step("preflight").startswith("Fix cp1, or the inventory, and run the same command again")
+    assert next_step("prepare").startswith("Fix cp1 and run the same command again")
 
 
 def test_one_host_is_not_many() -> None:
@@ -178,7 +178,7 @@ def test_lines_name_what_changed_and_how_to_go_on() -> None:
         "hint     free some memory",
         "log      /tmp/log",
         "1 of 3 hosts failed",
-        "Mend w1 and run the same command again",
+        "Fix w1 and run the same command again",
     ):
         assert part in text
     assert "line 3\n" not in text, "only the last lines"

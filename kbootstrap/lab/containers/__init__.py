@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
-import os
 import shlex
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kbootstrap.lab import LabError, create_state_dir, remove_state_dir, state_dir
+from kbootstrap.lab import LabError, create_state_dir, no_such_host, no_such_lab, remove_state_dir, state_dir
 from kbootstrap.lab.containers import artifacts
 from kbootstrap.lab.containers.machine import TMPFS, VOLUMES, host_options, missing, start_docker
 from kbootstrap.model import Secret
@@ -128,7 +127,7 @@ def down(name: str) -> None:
     """Remove every container, volume, network and file of a lab. Raises LabError when there is none."""
     directory = state_dir(name)
     if not directory.is_dir():
-        raise LabError(f"there is no lab named {name}", "kbootstrap lab up makes one")
+        raise no_such_lab(name)
     start_docker(lambda _text: None)
     client = _docker()
     for container in client.containers.list(all=True, filters={"label": f"{LABEL}={name}"}):
@@ -239,7 +238,7 @@ def _address(lab: Lab, host: str) -> str:
     """A host's address. Raises LabError when the lab has no such host."""
     addresses = {each.name: each.address for each in lab.hosts}
     if host not in addresses:
-        raise LabError(f"lab {lab.name} has no host {host}", f"It has {', '.join(addresses)}")
+        raise no_such_host(lab.name, host, addresses)
     return addresses[host]
 
 
@@ -450,7 +449,7 @@ def _kept(name: str) -> Lab:
     try:
         kept = json.loads((directory / "lab.json").read_text(encoding="utf-8"))
     except OSError:
-        raise LabError(f"there is no lab named {name}", "kbootstrap lab up makes one") from None
+        raise no_such_lab(name) from None
     hosts = tuple(LabHost(**host) for host in kept["hosts"])
     return Lab(name, hosts, kept["server"], kept["user"], directory)
 
@@ -458,9 +457,3 @@ def _kept(name: str) -> Lab:
 def fingerprint() -> str:
     """The fingerprint of the key that signs the lab's packages."""
     return (artifacts.signing_key(lambda _text: None) / "fingerprint").read_text(encoding="ascii").strip()
-
-
-def home_relative(path: Path) -> str:
-    """A path below the home directory with ``~``, as people write it."""
-    home = os.path.expanduser("~") + "/"
-    return "~/" + str(path).removeprefix(home) if str(path).startswith(home) else str(path)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kbootstrap.lab.containers import SERVER, Lab, fingerprint, home_relative
+from kbootstrap.lab import home_relative
+from kbootstrap.lab.containers import SERVER, Lab, fingerprint
 from kbootstrap.lab.containers.artifacts import KUBERNETES
 
 IGNORED = ("Swap", "SystemVerification", "FileExisting-crictl", "Mem", "NumCPU")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kbootstrap.lab import LabError, create_state_dir, remove_state_dir, state_dir
+from kbootstrap.lab import LabError, create_state_dir, no_such_host, no_such_lab, remove_state_dir, state_dir
 from kbootstrap.model import Secret
 
 FLAVOURS = ("centos9", "centos7", "debian12")
@@ -93,9 +93,10 @@ def up(
         lab = _lab(name, answer, inventory)
         _write_known_hosts(directory, lab, public)
         if inventory is not None:
-            from kbootstrap.lab.simulated.inventory import write_inventory
+            from kbootstrap.lab.simulated.inventory import text
 
-            write_inventory(lab, user, password is not None, sudo_password is not None, methods, kubernetes)
+            inventory.parent.mkdir(parents=True, exist_ok=True)
+            inventory.write_text(text(lab, user, password is not None, sudo_password is not None, methods, kubernetes))
             say(f"wrote {inventory}")
     except BaseException:
         down(name)
@@ -107,7 +108,7 @@ def down(name: str) -> None:
     """End a lab and remove every trace of it, also of one that crashed. Raises LabError when there is none."""
     directory = state_dir(name)
     if not directory.is_dir():
-        raise LabError(f"there is no lab named {name}", "kbootstrap lab up makes one")
+        raise no_such_lab(name)
     with contextlib.suppress(LabError):
         _ask(name, {"op": "down"}, timeout=10)
     _end_daemon(directory)
@@ -138,9 +139,10 @@ def run(name: str, host: str, command: str, stdin: str = "", timeout: float = 60
 def ssh_command(name: str, host: str) -> list[str]:
     """The ssh command that logs in to a host. Raises LabError when the lab does not run or has no such host."""
     directory = state_dir(name)
-    found = next((h for h in status(name).hosts if h.name == host), None)
+    hosts = status(name).hosts
+    found = next((known for known in hosts if known.name == host), None)
     if found is None:
-        raise LabError(f"lab {name} has no host {host}", "kbootstrap lab status lists them")
+        raise no_such_host(name, host, (known.name for known in hosts))
     user = (directory / "user").read_text().strip()
     options = [f"UserKnownHostsFile={directory / 'known_hosts'}", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes"]
     words = [word for option in options for word in ("-o", option)]
@@ -260,7 +262,7 @@ def _lab(name: str, answer: dict[str, Any], inventory: Path | None) -> Lab:
 def _ask(name: str, request: dict[str, Any], timeout: float = 120) -> dict[str, Any]:
     directory = os.open(state_dir(name), os.O_PATH) if state_dir(name).is_dir() else -1
     if directory < 0:
-        raise LabError(f"there is no lab named {name}", "kbootstrap lab up makes one")
+        raise no_such_lab(name)
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(timeout)
@@ -270,7 +272,7 @@ def _ask(name: str, request: dict[str, Any], timeout: float = 120) -> dict[str, 
             with connection.makefile("rb") as file:
                 line = file.readline()
     except OSError:
-        raise LabError(f"lab {name} does not run", f"kbootstrap lab down --name {name} removes it") from None
+        raise LabError(f"lab {name} does not run", f"`kbootstrap lab down --name {name}` removes it.") from None
     finally:
         os.close(directory)
     answer: dict[str, Any] = json.loads(line) if line else {"error": f"lab {name} ended", "hint": ""}

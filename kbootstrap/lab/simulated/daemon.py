@@ -24,7 +24,7 @@ from typing import Any
 
 import paramiko
 
-from kbootstrap.lab import LabError
+from kbootstrap.lab import LabError, no_such_host
 from kbootstrap.lab.simulated.machines import Keeper, Machine
 from kbootstrap.lab.simulated.network import Network, Port
 from kbootstrap.lab.simulated.spec import Spec
@@ -97,7 +97,7 @@ class Daemon:
                 continue
             self.mark = mark
             return subnet
-        raise LabError("there are too many labs on this machine", "kbootstrap lab status lists them")
+        raise LabError("there are too many labs on this machine", "`kbootstrap lab status` lists them.")
 
     def _open(self, machine: Machine, subnet: int) -> None:
         name = machine.spec.name
@@ -181,7 +181,7 @@ class Daemon:
         try:
             return self.hosts[name]
         except KeyError:
-            raise LabError(f"the lab has no host {name}", "it has " + ", ".join(self.hosts)) from None
+            raise no_such_host(self.directory.name, name, self.hosts) from None
 
     # --- faults ---
 

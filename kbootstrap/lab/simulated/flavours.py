@@ -28,9 +28,7 @@ class Flavour:
     systemd: str
     cgroup: int
     sh: str
-    swap_device: str
     swap_spec: str
-    newest_kubernetes: str
     machine: str = os.uname().machine
 
     @property
@@ -68,9 +66,7 @@ FLAVOURS = {
         systemd="252",
         cgroup=2,
         sh="bash",
-        swap_device="/dev/dm-1",
         swap_spec="/dev/mapper/cs-swap",
-        newest_kubernetes="1.34",
     ),
     "centos7": Flavour(
         name="centos7",
@@ -91,9 +87,7 @@ FLAVOURS = {
         systemd="219",
         cgroup=1,
         sh="bash",
-        swap_device="/dev/dm-1",
         swap_spec="/dev/mapper/centos-swap",
-        newest_kubernetes="1.31",
     ),
     "debian12": Flavour(
         name="debian12",
@@ -113,9 +107,7 @@ FLAVOURS = {
         systemd="252",
         cgroup=2,
         sh="dash",
-        swap_device="/dev/vda5",
         swap_spec="UUID=6a4a2c1e-0b5a-4c3e-9a43-7d1f0c2b9e11",
-        newest_kubernetes="1.34",
     ),
 }
 

@@ -1,29 +1,13 @@
-"""Writes the inventory of a lab."""
+"""The inventory of a lab."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
+from kbootstrap.lab import home_relative
 from kbootstrap.lab.simulated import NEWEST_KUBERNETES, Lab
 
 KUBERNETES_KEY = "DECDF6A6B09837F48E1CC9C6C3C03A77D90EF796"
 DOCKER_KEY = "EF238DBD780E521BBE93554FE990407F60C3414D"
 """Fingerprints of the keys the simulated internet's package repositories are signed with (files in ``keyring/``)."""
-
-
-def write_inventory(
-    lab: Lab,
-    user: str,
-    password: bool,
-    sudo_password: bool,
-    methods: tuple[str, ...] = (),
-    kubernetes: str | None = None,
-) -> None:
-    """Write ``lab.inventory``. Passwords are named, never written: they are read from the environment."""
-    assert lab.inventory is not None  # noqa: S101 - the caller's contract
-    lab.inventory.parent.mkdir(parents=True, exist_ok=True)
-    lab.inventory.write_text(text(lab, user, password, sudo_password, methods, kubernetes))
 
 
 def text(
@@ -34,7 +18,7 @@ def text(
     methods: tuple[str, ...] = (),
     kubernetes: str | None = None,
 ) -> str:
-    """The inventory as YAML."""
+    """The inventory as YAML. Passwords are named, never written: they are read from the environment."""
     oldest = min((NEWEST_KUBERNETES[host.flavour] for host in lab.hosts), key=lambda v: int(v.partition(".")[2]))
     lines = [
         "# Written by `kbootstrap lab up`: simulated hosts on this machine (docs/simulated-fleet.md).",
@@ -52,10 +36,10 @@ def text(
         f"  port: {lab.hosts[0].port}",
     ]
     if not methods or "publickey" in methods:
-        lines.append(f"  key: {_short(lab.directory / 'id_ed25519')}")
+        lines.append(f"  key: {home_relative(lab.directory / 'id_ed25519')}")
     if password:
         lines.append("  password: ${env:KB_SSH_PASSWORD}")
-    lines.append(f"  known_hosts: {_short(lab.directory / 'known_hosts')}")
+    lines.append(f"  known_hosts: {home_relative(lab.directory / 'known_hosts')}")
     lines.append(f"  sudo: {'none' if user == 'root' else 'password' if sudo_password else 'passwordless'}")
     if sudo_password:
         lines.append("  sudo_password: ${env:KB_SUDO_PASSWORD}")
@@ -68,9 +52,3 @@ def text(
             f"    role: {'control-plane' if host.name.startswith('cp') else 'worker'}",
         ]
     return "\n".join(lines) + "\n"
-
-
-def _short(path: Path) -> str:
-    """A path below the home directory with ``~``, as people write it."""
-    home = os.path.expanduser("~")
-    return "~" + str(path).removeprefix(home) if str(path).startswith(home + "/") else str(path)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host, Inventory
+from kbootstrap.inventory import Host
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.common import every_host
 from kbootstrap.phases.network import flannel
 from kbootstrap.phases.packages import version
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return list(inventory.hosts)
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -18,7 +15,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "images",
             "Pull the container images",
             "images/images.sh",
-            why="kubeadm and the kubelet find everything there, and a registry that does not answer is noticed early.",
+            why="kubeadm and the kubelet find them there, and a registry that does not answer is noticed early.",
             params={
                 "VERSION": version(context),
                 "REPOSITORY": context.inventory.cluster.image_repository,
@@ -35,6 +32,6 @@ PHASE = Phase(
     "images",
     "Pull the images",
     "What the host will run, fetched while other hosts are still at work.",
-    hosts=hosts,
+    hosts=every_host,
     steps=steps,
 )

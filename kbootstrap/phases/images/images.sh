@@ -20,6 +20,10 @@ check() {
         echo "+ the images of Kubernetes $VERSION"
         return 1
     fi
+    if ! systemctl is-active --quiet containerd; then
+        echo "known once containerd runs"
+        return 2
+    fi
     found=$(missing) || {
         printf '%s\n' "$found"
         return 2

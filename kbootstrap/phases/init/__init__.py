@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from kbootstrap import kubeadm
-from kbootstrap.inventory import Host, Inventory
+from kbootstrap.inventory import Host
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.common import first_master
 from kbootstrap.phases.packages import version
 from kbootstrap.versions import config_api
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return [inventory.first_master]
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -39,6 +36,6 @@ PHASE = Phase(
     "init",
     "Start the control plane",
     "The first control plane host becomes the cluster; everything else joins it.",
-    hosts=hosts,
+    hosts=first_master,
     steps=steps,
 )

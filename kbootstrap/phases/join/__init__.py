@@ -5,10 +5,7 @@ from __future__ import annotations
 from kbootstrap import kubeadm
 from kbootstrap.inventory import Host, Inventory
 from kbootstrap.model import Context, Param, Phase, Secret, Step
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return [host for host in inventory.hosts if host.name != inventory.first_master.name]
+from kbootstrap.phases.common import other_hosts
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -57,7 +54,7 @@ PHASE = Phase(
     "join",
     "Join the cluster",
     "Every other host becomes a node.",
-    hosts=hosts,
+    hosts=other_hosts,
     steps=steps,
     needs=needs,
 )

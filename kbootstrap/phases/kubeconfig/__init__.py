@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host, Inventory
+from kbootstrap.inventory import Host
 from kbootstrap.model import Context, Phase, Step
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return [inventory.first_master]
+from kbootstrap.phases.common import first_master
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -26,6 +23,6 @@ PHASE = Phase(
     "kubeconfig",
     "Hand out the kubeconfig",
     "The administrator's credentials go to the SSH user's home and, on request, to the operator.",
-    hosts=hosts,
+    hosts=first_master,
     steps=steps,
 )

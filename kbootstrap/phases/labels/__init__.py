@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host, Inventory
+from kbootstrap.inventory import Host
 from kbootstrap.model import Context, Phase, Step
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return [inventory.first_master]
+from kbootstrap.phases.common import after_joins, first_master
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -29,16 +26,12 @@ def steps(context: Context, host: Host) -> list[Step]:
     ]
 
 
-def after(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
-    return [("join", other.name) for other in inventory.hosts if other.name != host.name]
-
-
 PHASE = Phase(
     "labels",
     "Label the nodes",
     "Labels and taints of the inventory, on the node objects.",
-    hosts=hosts,
+    hosts=first_master,
     steps=steps,
-    after=after,
+    after=after_joins,
     for_cluster=True,
 )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host, Inventory
+from kbootstrap.inventory import Host
 from kbootstrap.kubeadm import to_yaml
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.common import first_master
 from kbootstrap.phases.network import flannel
 from kbootstrap.versions import FLANNEL_VERSION
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return [inventory.first_master]
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -31,6 +28,6 @@ PHASE = Phase(
     "network",
     "Install the pod network",
     "Flannel, from a manifest of our own with a pinned version, never from a moving branch.",
-    hosts=hosts,
+    hosts=first_master,
     steps=steps,
 )

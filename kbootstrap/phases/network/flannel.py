@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 NAMESPACE = "kube-flannel"
 DEFAULT_REPOSITORY = "docker.io/flannel"
-ANNOTATION = "kbootstrap/manifest"
 
 Object = dict[str, Any]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kbootstrap.inventory import Host, Inventory
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.common import every_host
 from kbootstrap.phases.repository.sources import el_release
 from kbootstrap.versions import show
 
@@ -13,10 +14,6 @@ _TOOLS = {
 }
 """Commands kubeadm's preflight looks for, and the package of each. kubelet's package no longer pulls them in
 (https://github.com/kubernetes/release/pull/3730 and later)."""
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return list(inventory.hosts)
 
 
 def tools(context: Context, host: Host) -> str:
@@ -68,7 +65,7 @@ PHASE = Phase(
     "packages",
     "Install Kubernetes",
     "kubelet, kubeadm, kubectl and what they need, pinned.",
-    hosts=hosts,
+    hosts=every_host,
     steps=steps,
     needs=needs,
 )

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from kbootstrap.inventory import Cluster, Host, Inventory
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.common import every_host
 from kbootstrap.phases.network.flannel import DEFAULT_REPOSITORY
 from kbootstrap.phases.repository import sources
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return list(inventory.hosts)
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -28,9 +25,9 @@ def steps(context: Context, host: Host) -> list[Step]:
     return [
         Step(
             "reach",
-            "Look whether peers, packages and images can be reached",
+            "Check that peers, packages and images can be reached",
             "preflight/reach.sh",
-            why="A closed firewall or a missing proxy is better known before the first change than half way.",
+            why="A closed firewall or a missing proxy is found before the first change.",
             params={
                 "NEEDED": " ".join(url for command, url in urls.items() if command not in facts.commands),
                 "URLS": " ".join(url for command, url in urls.items() if command in facts.commands),
@@ -73,8 +70,8 @@ def _registries(cluster: Cluster) -> list[str]:
 
 PHASE = Phase(
     "preflight",
-    "Look before the first change",
-    "Requirements that make a cluster fail late when they are not met early.",
-    hosts=hosts,
+    "Check the requirements",
+    "What is missing is better known now than half way through; where something is in the way, nothing is changed.",
+    hosts=every_host,
     steps=steps,
 )

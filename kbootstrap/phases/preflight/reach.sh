@@ -45,7 +45,7 @@ check() {
     troubles | while read -r kind trouble; do
         if [ "$kind" = unfit ]; then
             unfit "$trouble"
-            kb_report hint "Mend the name or the way there (DNS, proxy, firewall), or set a mirror in the inventory."
+            kb_report hint "Fix the name or the way there (DNS, proxy, firewall), or set a mirror in the inventory."
         else
             kb_report warning "$trouble"
         fi

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Cluster, Host, Inventory
+from kbootstrap.inventory import Cluster, Host
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.common import every_host
 
 MODULES = "overlay br_netfilter"
 SETTINGS = (
@@ -19,10 +20,6 @@ WORKER_PORTS = ("10250/tcp", "10256/tcp", "30000-32767/tcp", "30000-32767/udp")
 
 SYNC_SECONDS = 120
 """Longest wait for the first clock synchronisation."""
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return list(inventory.hosts)
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -42,7 +39,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             why="The nodes find each other by name even where no DNS knows them.",
             params={
                 "CLUSTER": cluster.name,
-                "LINES": "\n".join(f"{node.node_ip} {node.name}" for node in context.inventory.hosts),
+                "NODES": "\n".join(f"{node.node_ip} {node.name}" for node in context.inventory.hosts),
             },
         ),
         Step("swap", "Turn swap off", "prepare/swap.sh", why="The kubelet refuses to start while swap is on."),
@@ -50,7 +47,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "selinux",
             f"Make SELinux {cluster.selinux}",
             "prepare/selinux.sh",
-            why="Containers must reach the host's file systems that pod networks and the kubelet need.",
+            why="Pods need the host's files: kubeadm's guide advises permissive; enforcing needs container-selinux.",
             params={"MODE": cluster.selinux},
         ),
         *_firewall(cluster, host),
@@ -90,7 +87,7 @@ def steps(context: Context, host: Host) -> list[Step]:
 
 
 def _firewall(cluster: Cluster, host: Host) -> list[Step]:
-    why = "kube-proxy and Flannel write packet filter rules themselves; a firewall that does not know them drops pods."
+    why = "kube-proxy and Flannel write packet filter rules themselves; one that does not know them drops pod traffic."
     if cluster.firewall == "ignore":
         return []
     if cluster.firewall == "disable":
@@ -112,6 +109,6 @@ PHASE = Phase(
     "prepare",
     "Prepare the host",
     "What the kubelet and the pod network expect of a host, made true and kept true after a reboot.",
-    hosts=hosts,
+    hosts=every_host,
     steps=steps,
 )

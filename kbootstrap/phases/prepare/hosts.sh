@@ -1,21 +1,25 @@
 # shellcheck shell=sh
 # A block of our own in /etc/hosts, so that the nodes find each other without DNS. A line that gives a node's name another
 # address would win or lose by its place, so the name is taken out of it; other names and lines stay as they are.
-# Params: CLUSTER, LINES ("address name" per line)
+# Params: CLUSTER, NODES ("address name" per line)
 
 wanted() {
-    printf '# kbootstrap %s begin\n%s\n# kbootstrap %s end\n' "$CLUSTER" "$LINES" "$CLUSTER"
+    printf '# kbootstrap %s begin\n%s\n# kbootstrap %s end\n' "$CLUSTER" "$NODES" "$CLUSTER"
 }
 
-there() { sed -n "/^# kbootstrap $CLUSTER begin\$/,/^# kbootstrap $CLUSTER end\$/p" /etc/hosts; }
+BLOCK="/^# kbootstrap $CLUSTER begin\$/,/^# kbootstrap $CLUSTER end\$/"
+
+there() { sed -n "${BLOCK}p" /etc/hosts; }
+
+others() { sed "${BLOCK}d" /etc/hosts; }
+
+# Two texts for one awk, which sees a line \001 between them: as arguments they could be too long.
+both() { printf '%s\n\001\n%s\n' "$1" "$2"; }
 
 # The lines outside our block; without the names of ours that they give another address.
 rest() {
-    sed "/^# kbootstrap $CLUSTER begin\$/,/^# kbootstrap $CLUSTER end\$/d" /etc/hosts | awk -v ours="$LINES" '
-        BEGIN {
-            count = split(ours, lines, "\n")
-            for (i = 1; i <= count; i++) { split(lines[i], part, " "); at[part[2]] = part[1] }
-        }
+    both "$NODES" "$(others)" | awk '
+        !second { if (/^\001$/) second = 1; else at[$2] = $1; next }
         {
             kept = $1; taken = 0; names = 0
             for (i = 2; i <= NF && $i !~ /^#/; i++) {
@@ -27,27 +31,31 @@ rest() {
         }'
 }
 
-others() { sed "/^# kbootstrap $CLUSTER begin\$/,/^# kbootstrap $CLUSTER end\$/d" /etc/hosts; }
+# The lines of the second text that the first one has not.
+added() {
+    both "$1" "$2" | awk '!second { if (/^\001$/) second = 1; else has[$0] = 1; next } !($0 in has) && NF'
+}
 
 check() {
     found=0
     if [ "$(there)" != "$(wanted)" ]; then
         echo "/etc/hosts:"
-        printf '%s\n' "$LINES" | sed 's/^/+ /'
+        added "$(wanted)" "$(there)" | sed 's/^/- /'
+        added "$(there)" "$NODES" | sed 's/^/+ /'
         found=1
     fi
     if [ "$(rest)" != "$(others)" ]; then
         echo "/etc/hosts gives names of nodes other addresses:"
-        others | while read -r line; do
-            rest | grep -qxF -- "$line" || printf -- '- %s\n' "$line"
-        done
+        added "$(rest)" "$(others)" | sed 's/^/- /'
         found=1
     fi
     return "$found"
 }
 
 apply() {
-    put_file /etc/hosts 644 "$(rest)
+    # On a line of its own: where it fails, the step must end before the file is replaced.
+    kept=$(rest)
+    put_file /etc/hosts 644 "$kept
 $(wanted)"
     # reset sees by it whether anybody has changed the file since.
     cksum </etc/hosts >"$KB_STATE/hosts"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host, Inventory
+from kbootstrap.inventory import Host
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.common import every_host
 from kbootstrap.phases.repository import sources
 from kbootstrap.versions import show
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return list(inventory.hosts)
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -35,6 +32,6 @@ PHASE = Phase(
     "repository",
     "Add the Kubernetes package repository",
     "Where kubelet, kubeadm and kubectl come from, with pinned keys.",
-    hosts=hosts,
+    hosts=every_host,
     steps=steps,
 )

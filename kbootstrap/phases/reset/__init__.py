@@ -10,6 +10,7 @@ from __future__ import annotations
 from kbootstrap import kubeadm
 from kbootstrap.inventory import Host, Inventory
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.common import every_host
 
 DRAIN_SECONDS = 300
 """Longest wait for the pods of one node to end: ten times their usual grace period."""
@@ -23,10 +24,6 @@ def staying_master(inventory: Inventory, leaving: frozenset[str]) -> Host | None
 
 def _masters(inventory: Inventory) -> list[Host]:
     return list(inventory.masters)
-
-
-def _everyone(inventory: Inventory) -> list[Host]:
-    return list(inventory.hosts)
 
 
 def _told(context: Context, host: Host) -> list[Host]:
@@ -50,7 +47,7 @@ def _drain_steps(context: Context, host: Host) -> list[Step]:
             f"drain-{other.name}",
             f"Drain {other.name}",
             "reset/drain.sh",
-            why="Its pods end in order and are started on the nodes that stay, before the host goes.",
+            why="Its pods are ended in order, and started again on the nodes that stay, before the host leaves.",
             params={"NODE_NAME": other.name, "SECONDS_TO_WAIT": str(DRAIN_SECONDS)},
             timeout=DRAIN_SECONDS + 60,
             words=_WORDS,
@@ -65,7 +62,7 @@ def forget_step(host: Host, node: Host) -> Step:
         f"forget-{node.name}",
         f"Remove {node.name} from the cluster's records",
         "reset/forget.sh",
-        why="A node object without a host stays NotReady for ever, and a stale etcd member counts for the majority.",
+        why="A node object without a host stays NotReady for ever; a stale etcd member counts for etcd's majority.",
         params={"NODE_NAME": node.name, "ADDRESS": node.node_ip, "SELF": host.name},
         words=_WORDS,
     )
@@ -81,16 +78,16 @@ def _after_reset(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
 
 DRAIN = Phase(
     "drain",
-    "Tell the cluster",
-    "Nodes that leave a cluster that stays are emptied first; nobody is told where the whole cluster goes.",
+    "Drain the nodes that leave",
+    "Where the cluster stays, other nodes take over the pods; where the whole cluster goes, nothing is drained.",
     hosts=_masters,
     steps=_drain_steps,
     for_cluster=True,
 )
 FORGET = Phase(
     "forget",
-    "Have the cluster forget them",
-    "Nothing of a host that left stays in a cluster that stays.",
+    "Remove the nodes that left",
+    "Where the cluster stays, it keeps no trace of a host that left.",
     hosts=_masters,
     steps=_forget_steps,
     after=_after_reset,
@@ -106,7 +103,7 @@ def _reset_steps(context: Context, host: Host) -> list[Step]:
             "kubeadm",
             "Take the host out of its cluster (kubeadm reset)",
             "reset/kubeadm.sh",
-            why="Pods, certificates, etcd's data and the kubelet's state go; an etcd member takes leave of the others.",
+            why="Pods, certificates, etcd's data and the kubelet's state go; an etcd member leaves its cluster first.",
             params={"CRI_SOCKET": kubeadm.CRI_SOCKET},
             timeout=900,
             words=_WORDS,
@@ -115,14 +112,14 @@ def _reset_steps(context: Context, host: Host) -> list[Step]:
             "network",
             "Remove the pod network",
             "reset/network.sh",
-            why="kubeadm leaves its interfaces and files, and the next cluster's pods would get addresses of this one.",
+            why="kubeadm leaves interfaces and files, and the next cluster's pods would get addresses of this one.",
             words=_WORDS,
         ),
         Step(
             "rules",
             "Remove the packet filter rules of Kubernetes",
             "reset/rules.sh",
-            why="kubeadm leaves them, and they send traffic to Services that are gone.",
+            why="kubeadm leaves them behind, and they send traffic to Services that are gone.",
             words=_WORDS,
         ),
     ]
@@ -144,7 +141,7 @@ PHASE = Phase(
     "reset",
     "Leave the cluster",
     "kubeadm reset, and everything of the cluster that it does not clean up.",
-    hosts=_everyone,
+    hosts=every_host,
     steps=_reset_steps,
     needs=_needs_drain,
     after=_after_workers,
@@ -171,7 +168,7 @@ def _software_steps(context: Context) -> list[Step]:
             "containerd",
             "Put containerd's configuration back",
             "reset/containerd.sh",
-            why="Whoever used containerd before goes on with it as it was.",
+            why="What used containerd before goes on with it as it was.",
             words=_WORDS,
         ),
         Step(
@@ -189,13 +186,13 @@ def _software_steps(context: Context) -> list[Step]:
 def _settings_steps(context: Context) -> list[Step]:
     """What undoes `prepare`, in the opposite order of its dependencies."""
     steps = (
-        ("time", "Keep the clock as before", "The time is kept by what kept it before."),
-        ("kernel", "Put the kernel's settings back", "A host that routes for nobody should not forward packets."),
-        ("selinux", "Make SELinux what it was", "It protects the host again as its owner wanted."),
-        ("firewall", "Make the firewall what it was", "Ports that nobody serves any more are closed."),
-        ("swap", "Turn swap on as before", "The host has the memory back that its owner gave it."),
+        ("time", "Put the time service back", "The clock is kept by what kept it before."),
+        ("kernel", "Put the kernel's settings back", "A host that is no node any more should not forward packets."),
+        ("selinux", "Put SELinux back as it was", "It protects the host again as its owner wanted."),
+        ("firewall", "Put the firewall back as it was", "Ports that nothing listens on any more are closed."),
+        ("swap", "Turn swap on again", "The host gets back the memory that its owner gave it."),
         ("hosts", "Take the nodes out of /etc/hosts", "Names of nodes that are gone lead nowhere."),
-        ("hostname", "Give the host its name back", "Others may know it by that name."),
+        ("hostname", "Give the host its old name back", "Others may know it by that name."),
     )
     return [
         Step(
@@ -225,6 +222,6 @@ RESTORE = Phase(
     "restore",
     "Put back what was there",
     "Files, services and settings as they were before kbootstrap, from its records on the host.",
-    hosts=_everyone,
+    hosts=every_host,
     steps=_restore_steps,
 )

@@ -35,8 +35,8 @@ check() {
 
 apply() {
     if ! api_answers; then
-        fail "the API server does not answer, so nobody can be told that $NODE_NAME leaves" \
-            "Mend the control plane first, or reset the whole cluster (without --limit)."
+        fail "the API server does not answer, so the cluster cannot be told that $NODE_NAME leaves" \
+            "Fix the control plane first, or reset the whole cluster (without --limit)."
     fi
     if ! ready; then
         run admin cordon "$NODE_NAME"

@@ -61,8 +61,8 @@ check() {
 
 apply() {
     if ! api_answers; then
-        fail "the API server does not answer, so nobody can be told that $NODE_NAME is gone" \
-            "Mend the control plane, then run the same command again."
+        fail "the API server does not answer, so the cluster cannot be told that $NODE_NAME is gone" \
+            "Fix the control plane, then run the same command again."
     fi
     for member in $(members); do
         run etcd member remove "$member"

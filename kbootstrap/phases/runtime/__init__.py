@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host, Inventory
+from kbootstrap.inventory import Host
 from kbootstrap.kubeadm import CRI_SOCKET
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.common import every_host
 from kbootstrap.phases.repository import sources
 from kbootstrap.versions import containerd_major, pause_image
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return list(inventory.hosts)
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -23,7 +20,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "containerd",
             f"Install containerd {runtime.version or ''}".strip(),
             "runtime/package.sh",
-            why="Kubernetes runs containers through a CRI runtime; dockershim is gone since 1.24.",
+            why="Kubernetes runs containers through a CRI runtime; Docker itself has not been one since 1.24.",
             params={"VERSION": runtime.version or "", "MAJOR": containerd_major(cluster.minor)},
             timeout=1800,
             retries=3,
@@ -55,6 +52,6 @@ PHASE = Phase(
     "runtime",
     "Install the container runtime",
     "containerd with the CRI plugin, systemd cgroups, the right pause image and the inventory's mirrors.",
-    hosts=hosts,
+    hosts=every_host,
     steps=steps,
 )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host, Inventory
+from kbootstrap.inventory import Host
 from kbootstrap.model import Context, Phase, Step
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return [inventory.first_master]
+from kbootstrap.phases.common import first_master
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -23,4 +20,4 @@ def steps(context: Context, host: Host) -> list[Step]:
     ]
 
 
-PHASE = Phase("status", "Read the cluster", "What `status` and `kubeconfig` show.", hosts=hosts, steps=steps)
+PHASE = Phase("status", "Read the cluster", "What `status` and `kubeconfig` show.", hosts=first_master, steps=steps)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host, Inventory
+from kbootstrap.inventory import Host
 from kbootstrap.kubeadm import JOIN_TTL
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.common import first_master, other_hosts
 from kbootstrap.phases.reset import forget_step
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return [inventory.first_master]
 
 
 def joining(context: Context) -> list[Host]:
     """The hosts that will join in this run: known by their facts, and no members yet."""
-    others = [host for host in context.inventory.hosts if host.name != context.inventory.first_master.name]
     return [
-        host for host in others if host.name in context.facts and context.facts[host.name].cluster_state != "member"
+        host
+        for host in other_hosts(context.inventory)
+        if host.name in context.facts and context.facts[host.name].cluster_state != "member"
     ]
 
 
@@ -55,7 +53,7 @@ PHASE = Phase(
     "token",
     "Prepare the joins",
     "A host joins with a token and a pinned CA; both are born in this run.",
-    hosts=hosts,
+    hosts=first_master,
     steps=steps,
     for_cluster=True,
 )

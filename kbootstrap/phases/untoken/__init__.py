@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host, Inventory
+from kbootstrap.inventory import Host
 from kbootstrap.kubeadm import parse_join_command
 from kbootstrap.model import Context, Phase, Secret, Step
+from kbootstrap.phases.common import after_joins, first_master
 from kbootstrap.phases.token import joining
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return [inventory.first_master]
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -18,7 +15,7 @@ def steps(context: Context, host: Host) -> list[Step]:
     return [
         Step(
             "untoken",
-            "Delete the join token",
+            "Delete the join tokens",
             "untoken/untoken.sh",
             why="A token that is gone cannot be found in a log and used.",
             params={"TOKEN_ID": token_id, "JOINING": "1" if joining(context) else "0"},
@@ -26,16 +23,12 @@ def steps(context: Context, host: Host) -> list[Step]:
     ]
 
 
-def after(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
-    return [("join", other.name) for other in inventory.hosts if other.name != host.name]
-
-
 PHASE = Phase(
     "untoken",
     "Tidy up after the joins",
     "Nothing that lets a host join stays behind.",
-    hosts=hosts,
+    hosts=first_master,
     steps=steps,
-    after=after,
+    after=after_joins,
     for_cluster=True,
 )

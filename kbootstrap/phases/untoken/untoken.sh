@@ -1,20 +1,18 @@
 # shellcheck shell=sh
-# Deletes every join token that kbootstrap made, also one of a run that was cut off before it came to this.
+# Deletes every join token that kbootstrap made: that of this run, that of a run which was cut off before it came to this, and
+# the one kubeadm init made.
 # Params: JOINING (1 when hosts join in this run), TOKEN_ID (empty until the token is there)
 
 # The public halves of our tokens; fails when the cluster cannot be asked.
 ours() {
     listed=$(kubeadm token list --kubeconfig /etc/kubernetes/admin.conf 2>&1) || return 1
-    printf '%s\n' "$listed" | awk '/kbootstrap join/ { split($1, half, "."); print half[1] }'
+    printf '%s\n' "$listed" | awk '/kbootstrap (init|join)/ { split($1, half, "."); print half[1] }'
 }
 
 check() {
-    if [ "$JOINING" = 1 ] && [ -z "$TOKEN_ID" ]; then
-        echo "the token of this run"
+    if ! is_control_plane || { [ "$JOINING" = 1 ] && [ -z "$TOKEN_ID" ]; }; then
+        echo "the tokens of this run"
         return 2
-    fi
-    if ! have kubeadm || [ ! -s /etc/kubernetes/admin.conf ]; then
-        return 0
     fi
     if ! tokens=$(ours); then
         echo "the API server does not answer"

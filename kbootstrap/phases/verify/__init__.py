@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host, Inventory
+from kbootstrap.inventory import Host
 from kbootstrap.model import Context, Phase, Step
+from kbootstrap.phases.common import after_joins, first_master
 from kbootstrap.phases.packages import version
 
 TIMEOUT_S = 300
 """Longest wait for nodes and pods, in seconds: a slow disk and a first image pull fit in."""
-
-
-def hosts(inventory: Inventory) -> list[Host]:
-    return [inventory.first_master]
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -22,7 +19,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "nodes",
             "Wait until every node is Ready",
             "verify/nodes.sh",
-            why="A node is only done when the API server says Ready, with the right version and address.",
+            why="A host is only a node when the API server calls it Ready, with the right version and address.",
             params={
                 "EXPECTED": "\n".join(f"{node.name} {node.node_ip}" for node in expected),
                 "VERSION": version(context),
@@ -30,6 +27,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             },
             timeout=TIMEOUT_S + 60,
             waits=True,
+            words=("troubles.sh",),
         ),
         Step(
             "pods",
@@ -39,20 +37,17 @@ def steps(context: Context, host: Host) -> list[Step]:
             params={"TIMEOUT": str(TIMEOUT_S)},
             timeout=TIMEOUT_S + 60,
             waits=True,
+            words=("troubles.sh",),
         ),
     ]
-
-
-def after(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
-    return [("join", other.name) for other in inventory.hosts if other.name != host.name]
 
 
 PHASE = Phase(
     "verify",
     "Verify the cluster",
-    "Nothing is called done before the API server agrees.",
-    hosts=hosts,
+    "The run is only done when the API server says so.",
+    hosts=first_master,
     steps=steps,
-    after=after,
+    after=after_joins,
     for_cluster=True,
 )

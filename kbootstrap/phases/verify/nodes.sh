@@ -3,19 +3,15 @@
 # Params: EXPECTED (lines "name address"), VERSION (1.34 or 1.34.2), TIMEOUT (seconds)
 
 # One line per trouble; nothing when all is well.
-report() {
+troubles() {
     if ! listed=$(nodes 2>&1); then
         printf 'the API server does not answer: %s\n' "$listed"
         return
     fi
-    printf '%s\n' "$EXPECTED" | awk -F '\t' -v listed="$listed" -v version="$VERSION" '
-        BEGIN {
-            count = split(listed, lines, "\n")
-            for (i = 1; i <= count; i++) {
-                split(lines[i], field, "\t")
-                ready[field[1]] = field[2]; runs[field[1]] = field[3]; at[field[1]] = field[4]; why[field[1]] = field[6]
-            }
-        }
+    # What kubectl says of some hundred nodes is too long for an argument, so awk reads it before the expected ones.
+    printf '%s\n\001\n%s\n' "$listed" "$EXPECTED" | awk -F '\t' -v version="$VERSION" '
+        /^\001$/ { listed = 1; next }
+        !listed { ready[$1] = $2; runs[$1] = $3; at[$1] = $4; why[$1] = $6; next }
         {
             split($0, wanted, " "); name = wanted[1]
             if (!(name in ready)) print "node " name " is missing: it never joined, or was deleted"
@@ -26,28 +22,6 @@ report() {
         }'
 }
 
-check() {
-    if ! is_control_plane; then
-        echo "known once the cluster exists"
-        return 2
-    fi
-    found=$(report)
-    if [ -n "$found" ]; then
-        printf '%s\n' "$found"
-        return 1
-    fi
-}
+check() { no_troubles; }
 
-apply() {
-    have_cluster
-    left=$TIMEOUT
-    while [ -n "$(report)" ]; do
-        if [ "$left" -le 0 ]; then
-            report
-            kb_report hint "See journalctl -u kubelet on the node, and kubectl describe node."
-            return 1
-        fi
-        sleep 1
-        left=$((left - 1))
-    done
-}
+apply() { wait_out_troubles "$TIMEOUT" "See journalctl -u kubelet on the node, and kubectl describe node."; }

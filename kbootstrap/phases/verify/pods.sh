@@ -3,7 +3,7 @@
 # A static pod (owned by its node) is believed when it runs: the kubelet reports its readiness a minute late.
 # Params: TIMEOUT (seconds)
 
-report() {
+troubles() {
     for namespace in kube-system kube-flannel; do
         if ! listed=$(pods -n "$namespace" 2>&1); then
             printf 'the API server does not answer: %s\n' "$listed"
@@ -20,28 +20,6 @@ report() {
     done
 }
 
-check() {
-    if ! is_control_plane; then
-        echo "known once the cluster exists"
-        return 2
-    fi
-    found=$(report)
-    if [ -n "$found" ]; then
-        printf '%s\n' "$found"
-        return 1
-    fi
-}
+check() { no_troubles; }
 
-apply() {
-    have_cluster
-    left=$TIMEOUT
-    while [ -n "$(report)" ]; do
-        if [ "$left" -le 0 ]; then
-            report
-            kb_report hint "See kubectl -n kube-system describe pod NAME."
-            return 1
-        fi
-        sleep 1
-        left=$((left - 1))
-    done
-}
+apply() { wait_out_troubles "$TIMEOUT" "See kubectl -n kube-system describe pod NAME."; }

@@ -1,0 +1,63 @@
+"""The steps of `verify`, in dash and in bash, beside a cluster that is only told."""
+
+from __future__ import annotations
+
+import pytest
+from words import SHELLS, sh
+
+from kbootstrap.script import quote, shell_file
+
+pytestmark = pytest.mark.parametrize("shell", SHELLS)
+
+VERIFY = (
+    shell_file("shell/troubles.sh")
+    + shell_file("phases/verify/nodes.sh")
+    + "is_control_plane() { :; }\nTIMEOUT=0\nVERSION=1.34.2\n"
+)
+
+
+def node(name: str, ready: str = "True", version: str = "v1.34.2", address: str = "10.0.0.1", reason: str = "") -> str:
+    """A line of `nodes`, with as many labels as kubeadm gives a node."""
+    labels = f'{{"kubernetes.io/hostname":"{name}","kubernetes.io/arch":"amd64","kubernetes.io/os":"linux"}}'
+    return "\t".join((name, ready, version, address, labels, reason))
+
+
+def verify(shell: str, listed: list[str], expected: list[str]) -> list[str]:
+    """What `verify.nodes` says of the nodes that are listed."""
+    told = "nodes() { cat <<'NODES'\n" + "\n".join(listed) + "\nNODES\n}\n"
+    return sh(shell, VERIFY + told + "EXPECTED=" + quote("\n".join(expected)) + "\nkb_step nodes 0 1\n")
+
+
+def test_every_trouble_of_a_node_is_told(shell: str) -> None:
+    listed = [
+        node("good"),
+        node("down", ready="Unknown", reason=r"Kubelet stopped posting\node status."),
+        node("old", version="v1.33.9"),
+        node("moved", address="10.0.0.9"),
+    ]
+    said = verify(shell, listed, [f"{name} 10.0.0.1" for name in ("good", "down", "old", "moved", "gone")])
+    for text in (
+        r"node down is not Ready: Kubelet stopped posting\node status.",
+        "node old runs v1.33.9, wanted 1.34.2",
+        "node moved has address 10.0.0.9, wanted 10.0.0.1",
+        "node gone is missing: it never joined, or was deleted",
+    ):
+        assert text in said
+    assert "@m end nodes failed 1" in said
+    assert not any("good" in line for line in said)
+
+
+def test_of_many_nodes_the_one_that_is_not_ready_is_found(shell: str) -> None:
+    """The kernel takes 128 KiB in one argument of a command, and so many nodes are longer."""
+    names = [f"node-{number:04d}" for number in range(2000)]
+    listed = [node(name, ready="False" if name == "node-1234" else "True", reason="no disk") for name in names]
+    said = verify(shell, listed, [f"{name} 10.0.0.1" for name in names])
+    assert [line for line in said if not line.startswith("@m")][:1] == ["node node-1234 is not Ready: no disk"]
+    assert "@m end nodes failed 1" in said
+    assert "@m end nodes ok" in verify(shell, [node(name) for name in names], [f"{name} 10.0.0.1" for name in names])
+
+
+def test_a_look_that_fails_is_no_sign_that_all_is_well(shell: str) -> None:
+    said = sh(shell, VERIFY + "troubles() { false; }\nkb_step nodes 0 1\n")
+    assert "@m end nodes failed 1" in said
+    assert "@m end nodes unknown" in sh(shell, VERIFY + "troubles() { false; }\nkb_step nodes 0 1\n", mode="plan")
