@@ -336,7 +336,7 @@ class Run:
             notice=self._notice(host.name),
         )
         try:
-            session.open()
+            session.open(ahead=script.probe())
         except LockedError:
             self._busy.add(host.name)
             raise
@@ -358,7 +358,7 @@ class Run:
             if len(lines) > facts.MAX_LINES:
                 raise KbootstrapError(f"the host's facts have more than {facts.MAX_LINES} lines", "Look at the host.")
 
-        status = self._sessions[host.name].look(script.bare("shell/probe.sh"), keep, timeout=60)
+        status = self._sessions[host.name].look(script.probe(), keep, timeout=60)
         if status != 0:
             failure = Failure("the facts probe failed", "probe.sh", status, tuple(lines[-20:]))
             raise StepError(failure)

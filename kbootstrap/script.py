@@ -71,9 +71,9 @@ def build(steps: Iterable[Step], family: str) -> str:
     return "".join(parts)
 
 
-def bare(path: str) -> str:
-    """A script without steps: the prelude and one shell file (the facts probe)."""
-    return shell_file("shell/prelude.sh") + shell_file(path)
+def probe() -> str:
+    """The script that gathers a host's facts; it needs no prelude."""
+    return shell_file("shell/probe.sh")
 
 
 def _step(step: Step) -> str:

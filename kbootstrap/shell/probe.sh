@@ -1,8 +1,21 @@
 # shellcheck shell=sh
 # probe.sh - what this host is, as lines "key=value". Changes nothing, and forks as little as it can.
 # A key that appears more than once is a list. facts.py has the meaning of every key.
+#
+# It needs nothing of prelude.sh, so it is small enough to be sent in one go with the launcher. What it finds is said at
+# the end, all at once: every write wakes sshd here and kbootstrap there.
 
-fact() { printf '%s=%s\n' "$1" "$2"; }
+LC_ALL=C
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/bin
+export LC_ALL PATH
+kb_facts=''
+
+fact() {
+    kb_facts="$kb_facts$1=$2
+"
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
 
 # first_line FILE - into kb_line; empty when there is none.
 first_line() {
@@ -19,7 +32,7 @@ exists() {
 }
 
 said() {
-    if grep -qs "$2" "$3"; then
+    if [ -r "$3" ] && grep -qs "$2" "$3"; then
         fact "$1" 1
     fi
 }
@@ -42,7 +55,6 @@ machine() {
     fact hostname "$1"
     fact kernel "$2"
     fact arch "$3"
-    fact uid "$(id -u)"
     first_line /etc/machine-id
     fact machine_id "$kb_line"
     first_line /sys/class/dmi/id/product_uuid
@@ -80,12 +92,8 @@ numbers() {
     {
         echo @disk
         df -Pk /var/lib
-        echo @address
-        ip -o addr show scope global
-        echo @link
-        ip -o link show
-        echo @route
-        ip -4 route show
+        echo @ip
+        printf '%s\n' 'addr show scope global' 'link show' 'route show' | ip -o -force -batch -
         listeners
     } 2>/dev/null | awk '
         function port(protocol, number) {
@@ -95,11 +103,12 @@ numbers() {
         /^@/ { part = $1; lines = 0; next }
         { lines++ }
         part == "@disk" && lines == 2 { print "disk_free_kib=" $4 }
-        part == "@address" { print "address=" $2 " " $4 }
-        part == "@link" && / link\/ether / && $2 !~ /^(veth|cni|flannel|docker|br-|cali|kube|dummy)/ {
+        part == "@ip" && $3 ~ /^inet6?$/ { print "address=" $2 " " $4; next }
+        part == "@ip" && / link\/ether / && $2 !~ /^(veth|cni|flannel|docker|br-|cali|kube|dummy)/ {
             for (i = 1; i < NF; i++) if ($i == "link/ether") print "mac=" $2 " " $(i + 1)
         }
-        part == "@route" { for (i = 2; i < NF; i++) if ($i == "dev") print "route=" $1 " " $(i + 1) }
+        # Only a route has no number in front.
+        part == "@ip" && $1 !~ /^[0-9]+:$/ { for (i = 2; i < NF; i++) if ($i == "dev") print "route=" $1 " " $(i + 1) }
         part == "@ss" && ($1 == "tcp" || $1 == "udp") {
             n = split($5, at, ":")
             port($1, sprintf("%04X", at[n]))
@@ -112,7 +121,8 @@ numbers() {
         part == "/proc/cpuinfo" && /^processor/ { cpus++ }
         part == "/proc/meminfo" && $1 == "MemTotal:" { print "memory_kib=" $2 }
         part == "/proc/swaps" && lines == 2 { print "swap=1" }
-        END { print "cpus=" cpus + 0 }' - /proc/cpuinfo /proc/meminfo $swaps
+        part == "/proc/self/status" && $1 == "Uid:" { print "uid=" $3 }
+        END { print "cpus=" cpus + 0 }' - /proc/cpuinfo /proc/meminfo /proc/self/status $swaps
 }
 
 runtimes() {
@@ -162,3 +172,4 @@ runtimes
 kubernetes
 fact epoch "$(date +%s.%N)"
 fact complete 1
+printf '%s' "$kb_facts"

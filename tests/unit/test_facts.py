@@ -10,7 +10,7 @@ import pytest
 
 from kbootstrap.facts import MAX_LINES, MAX_VALUE, Facts, parse
 from kbootstrap.model import KbootstrapError
-from kbootstrap.script import bare
+from kbootstrap.script import probe
 
 LEAST = ["uid=0", "cpus=2", "memory_kib=2048", "disk_free_kib=4096", "epoch=5"]
 
@@ -44,7 +44,7 @@ def test_lies_that_no_machine_could_tell_are_refused(lie: str) -> None:
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_the_probe_tells_the_truth_about_this_machine(shell: str) -> None:
-    done = subprocess.run([shell, "-s"], input=bare("shell/probe.sh"), capture_output=True, text=True, timeout=30)
+    done = subprocess.run([shell, "-s"], input=probe(), capture_output=True, text=True, timeout=30)
     facts = parse(done.stdout.splitlines(), received_at=time.time())
     assert done.returncode == 0
     assert (facts.arch, facts.hostname, facts.kernel) == (platform.machine(), platform.node(), platform.release())

@@ -329,6 +329,36 @@ def scripted(host: Scripted) -> Session:
     return session
 
 
+class AllAtOnce(Scripted):
+    """A host whose answer to a script that was sent ahead comes in one piece with the launcher's greeting."""
+
+    def send(self, data: bytes) -> None:
+        super().send(data)
+        if data.startswith(b"@kb-"):
+            self._left = [b"@kbootstrap hello\nMARK ready\none\n", b"two\nMARK done 3\n"]
+
+    def recv(self, timeout: float) -> bytes:
+        self.waits += 1
+        return super().recv(timeout)
+
+    waits = 0
+
+
+def test_the_first_look_is_sent_ahead_and_nothing_of_its_answer_is_lost() -> None:
+    host, items = AllAtOnce(), list[Item]()
+    session = Session("h1", host, mode="apply", run_id="1", owner="ann")
+    session.open(ahead="echo one; echo two; exit 3")
+    sent = host.sent
+    assert b"echo two" in sent
+    assert host.waits == 1
+    assert session.look("echo one; echo two; exit 3", items.append, 5) == 3
+    assert host.sent == sent
+    assert lines(items) == ["one", "two"]
+    with pytest.raises(LostError):
+        session.look("echo one; echo two; exit 3", items.append, 0.1)
+    assert host.sent.count(b"echo two") == 2
+
+
 def test_a_connection_that_breaks_again_and_again_is_given_up() -> None:
     host = Scripted(b"a line\n", breaks=True)
     with pytest.raises(LostError, match="again and again"):
