@@ -142,6 +142,16 @@ class LeanSocket(socket.socket):
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return data
 
+    def close(self) -> None:
+        _hang_up(self)
+        super().close()
+
+
+def _hang_up(end: socket.socket) -> None:
+    """Say so to both sides at once: a descriptor that another thread waits on stays open until that wait is over."""
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+
 
 class ProxySocket(socket.socket):
     """Both ends of a ProxyCommand of ssh_config, which is run without a shell and ended with the connection."""
@@ -164,6 +174,7 @@ class ProxySocket(socket.socket):
         return proxy
 
     def close(self) -> None:
+        _hang_up(self)
         super().close()
         if self._process is not None:
             self._process.terminate()

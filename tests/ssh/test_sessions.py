@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -281,6 +284,30 @@ def test_a_freeze_of_the_bastion(make_pair: MakePair, tmp_path: Path, impatient:
     bastion.thaw()
     assert say(host, "echo in", shared=shared) == ["in"]
     shared.close()
+
+
+def test_hanging_up_is_heard_at_once_although_a_thread_still_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        lean = transport.LeanSocket.open("127.0.0.1", listener.getsockname()[1], timeout=20)
+
+        def listen() -> None:
+            with contextlib.suppress(OSError):
+                lean.recv(1)
+
+        def listens() -> bool:
+            frame = sys._current_frames().get(listening.ident or 0)
+            return frame is not None and frame.f_code is transport.LeanSocket.recv.__code__
+
+        listening = threading.Thread(target=listen)
+        ear, _ = listener.accept()
+        with ear:
+            listening.start()
+            eventually(listens)
+            lean.close()
+            ear.settimeout(2)
+            assert ear.recv(1) == b""
+            listening.join(2)
+            assert not listening.is_alive()
 
 
 def test_a_channel_whose_bastion_is_gone_is_closed_in_silence() -> None:
