@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import sys
@@ -12,6 +13,9 @@ import click
 from kbootstrap import __version__
 from kbootstrap.cli import cluster, explain, inventories, lab
 from kbootstrap.model import KbootstrapError
+
+GARBAGE = 100_000
+"""New objects after which Python looks for garbage. As it comes, it does so hundreds of times while a run is imported."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -32,6 +36,7 @@ for module in (cluster, explain, inventories, lab):
 def main() -> None:
     """The entry point: every mistake becomes a message and an exit code, never a traceback."""
     _no_core_dumps()
+    gc.set_threshold(GARBAGE)
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -50,6 +55,8 @@ def main() -> None:
     except Exception as error:
         _admit(error)
         code = 1
+    # Python ends with a search for garbage among everything there is, which is all given back anyway.
+    gc.freeze()
     sys.exit(code if isinstance(code, int) else 0)
 
 
