@@ -67,7 +67,8 @@ def build(steps: Iterable[Step], family: str) -> str:
     steps = list(steps)
     parts = [shell_file("shell/prelude.sh"), shell_file(f"shell/{family}.sh")]
     parts += [shell_file(f"shell/{name}") for name in dict.fromkeys(name for step in steps for name in step.words)]
-    parts += [_step(step) for step in steps]
+    parts += [f"kb_begin {quote(step.id)}\n" for step in steps[:1]]
+    parts += [_step(step, following) for step, following in zip(steps, [*steps[1:], None], strict=False)]
     return "".join(parts)
 
 
@@ -76,11 +77,12 @@ def probe() -> str:
     return shell_file("shell/probe.sh")
 
 
-def _step(step: Step) -> str:
+def _step(step: Step, following: Step | None) -> str:
     retries, waits = step.retries, int(step.waits)
+    then = f" {quote(following.id)}" if following else ""
     return (
         f"(\n{_assignments(step.params)}{shell_file('phases/' + step.shell)}"
-        f"kb_step {quote(step.id)} {retries} {waits}\n) 9>&-\n"
+        f"kb_step {quote(step.id)} {retries} {waits}{then}\n) 9>&-\n"
         "kb_status=$?\n"
         'if [ "$kb_status" -ne 0 ]; then exit "$kb_status"; fi\n'
     )

@@ -23,5 +23,6 @@ def sh(shell: str, script: str, mode: str = "apply", folder: Path = Path("/")) -
     return [*(done.stdout + done.stderr).splitlines(), f"status {done.returncode}"]
 
 
-def step(check: str, apply: str = ":", retries: int = 0, waits: int = 0) -> str:
-    return f"check() {{\n{check}\n}}\napply() {{\n{apply}\n}}\nkb_step s {retries} {waits}\n"
+def step(check: str, apply: str = ":", retries: int = 0, waits: int = 0, following: str = "") -> str:
+    """A script of one step, ``s``; ``following`` is the name of the one that is said to follow."""
+    return f"kb_begin s\ncheck() {{\n{check}\n}}\napply() {{\n{apply}\n}}\nkb_step s {retries} {waits} {following}\n"

@@ -15,7 +15,7 @@ from kbootstrap.cli import cluster, explain, inventories, lab
 from kbootstrap.model import KbootstrapError
 
 GARBAGE = 100_000
-"""New objects after which Python looks for garbage. As it comes, it does so hundreds of times while a run is imported."""
+"""New objects after which Python looks for garbage; by default it does so hundreds of times while it imports a run."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

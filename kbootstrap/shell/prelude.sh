@@ -19,30 +19,48 @@ umask 022
 
 kb_report() { printf '%s %s\n' "$KB_MARK" "$*"; }
 
-# kb_step ID RETRIES WAITS - run the check and apply of this subshell. Returns 0 (holds), 1 (failed), 75 (asked to stop).
+# kb_begin ID - the first step begins, unless the run was asked to stop.
+kb_begin() {
+    if [ -e "$KB_DIR/stop" ]; then
+        exit 75
+    fi
+    kb_report begin "$1"
+}
+
+# kb_end ID NEXT STATE - a step has ended well, and the next one begins unless the run was asked to stop (75). Both are said
+# in one write, because each wakes `tail` and sshd here, and kbootstrap there.
+kb_end() {
+    if [ -z "$2" ]; then
+        kb_report end "$1" "$3"
+    elif [ -e "$KB_DIR/stop" ]; then
+        kb_report end "$1" "$3"
+        return 75
+    else
+        printf '%s end %s %s\n%s begin %s\n' "$KB_MARK" "$1" "$3" "$KB_MARK" "$2"
+    fi
+}
+
+# kb_step ID RETRIES WAITS [NEXT] - run the check and apply of this subshell, whose step has begun; then NEXT begins.
+# Returns 0 (holds), 1 (failed), 75 (asked to stop).
 # A step that only WAITS for something changes nothing, so success is always "ok" and plan cannot foresee it.
 # `set -e` is void wherever a function is called in a condition, so neither this function nor its parts ever are.
 kb_step() {
-    if [ -e "$KB_DIR/stop" ]; then
-        return 75
-    fi
-    kb_report begin "$1"
     (
         set -u
         check
     ) </dev/null
     kb_status=$?
     if [ "$kb_status" -eq 0 ]; then
-        kb_report end "$1" ok
-        return 0
+        kb_end "$1" "${4:-}" ok
+        return
     fi
     if [ "$KB_MODE" != apply ]; then
         if [ "$kb_status" -eq 1 ] && [ "$3" = 0 ]; then
-            kb_report end "$1" change
+            kb_end "$1" "${4:-}" change
         else
-            kb_report end "$1" unknown
+            kb_end "$1" "${4:-}" unknown
         fi
-        return 0
+        return
     fi
     kb_report apply "$1"
     kb_try "$1" "$2"
@@ -63,9 +81,9 @@ kb_step() {
         return 1
     fi
     if [ "$3" = 0 ]; then
-        kb_report end "$1" changed
+        kb_end "$1" "${4:-}" changed
     else
-        kb_report end "$1" ok
+        kb_end "$1" "${4:-}" ok
     fi
 }
 

@@ -72,8 +72,20 @@ def test_a_waiting_step_is_never_a_change(shell: str, tmp_path: Path) -> None:
 
 
 def test_a_stop_is_seen_before_the_next_step(shell: str, tmp_path: Path) -> None:
-    (tmp_path / "stop").touch()
-    assert sh(shell, step("true") + "exit $?", folder=tmp_path) == ["status 75"]
+    stopped = sh(shell, step(f": >{tmp_path}/stop", following="t"), folder=tmp_path)
+    assert stopped == ["@m begin s", "@m end s ok", "status 75"]
+    assert sh(shell, step("true"), folder=tmp_path) == ["status 75"]
+
+
+@pytest.mark.parametrize(("check", "mode", "state"), [("true", "plan", "ok"), ("return 1", "plan", "change")])
+def test_the_next_step_begins_in_the_write_that_ends_one(shell: str, check: str, mode: str, state: str) -> None:
+    assert sh(shell, step(check, following="t"), mode)[-3:-1] == [f"@m end s {state}", "@m begin t"]
+    traced = f"printf() {{ command printf \"$@\"; command printf 'written\\n'; }}\n{step(check, following='t')}"
+    assert sh(shell, traced, mode)[-4:] == [f"@m end s {state}", "@m begin t", "written", "status 0"]
+
+
+def test_no_step_begins_after_one_that_failed(shell: str) -> None:
+    assert sh(shell, step("return 1", "false", following="t"))[-2:] == ["@m end s failed 1", "status 1"]
 
 
 def test_steps_read_nothing_of_the_script(shell: str) -> None:
