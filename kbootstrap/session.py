@@ -229,7 +229,7 @@ class Session:
         """
         data = script.encode()
         self._parser.offset = 0
-        start = message = f"run {name} {len(data)}\n".encode() + data
+        start = message = f"run {name} {len(data)}\n".encode() + data + b"whole\n"
         breaks = 0
         while True:
             connected = time.monotonic()

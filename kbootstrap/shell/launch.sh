@@ -6,7 +6,8 @@
 #
 # Protocol, a line each on stdin; sizes in bytes:
 #   plan SIZE + SIZE bytes        run this script from memory; no file is written
-#   run NAME SIZE + SIZE bytes    run it detached from this connection, once, and follow its log from the first byte
+#   run NAME SIZE + SIZE bytes    run it detached from this connection, once, and follow its log from the first byte; the
+#                                 line `whole` behind it says that all of it has arrived
 #   follow NAME OFFSET            follow the log of a script started before, from this byte (1 is the first)
 #   ping | stop | kill SIGNAL     is it alive | stop after the running step | end the whole script
 # Answers: ready, busy WHO, waiting STEP WHO (again every few seconds), done STATUS, alive, gone, killed.
@@ -91,7 +92,7 @@ kb_detach() {
         if [ -d /run/systemd/system ]; then
             systemd-run --scope --unit="$2" --description="$2" setsid sh -c "$3" kbootstrap "$1" 2>/dev/null
         fi
-        setsid sh -c "$3" kbootstrap "$1"
+        eval "$3"
     ' kbootstrap "$kb_script" "kbootstrap-$kb_run-${kb_script##*/}" '
         [ ! -e "$1.pid" ] || exit 0
         printf "%s\n" "$$" >"$1.pid"
@@ -129,10 +130,11 @@ while read -r kb_word kb_a kb_b; do
             if [ -f "$kb_script.log" ]; then
                 # Sent again after a break, because the answer to the first time was lost.
                 head -c "$kb_b" >/dev/null
+                read -r kb_word
             else
                 head -c "$kb_b" >"$kb_script.sh"
                 # The connection broke half way: half a script is not run.
-                [ "$(wc -c <"$kb_script.sh")" -eq "$kb_b" ] || exit 1
+                read -r kb_word && [ "$kb_word" = whole ] || exit 1
                 : >"$kb_script.log"
                 kb_detach
             fi

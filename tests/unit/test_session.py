@@ -154,9 +154,10 @@ def test_closing_while_a_script_runs_leaves_it_to_its_work(run_dir: Path) -> Non
 class BreaksWhileSending(PrivateRun):
     """The first script that is sent gets no further than its first bytes, or it arrives and the answer is lost."""
 
-    def __init__(self, run: Path, arrives: bool) -> None:
+    def __init__(self, run: Path, arrives: bool, lost: int) -> None:
         super().__init__(run)
         self._arrives = arrives
+        self._lost = lost
         self._broken = False
 
     def execute(self, command: str) -> Pipe:
@@ -167,7 +168,7 @@ class BreaksWhileSending(PrivateRun):
             if self._broken or not data.startswith(b"run "):
                 return whole(data)
             self._broken = True
-            whole(data if self._arrives else data[:-20])
+            whole(data if self._arrives else data[: -self._lost])
             if self._arrives:
                 log = self.run / "kbootstrap/r-1/x.log"
                 wait_for(lambda: log.exists() and b"line" in log.read_bytes())
@@ -178,10 +179,10 @@ class BreaksWhileSending(PrivateRun):
         return pipe
 
 
-@pytest.mark.parametrize("arrives", [False, True])
-def test_a_break_while_a_script_is_sent(run_dir: Path, arrives: bool) -> None:
+@pytest.mark.parametrize(("arrives", "lost"), [(False, 1000), (False, 7), (False, 1), (True, 0)])
+def test_a_break_while_a_script_is_sent(run_dir: Path, arrives: bool, lost: int) -> None:
     """Half a script is not run, and a whole one runs once."""
-    transport = BreaksWhileSending(run_dir, arrives)
+    transport = BreaksWhileSending(run_dir, arrives, lost)
     session = Session("h1", transport, mode="apply", run_id="1", owner="ann")
     session.open()
     items: list[Item] = []
@@ -210,7 +211,7 @@ def test_the_script_of_a_vanished_operator_is_waited_for(run_dir: Path) -> None:
     first.open()
     script = b"until [ -e /run/go ]; do sleep 0.05; done; touch /run/finished"
     script = b'echo "$KB_MARK begin init"; ' + script
-    first._send(f"run init {len(script)}\n".encode() + script)
+    first._send(f"run init {len(script)}\n".encode() + script + b"whole\n")
     log = run_dir / "kbootstrap/r-1/init.log"
     wait_for(lambda: log.exists() and b"begin init" in log.read_bytes())
     first._drop()
