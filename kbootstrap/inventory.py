@@ -378,7 +378,7 @@ class Inventory(_Model):
 
     @property
     def first_master(self) -> Host:
-        return self.masters[0]
+        return next(host for host in self.hosts if host.is_master)
 
     @property
     def endpoint(self) -> str:

@@ -33,6 +33,9 @@ KEEPALIVE_S = 8
 """Seconds without a word from the other side after which it is asked for one; a NAT on the way stays awake as well."""
 ANSWER_S = 15
 """Seconds for the answer. With KEEPALIVE_S, a connection nobody is at the other end of is found out within 30 s."""
+LOOK_S = 1
+"""Seconds between two looks at the clock after the login. Ten a second, as paramiko has it, cost 500 connections that
+only wait a fifth of a core."""
 LOGIN_S = 30
 """Seconds for a single attempt to log in, and for the start of the command."""
 
@@ -184,7 +187,7 @@ class ProxySocket(socket.socket):
 class Wire:
     """What paramiko takes for a socket: TCP, a ProxyCommand or a bastion's channel, with an end to its patience.
 
-    paramiko itself waits for ever at several places. It calls ``recv`` ten times a second while nothing arrives, and
+    paramiko itself waits for ever at several places. It calls ``recv`` again and again while nothing arrives, and
     ``send`` while nothing can be sent, so the limits are looked at here. ``lost`` says why the connection was given up.
     """
 
@@ -203,6 +206,7 @@ class Wire:
     def watch(self, ask: Callable[[], None]) -> None:
         """From now on ``ask`` the other side for a sign of life when nothing arrives, and give up if none comes."""
         self._heard, self._until, self._ask = time.monotonic(), None, ask
+        self.settimeout(LOOK_S)
 
     def recv(self, size: int) -> bytes:
         try:

@@ -226,7 +226,7 @@ def test_a_sudo_that_asks_for_a_password_we_do_not_have(make_simulated: MakeLab,
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
     """Seconds until a frozen connection must be found out, made short. As they are, they keep the promise of 30 s."""
-    assert transport.KEEPALIVE_S + transport.ANSWER_S < 30
+    assert transport.KEEPALIVE_S + transport.ANSWER_S + 2 * transport.LOOK_S < 30
     monkeypatch.setattr(transport, "ANSWER_S", 1.5)
     monkeypatch.setattr(transport, "KEEPALIVE_S", 0.5)
     return 6
@@ -308,6 +308,23 @@ def test_hanging_up_is_heard_at_once_although_a_thread_still_listens() -> None:
             assert ear.recv(1) == b""
             listening.join(2)
             assert not listening.is_alive()
+
+
+def test_a_connection_that_waits_looks_at_the_clock_only_now_and_then(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of hosts wait for others most of the time."""
+    looks = []
+    look = transport.Wire._look_at_the_clock
+
+    def count(wire: transport.Wire, error: TimeoutError | None = None) -> None:
+        looks.append(error)
+        look(wire, error)
+
+    with session(inventory_host(tmp_path, server)) as opened:
+        monkeypatch.setattr(transport.Wire, "_look_at_the_clock", count)
+        opened.look("sleep 2", lambda _item: None, timeout=10)
+    assert 1 <= len(looks) <= 5
 
 
 def test_a_channel_whose_bastion_is_gone_is_closed_in_silence() -> None:
