@@ -9,6 +9,8 @@ from kbootstrap.ui import Paint
 
 SHOWN_SECONDS = 0.1
 """Parts of the critical path that are shorter are not shown."""
+NAMED_HOSTS = 10
+"""More failed hosts than this are counted in the advice at the end; each has its own report above."""
 SHOWN_LINES = 15
 """Lines of a failed step's output on the screen; the journal has them all."""
 
@@ -77,7 +79,8 @@ def _what_next(
     elif ended.status == "failed" and command in ("up", "reset"):
         # A requirement is about the host and the inventory: either may be what is wrong.
         unfit = any(host.failed_phase == "preflight" for host in failed.values())
-        what = ", ".join(failed) + (", or the inventory," if unfit else "")
+        names = ", ".join(failed) if len(failed) <= NAMED_HOSTS else f"these {len(failed)} hosts"
+        what = names + (", or the inventory," if unfit else "")
         yield f"Fix {what} and run the same command again: what is done already is not done twice."
     if started is not None and started.log and ended.status != "ok":
         yield paint.dim(f"Everything that was said is in {started.log}")

@@ -137,16 +137,18 @@ def test_a_single_requirement_is_said_once(tmp_path: Path) -> None:
 
 
 def test_a_host_that_does_not_meet_the_requirements_or_its_inventory_is_to_be_mended() -> None:
-    def next_step(phase: str) -> str:
+    def next_step(phase: str, hosts: int = 1) -> str:
         stream = io.StringIO()
         start, end = run(failed=True)
         assert isinstance(end, RunEnded)
         unfit = HostSummary(counts={"failed": 1}, failed_phase=phase, failed_step="x", failure=FAILURE)
-        text = shown(LinesView(stream), [start, replace(end, hosts={"cp1": unfit})], stream)
+        failed = {f"cp{number}": unfit for number in range(1, hosts + 1)}
+        text = shown(LinesView(stream), [start, replace(end, hosts=failed)], stream)
         return next(line for line in text.splitlines() if line.startswith("Fix"))
 
     assert next_step("preflight").startswith("Fix cp1, or the inventory, and run the same command again")
     assert next_step("prepare").startswith("Fix cp1 and run the same command again")
+    assert next_step("prepare", hosts=500).startswith("Fix these 500 hosts and run the same command again")
 
 
 def test_one_host_is_not_many() -> None:
