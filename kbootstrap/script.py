@@ -89,7 +89,8 @@ def _step(step: Step, following: Step | None) -> str:
 
 
 def _assignments(params: Mapping[str, Param]) -> str:
-    lines = []
+    """The parameters as shell variables. One whose name the environment has already would stay exported: unset first."""
+    lines = [f"unset {' '.join(sorted(params))}\n"] if params else []
     for name, value in sorted(params.items()):
         if not _NAME.match(name):
             raise ValueError(f"parameter {name!r} is not a shell variable name in capitals")

@@ -73,9 +73,9 @@ def test_four_fresh_hosts(lab: MakeLab, capsys: pytest.CaptureFixture[str], monk
             assert fleet.text(host, f"curl -fsS --max-time 5 http://{pod}:8080/name").startswith("probe-")
         assert fleet.text(host, f"curl -fsS --max-time 5 http://{service}/name").startswith("probe-")
     ask = "import ssl, urllib.request as u; u.urlopen('https://kubernetes.default.svc/version', timeout=5, context={})"
-    for pod in items(fleet, "pods -l app=probe"):
+    for each in items(fleet, "pods -l app=probe"):
         script = ask.format("ssl._create_unverified_context()")
-        kubectl(fleet, f'exec {pod["metadata"]["name"]} -- python3 -c "{script}"')
+        kubectl(fleet, f'exec {each["metadata"]["name"]} -- python3 -c "{script}"')
     fetch = "import urllib.request as u; print(u.urlopen('http://{}/name', timeout=5).read().decode())"
     for target in (f"{pods[0]}:8080", f"{pods[1]}:8080", f"{pods[2]}:8080", "probe.default.svc.cluster.local"):
         script = fetch.format(target)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 from words import SHELLS, sh, step
+
+from kbootstrap.model import Step
+from kbootstrap.script import PACKAGE, build
 
 pytestmark = pytest.mark.parametrize("shell", SHELLS)
 
@@ -86,6 +91,15 @@ def test_the_next_step_begins_in_the_write_that_ends_one(shell: str, check: str,
 
 def test_no_step_begins_after_one_that_failed(shell: str) -> None:
     assert sh(shell, step("return 1", "false", following="t"))[-2:] == ["@m end s failed 1", "status 1"]
+
+
+def test_no_program_sees_a_parameter_even_where_the_environment_has_its_name(shell: str, tmp_path: Path) -> None:
+    (tmp_path / "s.sh").write_text("check() { [ -n \"$TOKEN\" ] && ! env | grep -q '^TOKEN='; }\n")
+    path = os.path.relpath(tmp_path / "s.sh", PACKAGE / "phases")
+    script = build([Step("s", "S", path, "W.", {"TOKEN": "secret"})], "debian")
+    env = {"KB_MODE": "plan", "KB_MARK": "@m", "PATH": "/usr/bin:/bin", "TOKEN": "theirs"}
+    done = subprocess.run([shell, "-c", script], capture_output=True, text=True, env=env)
+    assert "@m end s ok" in done.stdout, done.stdout + done.stderr
 
 
 def test_steps_read_nothing_of_the_script(shell: str) -> None:
