@@ -1,7 +1,7 @@
 """The only loop: runs (phase, host) pairs as soon as what they need is done, and streams what happens.
 
 `plan` and `up` both come through here and differ only in the mode handed to the session. Worker threads talk to hosts;
-everything else (scheduling, values, views) happens in the thread that called ``run_tasks``, so nothing needs a lock.
+everything else (scheduling, values, views) happens in the thread that called ``Scheduler.run``: nothing needs a lock.
 """
 
 from __future__ import annotations

@@ -502,6 +502,8 @@ def _not_one_of(place: Place, value: object, expected: str) -> str:
     if is_runtime and isinstance(value, str) and value in _OTHER_RUNTIMES:
         return f"{value!r} cannot be the runtime: {_OTHER_RUNTIMES[value]}"
     meant = " (master means control-plane)" if place[-1:] == ("role",) else ""
+    if isinstance(value, bool):
+        meant = " (YAML reads yes, no, on and off as true and false; put a word in quotes)"
     return f"{value!r} is not one of {expected}{meant}"
 
 

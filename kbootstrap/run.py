@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from kbootstrap import facts, kubeconfig_file, phases, script, versions
-from kbootstrap.engine import Emit, Engine, Key, Scheduler, Task, failure_of
+from kbootstrap.engine import Emit, Engine, Scheduler, Task, failure_of
 from kbootstrap.facts import Facts
 from kbootstrap.inventory import Host, Inventory
 from kbootstrap.journal import state_home
@@ -438,7 +438,7 @@ class Run:
             return []
         text = f"there is no cluster to join: {first} is not initialised"
         return [
-            Finding(host, "error", text, f"Add {first} to --limit, or leave it out.") for host in self.options.limit
+            Finding(host, "error", text, f"Add {first} to --limit, or run without it.") for host in self.options.limit
         ]
 
     def _lose(self, host: str) -> None:
@@ -537,7 +537,8 @@ def _value(run: Run, name: str) -> str:
     if not isinstance(value, Secret):
         master = run.inventory.first_master.name
         raise KbootstrapError(
-            f"{master}: there is no working control plane to ask (no {name})", "Run `kbootstrap up` first."
+            f"{master}: there is no API server that answers (no {name})",
+            "Is there a cluster yet (kbootstrap up)? Otherwise see journalctl -u kubelet and crictl ps -a there.",
         )
     return value.reveal()
 
@@ -578,6 +579,3 @@ def _pod_trouble(line: str) -> str:
     if phase == "Succeeded" or (phase == "Running" and ("false" not in ready or owner == "Node")):
         return ""
     return f"{namespace}/{name}: {phase}, {reason or 'not ready'}" + (f": {message}" if message else "")
-
-
-__all__ = ["ClusterStatus", "Key", "NodeStatus", "Options", "check", "kubeconfig", "plan", "status", "up", "verify"]

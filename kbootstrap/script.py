@@ -89,7 +89,7 @@ def _step(step: Step, following: Step | None) -> str:
 
 
 def _assignments(params: Mapping[str, Param]) -> str:
-    """The parameters as shell variables. One whose name the environment has already would stay exported: unset first."""
+    """The parameters as shell variables, unset first: one whose name the environment has would stay exported."""
     lines = [f"unset {' '.join(sorted(params))}\n"] if params else []
     for name, value in sorted(params.items()):
         if not _NAME.match(name):

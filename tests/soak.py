@@ -18,9 +18,8 @@ from labs import maker
 from kbootstrap.lab import simulated
 from kbootstrap.model import KbootstrapError
 
-RESET_CHANCE = 0.7
-"""Otherwise the next round strikes a cluster that is there already."""
-PURGE_CHANCE = 0.5
+PURGE_CHANCE = 0.8
+"""Where packages stay, the next round has no moment within their installation."""
 
 
 def main() -> int:
@@ -64,14 +63,13 @@ class Soak:
         return self._chance.choice(every)
 
     def _round(self, case: faultmatrix.Case) -> bool:
-        resets, purges = self._chance.random() < RESET_CHANCE, self._chance.random() < PURGE_CHANCE
+        purges = self._chance.random() < PURGE_CHANCE
         struck = faultmatrix.strike(self._fleet, case)
         self._heal(self._fleet)
         self._counts[case.fault if struck else "not reached"] += 1
         faultmatrix.converge(self._fleet)
-        if resets:
-            self._counts["reset --purge" if purges else "reset"] += 1
-            self._fleet.events("reset", "--yes", *(["--purge"] if purges else []))
+        self._counts["reset --purge" if purges else "reset"] += 1
+        self._fleet.events("reset", "--yes", *(["--purge"] if purges else []))
         return struck
 
     @staticmethod

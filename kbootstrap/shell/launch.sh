@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # launch.sh - what serves one connection: it takes scripts on stdin and streams their reports back. begin.sh has read it,
-# and KB_MARK, with which every report of this connection begins.
+# and KB_MARK, with which every report begins.
 #
 #   sh -c "$(cat begin.sh)" kbootstrap MODE RUN OWNER        (below sudo where the inventory says so)
 #

@@ -83,12 +83,6 @@ listeners() {
 
 # What takes a program to find out: all of it goes through a single awk.
 numbers() {
-    # A kernel without swap has no such file, and not every awk goes on after one it cannot open.
-    swaps=''
-    if [ -r /proc/swaps ]; then
-        swaps=/proc/swaps
-    fi
-    # shellcheck disable=SC2086 # a file, or nothing
     {
         echo @disk
         df -Pk /var/lib
@@ -120,9 +114,8 @@ numbers() {
         }
         part == "/proc/cpuinfo" && /^processor/ { cpus++ }
         part == "/proc/meminfo" && $1 == "MemTotal:" { print "memory_kib=" $2 }
-        part == "/proc/swaps" && lines == 2 { print "swap=1" }
         part == "/proc/self/status" && $1 == "Uid:" { print "uid=" $3 }
-        END { print "cpus=" cpus + 0 }' - /proc/cpuinfo /proc/meminfo /proc/self/status $swaps
+        END { print "cpus=" cpus + 0 }' - /proc/cpuinfo /proc/meminfo /proc/self/status
 }
 
 runtimes() {
