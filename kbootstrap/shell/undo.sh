@@ -10,9 +10,18 @@ NETWORK_FILES="/etc/cni/net.d/10-flannel.conflist /opt/cni/bin/flannel /run/flan
 
 # cluster_traces - what kubeadm, the kubelet and etcd have left on this host, a line each.
 cluster_traces() {
-    for kb_path in $CLUSTER_FOLDERS; do
+    # shellcheck disable=SC2086 # paths are words
+    folder_traces $CLUSTER_FOLDERS
+    kb_count=$(pod_containers | wc -l)
+    if [ "$kb_count" -gt 0 ]; then
+        echo "- $kb_count running containers"
+    fi
+}
+
+# folder_traces PATH... - those that are there, a line each. A disk of its own stays mounted, and only what is on it counts.
+folder_traces() {
+    for kb_path in "$@"; do
         if mountpoint -q "$kb_path"; then
-            # A disk of its own: it stays mounted, and only what is on it counts.
             if [ -n "$(find "$kb_path" -mindepth 1 -maxdepth 1 ! -name lost+found)" ]; then
                 echo "- everything in $kb_path"
             fi
@@ -20,10 +29,17 @@ cluster_traces() {
             echo "- $kb_path"
         fi
     done
-    kb_count=$(pod_containers | wc -l)
-    if [ "$kb_count" -gt 0 ]; then
-        echo "- $kb_count running containers"
-    fi
+}
+
+# remove_folders PATH... - what folder_traces shows.
+remove_folders() {
+    for kb_path in "$@"; do
+        if mountpoint -q "$kb_path"; then
+            find "$kb_path" -mindepth 1 -maxdepth 1 ! -name lost+found -exec rm -rf {} +
+        else
+            rm -rf "$kb_path"
+        fi
+    done
 }
 
 # leave_cluster CRI_SOCKET - kubeadm reset, and the rest of what it speaks of but does not do.
@@ -43,13 +59,8 @@ leave_cluster() {
         umount "$(printf '%b' "$kb_path")" || run umount -l "$(printf '%b' "$kb_path")"
     done
     rm -f /run/netns/cni-*
-    for kb_path in $CLUSTER_FOLDERS; do
-        if mountpoint -q "$kb_path"; then
-            find "$kb_path" -mindepth 1 -maxdepth 1 ! -name lost+found -exec rm -rf {} +
-        else
-            rm -rf "$kb_path"
-        fi
-    done
+    # shellcheck disable=SC2086 # paths are words
+    remove_folders $CLUSTER_FOLDERS
 }
 
 # pod_containers - the containers of pods that have a process, a line each.

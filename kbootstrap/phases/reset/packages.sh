@@ -37,12 +37,10 @@ held() {
     done
 }
 
-# The data of a runtime that goes: images, and nothing that runs.
+# The folders of a runtime that goes: images, and nothing that runs.
 data() {
     if [ "$PURGE" = 1 ] && recall package containerd.io >/dev/null; then
-        for path in /var/lib/containerd /opt/containerd; do
-            [ ! -e "$path" ] || echo "$path"
-        done
+        echo /var/lib/containerd /opt/containerd
     fi
 }
 
@@ -51,7 +49,8 @@ differences() {
     held | sed 's/^/~ not held: /'
     came | sed 's/^/- /'
     went | sed 's/^/+ /'
-    data | sed 's/^/- /'
+    # shellcheck disable=SC2046 # paths are words
+    folder_traces $(data)
     # shellcheck disable=SC2046 # paths are words
     files_differ $(paths)
 }
@@ -72,7 +71,7 @@ apply() {
             "Does something else need one of them by now? Remove that first, or reset without --purge: they stay then."
     fi
     # shellcheck disable=SC2046 # paths are words
-    rm -rf $(data)
+    remove_folders $(data)
     # shellcheck disable=SC2046 # paths are words
     put_back $(paths)
     names=$(went)
