@@ -19,6 +19,7 @@ from kube import (
     slowest,
 )
 from labs import MakeLab
+from plain import Entry, not_files, put_back
 
 from kbootstrap.model import Secret
 
@@ -94,9 +95,10 @@ def test_four_fresh_hosts(lab: MakeLab, capsys: pytest.CaptureFixture[str], monk
     eventually("the Service answers again", lambda: fleet.run("w1", f"curl -fsS -m 5 http://{service}").returncode == 0)
 
 
-def test_mixed_interrupted_and_grown(lab: MakeLab) -> None:
-    """Debian master and EL workers; kbootstrap is killed during init and during a join; then a worker more."""
+def test_mixed_interrupted_grown_and_reset(lab: MakeLab) -> None:
+    """Debian master and EL workers; kbootstrap is killed during init and during a join; it grows, and goes."""
     fleet = lab(1, 3, flavours=("debian12", "centos9", "centos7", "centos9"))
+    plain, others = put_back(fleet), not_files(fleet)
     whole = fleet.inventory.read_text()
     without_w3 = "".join(line for line in whole.splitlines(keepends=True) if "name: w3" not in line)
     fleet.inventory.write_text(without_w3)
@@ -118,6 +120,27 @@ def test_mixed_interrupted_and_grown(lab: MakeLab) -> None:
         ("untoken", "untoken"),
     }
     assert_healthy(fleet)
+    a_worker_leaves_and_comes_back(fleet)
+    everything_is_as_before(fleet, plain, others)
+
+
+def a_worker_leaves_and_comes_back(fleet: Fleet) -> None:
+    fleet.events("reset", "--yes", "--purge", "--limit", "w3")
+    eventually("the others are Ready", lambda: ready_nodes(fleet) == {"cp1", "w1", "w2"})
+    assert fleet.run("w3", "command -v kubeadm || command -v containerd").returncode == 1
+    assert fleet.events("reset", "--yes", "--purge", "--limit", "w3").result["changed"] == 0
+    fleet.up()
+    assert_healthy(fleet)
+
+
+def everything_is_as_before(fleet: Fleet, plain: set[Entry], others: dict[str, tuple[set[str], str]]) -> None:
+    planned = fleet.events("reset", "--dry-run")
+    done = fleet.events("reset", "--yes")
+    assert planned.those("change") == done.those("changed"), planned.those("change") ^ done.those("changed")
+    assert sorted(put_back(fleet) ^ plain) == []
+    for host, (units, state) in not_files(fleet).items():
+        assert (units - {"kubelet.service disabled"}, state) == others[host]
+    assert fleet.events("reset", "--yes").result["changed"] == 0
 
 
 def kill_during(fleet: Fleet, host: str, command: str) -> None:

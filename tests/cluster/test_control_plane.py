@@ -1,0 +1,32 @@
+"""Control plane hosts with real kubeadm and etcd that leave and come back; part of the tier `faults`."""
+
+from __future__ import annotations
+
+from driver import Fleet
+from kube import assert_healthy, eventually, ready_nodes
+from labs import MakeLab
+
+
+def test_control_plane_hosts_leave_one_by_one(lab: MakeLab) -> None:
+    """etcd loses a member with each, and the next one can join: nothing stale is left."""
+    fleet = lab(3, 0)
+    fleet.up()
+    for _ in range(2):
+        fleet.events("reset", "--yes", "--limit", "cp3")
+        eventually("the others are Ready", lambda: ready_nodes(fleet) == {"cp1", "cp2"})
+        assert members(fleet) == 2
+        fleet.up()
+        assert_healthy(fleet)
+        assert members(fleet) == 3
+    fleet.events("reset", "--yes")
+    assert fleet.events("reset", "--yes").result["changed"] == 0
+
+
+def members(fleet: Fleet) -> int:
+    """How many members etcd has."""
+    pki = "/etc/kubernetes/pki/etcd"
+    access = f"--endpoints=https://127.0.0.1:2379 --cacert={pki}/ca.crt --cert={pki}/server.crt --key={pki}/server.key"
+    command = (
+        f"kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system exec etcd-cp1 -- etcdctl {access} member list"
+    )
+    return len(fleet.text("cp1", command).splitlines())
