@@ -79,9 +79,9 @@ def deploy_probe(fleet: Fleet) -> list[str]:
     return [pod["status"]["podIP"] for pod in items(fleet, "pods -l app=probe")]
 
 
-def eventually(what: str, holds: Callable[[], object]) -> None:
+def eventually(what: str, holds: Callable[[], object], seconds: int = PATIENCE_S) -> None:
     """Wait until it holds; a question the cluster cannot answer yet counts as no."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + seconds
     while True:
         try:
             if holds():
@@ -89,7 +89,7 @@ def eventually(what: str, holds: Callable[[], object]) -> None:
             trouble = ""
         except AssertionError as error:
             trouble = str(error)
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {what} {trouble}"
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what} {trouble}"
         time.sleep(1)
 
 

@@ -147,7 +147,8 @@ def kill_during(fleet: Fleet, host: str, command: str) -> None:
     """Run `up` and SIGKILL it as soon as the command runs on the host."""
     process = fleet.start("up", "--yes", "--output", "lines", str(fleet.inventory))
     try:
-        eventually(f"{command} runs on {host}", lambda: runs(fleet, host, command) or process.poll() is not None)
+        # Everything before it has to be done first.
+        eventually(f"{command} runs", lambda: runs(fleet, host, command) or process.poll() is not None, seconds=300)
         assert process.poll() is None, process.communicate()
     finally:
         process.send_signal(signal.SIGKILL)
