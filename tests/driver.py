@@ -13,7 +13,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-
 RUN_S = 600
 """Longest run of kbootstrap in a test; three control plane hosts that share a busy core need half of it."""
 
