@@ -163,8 +163,8 @@ def _flanneld(image: str) -> Object:
             {"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
         ],
         # Running is not working: flanneld gives up half a minute later where it cannot reach the API, and a node is
-        # Ready before that. It writes this file when it has the node's part of the pod network. (Not a startupProbe: the
-        # kubelet of 1.20 tells of its success up to a minute late.)
+        # Ready before that. It writes this file when it has the node's part of the pod network. (No startupProbe:
+        # the kubelet of 1.20 tells of its success up to a minute late.)
         "readinessProbe": {"exec": {"command": ["test", "-s", "/run/flannel/subnet.env"]}, "periodSeconds": 5},
         "resources": {"requests": {"cpu": "100m", "memory": "50Mi"}},
         "securityContext": {"privileged": False, "capabilities": {"add": ["NET_ADMIN", "NET_RAW"]}},
