@@ -356,7 +356,7 @@ def test_the_scripts_can_be_written_and_run_by_hand(lab: MakeLab, tmp_path: Path
 
 def test_the_kubeconfig_is_fetched_and_merged(lab: MakeLab, tmp_path: Path) -> None:
     fleet = lab(1, 0)
-    assert "Run `kbootstrap up` first" in fleet.kbootstrap("kubeconfig", str(fleet.inventory), code=1)
+    assert "Is there a cluster yet (kbootstrap up)?" in fleet.kbootstrap("kubeconfig", str(fleet.inventory), code=1)
     fleet.up()
     target = tmp_path / "config"
     (fetched,) = (fleet.inventory.parent / "state").glob("kbootstrap/kubeconfigs/*.yaml")
