@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import secrets
+import shlex
 import socket
 import threading
 import time
@@ -385,8 +386,8 @@ class Run:
         except KbootstrapError as error:
             self._view(Notice(time.time(), "warning", f"{error.message} ({error.hint})"))
             return
-        told = f"The kubeconfig is {path}; `kbootstrap kubeconfig INVENTORY --merge` adds it to yours."
-        self._view(Notice(time.time(), "info", told))
+        merge = f"kbootstrap kubeconfig {shlex.quote(str(self.inventory.path))} --merge"
+        self._view(Notice(time.time(), "info", f"The kubeconfig is {path}; `{merge}` adds it to yours."))
 
     # --- requirements ------------------------------------------------------------------------------------------------
 

@@ -63,10 +63,11 @@ leave_cluster() {
     remove_folders $CLUSTER_FOLDERS
 }
 
-# pod_containers - the containers of pods that have a process, a line each.
+# pod_containers - the containers of pods that have a process, a line each; fails when containerd does not say.
 pod_containers() {
     if have ctr && systemctl is-active --quiet containerd; then
-        ctr -n k8s.io tasks ls | awk '$NF == "RUNNING" { print $1 }'
+        kb_tasks=$(ctr -n k8s.io tasks ls) || return 1
+        printf '%s\n' "$kb_tasks" | awk '$NF == "RUNNING" { print $1 }'
     fi
 }
 
@@ -74,7 +75,12 @@ pod_containers() {
 # with --all: that looks for processes in the container's cgroups, where those of v1 no longer are after a daemon-reload.
 end_containers() {
     kb_left=30
-    while kb_containers=$(pod_containers) && [ -n "$kb_containers" ]; do
+    while :; do
+        kb_containers=$(pod_containers) ||
+            fail "containerd does not say which containers run" "See journalctl -u containerd on the host."
+        if [ -z "$kb_containers" ]; then
+            return
+        fi
         if [ "$kb_left" -eq 0 ]; then
             fail "containers of pods do not end" "See ctr -n k8s.io tasks ls on the host; what hangs there may need a reboot."
         fi
