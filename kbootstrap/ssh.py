@@ -12,6 +12,7 @@ import contextlib
 import functools
 import logging
 import os
+import shutil
 import socket
 import threading
 import time
@@ -29,6 +30,7 @@ from kbootstrap.inventory import Bastion, Host, Ssh
 from kbootstrap.known_hosts import HostKey
 from kbootstrap.model import ConnectError, HostKeyError
 from kbootstrap.transport import (
+    KEEPALIVE_S,
     LOGIN_S,
     LeanSocket,
     LockedKeyError,
@@ -118,6 +120,49 @@ def _open(target: _Target, bastions: tuple[Bastion, ...], shared: SshShared) -> 
             raise
         raise _explain(error, target, connection, wire) from error
     return connection
+
+
+def openssh_command(host: Host, connection: fabric.Connection, known_hosts: Path) -> list[str] | None:
+    """The system's ssh, told to log in as this connection has; the command to run comes behind it.
+
+    The file ``known_hosts`` is written for it, with the one key that this connection has checked. None where ssh is not
+    there or cannot do it unattended: with a password or a passphrase, or behind a bastion, whose key it would judge.
+    """
+    ssh, program = host.ssh, shutil.which("ssh")
+    proxies = {connection.ssh_config.get(word, "none").lower() for word in ("proxyjump", "proxycommand")}
+    if program is None or ssh.bastions or proxies != {"none"} or ssh.password is not None or ssh.passphrase is not None:
+        return None
+    key = connection.transport.get_remote_server_key()
+    known_hosts.write_text(f"{host.name} {key.get_name()} {key.get_base64()}\n")
+    options = {
+        "HostName": connection.host,
+        "HostKeyAlias": host.name,
+        "UserKnownHostsFile": _file(known_hosts),
+        "GlobalKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "yes",
+        "UpdateHostKeys": "no",
+        "BatchMode": "yes",
+        "ControlPath": "none",
+        "ClearAllForwardings": "yes",
+        "ForwardAgent": "no",
+        "Compression": "no",
+        "Ciphers": ",".join((*_CIPHERS_FIRST, "chacha20-poly1305@openssh.com", "aes128-ctr")),
+        "ConnectTimeout": f"{ssh.connect_timeout:.0f}",
+        "ServerAliveInterval": str(KEEPALIVE_S),
+        "LogLevel": "ERROR",
+    }
+    if ssh.key is not None:
+        options |= {"IdentityFile": _file(ssh.key), "IdentitiesOnly": "yes"}
+    if not ssh.agent:
+        options["IdentityAgent"] = "none"
+    config = str(ssh.config) if ssh.config is not None and ssh.config.exists() else "none"
+    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return [program, "-F", config, *words, "-l", connection.user, "-p", str(connection.port), "--", host.address]
+
+
+def _file(path: Path) -> str:
+    """A path as ssh's options want it: one word, and % stands for nothing."""
+    return '"' + str(path).replace("%", "%%") + '"'
 
 
 # --- the way ---------------------------------------------------------------------------------------------------------

@@ -278,6 +278,10 @@ class SshPipe:
             raise self._broken()
         return data
 
+    def finish(self) -> None:
+        """The command finds the end of its input; what it says can still be read."""
+        self._channel.shutdown_write()
+
     def _broken(self) -> ConnectionError:
         return ConnectionError(self._wire.lost or "closed by the host")
 
@@ -338,7 +342,7 @@ class SshTransport:
 
         self._connection = open_connection(self._host, self._shared)
 
-    def execute(self, command: str) -> Pipe:
+    def execute(self, command: str) -> SshPipe:
         import paramiko
 
         if self._connection is None:
@@ -353,6 +357,12 @@ class SshTransport:
             raise ConnectionError(wire.lost or str(error) or "closed by the host") from error
         transport.watch()
         return SshPipe(channel, wire)
+
+    def openssh(self, known_hosts: Path) -> list[str] | None:
+        """The command line of the system's ssh that leads to the same host (see ``ssh.openssh_command``)."""
+        from kbootstrap.ssh import openssh_command
+
+        return None if self._connection is None else openssh_command(self._host, self._connection, known_hosts)
 
     def close(self) -> None:
         if self._connection is not None:

@@ -82,23 +82,21 @@ kb_step_of() {
     printf '%s' "${kb_at:+${kb_log%.log}.}${kb_at:--}"
 }
 
-# kb_detach - start $kb_script so that it outlives this connection, the SSH session and sshd. Below systemd it gets a scope
-# of its own, because logind may end what a session left behind (KillUserProcesses=yes); where that fails, or there is no
-# systemd, a session of its own is enough. The first act, the .pid file, makes sure that it runs once. The lock stays with
-# the shell around the script: a daemon that a step leaves behind (dnf's gpg-agent) must not hold it.
+# kb_detach - start $kb_script so that it outlives this connection, the SSH session and sshd: in a session of its own, and
+# before it changes anything (kb_leave_session of prelude.sh) in a scope of its own. The .pid file says which process group
+# it is. The script closes the lock (9) for its steps: a daemon that one leaves behind (dnf's gpg-agent) must not hold it.
 kb_detach() {
-    # shellcheck disable=SC2016 # expanded by the inner shells
+    if [ -d /run/systemd/system ]; then
+        KB_SCOPE=kbootstrap-$kb_run-${kb_script##*/}.scope
+        export KB_SCOPE
+    fi
+    # shellcheck disable=SC2016 # expanded by the inner shell
     setsid sh -c '
-        if [ -d /run/systemd/system ]; then
-            systemd-run --scope --unit="$2" --description="$2" setsid sh -c "$3" kbootstrap "$1" 2>/dev/null
-        fi
-        eval "$3"
-    ' kbootstrap "$kb_script" "kbootstrap-$kb_run-${kb_script##*/}" '
-        [ ! -e "$1.pid" ] || exit 0
         printf "%s\n" "$$" >"$1.pid"
-        sh "$1.sh" >>"$1.log" 2>&1 9>&-
-        printf "%s done %s\n" "$KB_MARK" $? >>"$1.log"
-    ' </dev/null >/dev/null 2>&1 8>&- &
+        exec >>"$1.log" 2>&1
+        trap '\''printf "%s done %s\n" "$KB_MARK" "$?"'\'' EXIT
+        . "$1.sh"
+    ' kbootstrap "$kb_script" </dev/null >/dev/null 2>&1 8>&- &
     kb_starter=$!
 }
 

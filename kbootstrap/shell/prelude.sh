@@ -62,6 +62,7 @@ kb_step() {
         fi
         return
     fi
+    kb_leave_session
     kb_report apply "$1"
     kb_try "$1" "$2"
     kb_status=$?
@@ -105,6 +106,32 @@ kb_try() {
         kb_left=$((kb_left - 1))
         kb_pause=$((kb_pause * 2))
     done
+}
+
+# kb_leave_session - before the first change below systemd: move this shell and the one around it to a scope of their own,
+# because logind may end what an SSH session leaves behind (KillUserProcesses=yes). A script that only looks needs none.
+# Without a bus there is no logind either, and nothing to leave.
+kb_leave_session() {
+    if [ -z "${KB_SCOPE:-}" ] || kb_in_scope; then
+        return
+    fi
+    read -r kb_self kb_rest </proc/self/stat
+    timeout 10 busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
+        StartTransientUnit 'ssa(sv)a(sa(sv))' "$KB_SCOPE" fail 1 PIDs au 2 "$$" "$kb_self" 0 >/dev/null 2>&1 || return 0
+    kb_left=100
+    until kb_in_scope || [ "$kb_left" -eq 0 ]; do
+        sleep 0.02
+        kb_left=$((kb_left - 1))
+    done
+}
+
+kb_in_scope() {
+    while read -r kb_rest; do
+        case $kb_rest in
+            *"/$KB_SCOPE") return 0 ;;
+        esac
+    done </proc/self/cgroup
+    return 1
 }
 
 # kb_shortage - a full disk explains most failures: say so.

@@ -11,21 +11,26 @@ import time
 from pathlib import Path
 
 from benchmark.probes import TIMES
-from kbootstrap.inventory import Inventory
+from kbootstrap.inventory import Host, Inventory
 from kbootstrap.transport import SshShared, SshTransport
+
+
+def make_host(address: str, key: Path, known_hosts: Path) -> Host:
+    """One of the bench's hosts as an inventory has it."""
+    ssh = {"user": "root", "key": key, "known_hosts": known_hosts, "config": None}
+    host = {"name": "host", "address": address, "role": "master", "ssh": ssh}
+    return Inventory.model_validate({"cluster": {"name": "probe", "kubernetes": "1.34"}, "hosts": [host]}).hosts[0]
 
 
 def main() -> None:
     address, key, known_hosts = sys.argv[1:]
-    ssh = {"user": "root", "key": Path(key), "known_hosts": Path(known_hosts), "config": None}
-    host = {"name": "host", "address": address, "role": "master", "ssh": ssh}
-    inventory = Inventory.model_validate({"cluster": {"name": "probe", "kubernetes": "1.34"}, "hosts": [host]})
+    host = make_host(address, Path(key), Path(known_hosts))
     shared = SshShared()
     times = []
     # The first connection pays for imports and for reading keys; a run pays for that once.
     for _ in range(TIMES + 1):
         began = time.perf_counter()
-        transport = SshTransport(inventory.hosts[0], shared)
+        transport = SshTransport(host, shared)
         transport.connect()
         pipe = transport.execute("true")
         while pipe.recv(10):

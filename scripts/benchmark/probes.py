@@ -1,4 +1,4 @@
-"""What the targets ask beyond the matrix: start-up, one connection, plan against a second up."""
+"""What the targets ask beyond the matrix: start-up, one connection, plan against a second up, a large file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 from benchmark.servers import HERE, Servers
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from benchmark.bench import Bench
 
 TIMES = 15
+BULK_HOSTS = 4
+BULK_BYTES = 300_000_000
 
 
 def run(bench: Bench, servers: Servers, options: argparse.Namespace) -> dict[str, Any]:
@@ -23,6 +26,7 @@ def run(bench: Bench, servers: Servers, options: argparse.Namespace) -> dict[str
         "startup_cpu_s": startup(),
         "connect_s": {str(rtt): connect(servers, rtt) for rtt in options.rtt},
         "plan": [plan(bench, hosts, options.repeat) for hosts in options.hosts],
+        "bulk": bulk(servers, options.repeat) if max(options.hosts) >= BULK_HOSTS else {},
     }
 
 
@@ -54,12 +58,28 @@ def connect(servers: Servers, rtt_ms: int) -> float:
     """Seconds to connect to one host, log in and run `true`, in a process that has everything imported."""
     servers.counted(rtt_ms)
     (host,) = servers.hosts(1, rtt_ms)
-    probe = [sys.executable, str(HERE / "connect_probe.py"), host.address, str(servers.key), str(servers.known_hosts)]
-    env = os.environ | {"PYTHONPATH": str(HERE.parent)}
-    done = subprocess.run(servers.client(*probe), stdout=subprocess.PIPE, text=True, check=True, env=env)
-    servers.account()
-    times: list[float] = json.loads(done.stdout)
+    times: list[float] = _probe(servers, "connect_probe.py", host.address, servers.key, servers.known_hosts)
     return round(statistics.median(times), 4)
+
+
+def bulk(servers: Servers, repeat: int) -> dict[str, float]:
+    """Seconds to put a file on a few hosts at once: by kbootstrap, again by it, and by OpenSSH's cat."""
+    servers.counted(0)
+    addresses = [host.address for host in servers.hosts(BULK_HOSTS, 0)]
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
+        file.write(os.urandom(BULK_BYTES))
+        file.flush()
+        taken = _probe(servers, "bulk_probe.py", file.name, servers.key, servers.known_hosts, repeat, *addresses)
+    return {name: round(statistics.median(times), 4) for name, times in taken.items()}
+
+
+def _probe(servers: Servers, script: str, *arguments: object) -> Any:
+    """What a script of ours says in the clients' network."""
+    command = servers.client(sys.executable, str(HERE / script), *map(str, arguments))
+    env = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=env)
+    servers.account()
+    return json.loads(done.stdout)
 
 
 def plan(bench: Bench, hosts: int, repeat: int) -> dict[str, Any]:

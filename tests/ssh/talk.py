@@ -17,7 +17,7 @@ from kbootstrap.inventory import Host
 from kbootstrap.model import ConnectError, Mode
 from kbootstrap.script import Output
 from kbootstrap.session import Item, Session
-from kbootstrap.transport import Pipe, SshShared, SshTransport
+from kbootstrap.transport import SshPipe, SshShared, SshTransport
 
 _runs = itertools.count(1)
 
@@ -27,7 +27,7 @@ class Counting(SshTransport):
 
     executed = 0
 
-    def execute(self, command: str) -> Pipe:
+    def execute(self, command: str) -> SshPipe:
         self.executed += 1
         return super().execute(command)
 

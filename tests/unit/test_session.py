@@ -80,27 +80,16 @@ def test_run_follows_a_detached_script(run_dir: Path) -> None:
     assert list((run_dir / "kbootstrap").glob("r-*")) == []
 
 
-SYSTEMD_RUN = """#!/bin/sh
-echo "$1 $2" >/run/asked
-shift 3
-"""
-
-
-@pytest.mark.parametrize("end", ["exit 1", 'exec "$@"', '"$@"; exit 1'], ids=["no-bus", "works", "reports-failure"])
-def test_below_systemd_a_script_runs_once_in_a_scope_of_its_own(run_dir: Path, end: str) -> None:
-    """logind may end what an SSH session leaves behind; a bus that does not answer is no reason not to run."""
-    (run_dir / "systemd" / "system").mkdir(parents=True)
-    (run_dir / "bin").mkdir()
-    (run_dir / "bin" / "systemd-run").write_text(SYSTEMD_RUN + end + "\n")
-    (run_dir / "bin" / "systemd-run").chmod(0o755)
-    transport = PrivateRun(run_dir, {"PATH": f"{run_dir / 'bin'}:/usr/bin:/bin"})
-    session = Session("h1", transport, mode="apply", run_id="1", owner="ann")
-    session.open()
+def test_below_systemd_a_script_knows_the_scope_to_go_to(run_dir: Path) -> None:
+    """logind may end what an SSH session leaves behind; the prelude goes there before it changes anything."""
     items: list[Item] = []
-    assert session.run("init", "echo in; exit 3", items.append, lambda: False) == 3
-    session.close()
-    assert lines(items) == ["in"]
-    assert (run_dir / "asked").read_text() == "--scope --unit=kbootstrap-r-1-init\n"
+    for folder in ("unused", "systemd/system"):
+        (run_dir / folder).mkdir(parents=True)
+        session = make(run_dir)
+        session.open()
+        assert session.run("init", 'echo "<${KB_SCOPE:-}>"', items.append, lambda: False) == 0
+        session.close()
+    assert lines(items) == ["<>", "<kbootstrap-r-1-init.scope>"]
 
 
 def test_scripts_are_private(run_dir: Path) -> None:
@@ -235,9 +224,9 @@ def test_the_script_of_a_vanished_operator_is_waited_for(run_dir: Path) -> None:
 def test_a_daemon_that_a_script_leaves_behind_holds_no_lock(run_dir: Path) -> None:
     first = make(run_dir, run_id="1")
     first.open()
-    leaves = (
-        'setsid sh -c "echo \\$\\$ >/run/daemon; exec sleep 60" >/dev/null 2>&1 & until [ -s /run/daemon ]; do :; done'
-    )
+    daemon = 'setsid sh -c "echo \\$\\$ >/run/daemon; exec sleep 60" >/dev/null 2>&1 &'
+    # A script closes the lock for each of its steps.
+    leaves = f"({daemon} until [ -s /run/daemon ]; do :; done) 9>&-"
     assert first.run("x", leaves, lambda _item: None, lambda: False) == 0
     first.close()
     notices: list[str] = []
