@@ -27,9 +27,11 @@ _FIND = 'if [ "$(stat -c %s "$1" 2>/dev/null)" = "$2" ]; then sha256sum <"$1"; f
 # The new file is whole or not there: a connection that breaks looks like the end of the file.
 _STORE = """
 umask 077
-cat >"$1.$$" && [ "$(stat -c %s "$1.$$")" = "$2" ] && { sync "$1.$$" 2>/dev/null || sync; } && mv "$1.$$" "$1" && echo stored && exit
-rm -f "$1.$$"
-exit 1
+if cat >"$1.$$" && [ "$(stat -c %s "$1.$$")" = "$2" ] && { sync "$1.$$" 2>/dev/null || sync; } && mv "$1.$$" "$1"; then
+    echo stored
+else
+    rm -f "$1.$$"
+fi
 """
 
 _hashing = threading.Lock()

@@ -38,10 +38,29 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
+@contextmanager
+def made_folder(server: Server) -> Iterator[str]:
+    path = server.root("mktemp -d /tmp/kb-bulk-XXXXXX").strip()
+    server.root(f"chmod 777 {path}")
+    try:
+        yield path
+    finally:
+        server.root(f"rm -rf {path}")
+
+
 @pytest.fixture
-def folder(server: Server) -> str:
-    server.root("rm -rf /tmp/kb-bulk; mkdir /tmp/kb-bulk; chmod 777 /tmp/kb-bulk")
-    return "/tmp/kb-bulk"
+def folder(server: Server) -> Iterator[str]:
+    with made_folder(server) as path:
+        yield path
+
+
+def ssh_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Another program is found as the system's ssh."""
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
 
 
 @pytest.mark.parametrize(("settings", "way"), [({}, "openssh"), ({"key": None, "password": PASSWORD}, "connection")])
@@ -67,21 +86,17 @@ def test_behind_a_bastion_it_goes_over_our_own_connection(
     known = tmp_path / "known_hosts"
     known.write_text(first.known_hosts.read_text() + second.known_hosts.read_text())
     host = inventory_host(tmp_path, second, bastions=[hop(first)], known_hosts=str(known))
-    with connected(host) as transport:
-        assert bulk.put(transport, source, "/tmp/kb-bulk-behind") == "connection"
-        assert bulk.put(transport, source, "/tmp/kb-bulk-behind") == "unchanged"
+    with connected(host) as transport, made_folder(second) as folder:
+        assert bulk.put(transport, source, f"{folder}/file") == "connection"
+        assert bulk.put(transport, source, f"{folder}/file") == "unchanged"
 
 
 def test_a_transfer_that_breaks_off_changes_nothing(
     server: Server, folder: str, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ssh = tmp_path / "bin" / "ssh"
-    ssh.parent.mkdir()
-    ssh.write_text('#!/bin/sh\nhead -c 100000 | PATH=${PATH#*:} exec ssh "$@"\n')
-    ssh.chmod(0o755)
     target = f"{folder}/file"
     server.root(f"echo old >{target}")
-    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    ssh_is(tmp_path, monkeypatch, 'head -c 100000 | PATH=${PATH#*:} exec ssh "$@"')
     with connected(inventory_host(tmp_path, server)) as transport, pytest.raises(KbootstrapError) as failed:
         bulk.put(transport, source, target)
     assert target in failed.value.message
@@ -102,10 +117,6 @@ def test_what_the_host_says_is_the_error(
 def test_ssh_that_cannot_log_in_is_done_without(
     server: Server, folder: str, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ssh = tmp_path / "bin" / "ssh"
-    ssh.parent.mkdir()
-    ssh.write_text("#!/bin/sh\nexit 255\n")
-    ssh.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    ssh_is(tmp_path, monkeypatch, "exit 255")
     with connected(inventory_host(tmp_path, server)) as transport:
         assert bulk.put(transport, source, f"{folder}/file") == "connection"
