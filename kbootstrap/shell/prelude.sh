@@ -110,11 +110,12 @@ kb_try() {
 
 # kb_leave_session - before the first change below systemd: move this shell and the one around it to a scope of their own,
 # because logind may end what an SSH session leaves behind (KillUserProcesses=yes). A script that only looks needs none.
-# Without a bus there is no logind either, and nothing to leave.
+# Asked once per script: without a bus there is no logind either, and nothing to leave.
 kb_leave_session() {
-    if [ -z "${KB_SCOPE:-}" ] || kb_in_scope; then
+    if [ -z "${KB_SCOPE:-}" ] || [ -e "$KB_DIR/$KB_SCOPE" ]; then
         return
     fi
+    : >"$KB_DIR/$KB_SCOPE"
     read -r kb_self kb_rest </proc/self/stat
     timeout 10 busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
         StartTransientUnit 'ssa(sv)a(sa(sv))' "$KB_SCOPE" fail 1 PIDs au 2 "$$" "$kb_self" 0 >/dev/null 2>&1 || return 0
@@ -293,10 +294,7 @@ to_disk() { sync "$1" 2>/dev/null || sync; }
 # else that was changed: KIND KEY VALUE. Only the first word about a thing is kept, so that no later run takes our own work
 # for what was there. `reset` reads both, and puts everything back.
 
-state_folder() {
-    mkdir -p "$KB_STATE"
-    chmod 700 "$KB_STATE"
-}
+state_folder() { [ -d "$KB_STATE" ] || mkdir -p -m 700 "$KB_STATE"; }
 
 # remember KIND KEY [VALUE] - what KEY was, before it is changed.
 remember() {

@@ -39,15 +39,18 @@ def test_apply_is_verified(shell: str, tmp_path: Path) -> None:
     assert lying[-2:] == ["@m end s unverified 1", "status 1"]
 
 
-def test_a_script_leaves_the_ssh_session_before_its_first_change_and_not_to_look(shell: str) -> None:
+def test_a_script_leaves_the_ssh_session_before_its_first_change_and_not_to_look(shell: str, tmp_path: Path) -> None:
     """On a host with systemd the cluster tier sees it arrive; here the bus is a stand-in that refuses."""
-    asked = 'timeout() { shift; "$@"; }\nbusctl() { echo "$*" >&3; return 1; }\nKB_SCOPE=kb-x.scope\necho $$\n'
-    own, *said = sh(shell, "exec 3>&1\n" + asked + step("return 1", "true"))
-    call = next(line for line in said if "StartTransientUnit" in line)
+    bus = 'exec 3>&1\ntimeout() { shift; "$@"; }\nbusctl() { echo "$*" >&3; return 1; }\nKB_SCOPE=kb-x.scope\necho $$\n'
+    looks = [
+        sh(shell, bus + step("true", "true"), folder=tmp_path),
+        sh(shell, bus + step("return 1"), "plan", tmp_path),
+    ]
+    assert "StartTransientUnit" not in "".join(looks[0] + looks[1])
+    own, *said = sh(shell, bus + step("return 1", "true") + step("return 1", "true"), folder=tmp_path)
+    (call,) = [line for line in said if "StartTransientUnit" in line]
     assert re.search(rf" kb-x.scope fail 1 PIDs au 2 {own} [0-9]+ 0$", call)
     assert said.index(call) < said.index("@m apply s")
-    assert "StartTransientUnit" not in "".join(sh(shell, "exec 3>&1\n" + asked + step("true", "true")))
-    assert "StartTransientUnit" not in "".join(sh(shell, "exec 3>&1\n" + asked + step("return 1"), "plan"))
 
 
 def test_the_first_failing_command_ends_apply(shell: str, tmp_path: Path) -> None:
