@@ -294,7 +294,7 @@ to_disk() { sync "$1" 2>/dev/null || sync; }
 # else that was changed: KIND KEY VALUE. Only the first word about a thing is kept, so that no later run takes our own work
 # for what was there. `reset` reads both, and puts everything back.
 
-state_folder() { [ -d "$KB_STATE" ] || mkdir -p -m 700 "$KB_STATE"; }
+state_folder() { [ -d "$KB_STATE" ] || mkdir -m 700 "$KB_STATE"; }
 
 # remember KIND KEY [VALUE] - what KEY was, before it is changed.
 remember() {
