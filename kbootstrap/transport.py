@@ -307,8 +307,13 @@ class SshShared:
             return made
 
     def config(self, path: Path | None) -> fabric.Config:
-        """fabric's configuration with this ssh_config and nothing of the operator's fabric files."""
-        return self._once("config", path, lambda: _fabric_config(path))
+        """fabric's configuration with this ssh_config and nothing of the operator's fabric files.
+
+        A new one each time: a connection writes to its own, and one of another thread would find it half written.
+        """
+        import fabric
+
+        return fabric.Config(lazy=True, ssh_config=self._once("config", path, lambda: _ssh_config(path)))
 
     def known_hosts(self, path: Path) -> KnownHosts:
         return self._once("known_hosts", path, lambda: KnownHosts(path))
@@ -374,17 +379,15 @@ class LockedKeyError(ConnectError):
     """A private key has a passphrase and we have none."""
 
 
-def _fabric_config(path: Path | None) -> fabric.Config:
-    import fabric
+def _ssh_config(path: Path | None) -> paramiko.SSHConfig:
     import paramiko
 
-    ssh_config = paramiko.SSHConfig()
     try:
         if path is not None and path.exists():
-            ssh_config = paramiko.SSHConfig.from_path(str(path))
+            return paramiko.SSHConfig.from_path(str(path))
     except (paramiko.SSHException, OSError, ValueError) as error:
         raise ConnectError(f"{path} cannot be read: {error}", "Repair it, or set ssh.config: null.") from None
-    return fabric.Config(lazy=True, ssh_config=ssh_config)
+    return paramiko.SSHConfig()
 
 
 def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
