@@ -84,7 +84,8 @@ kb_step_of() {
 
 # kb_detach - start $kb_script so that it outlives this connection, the SSH session and sshd: in a session of its own, and
 # before it changes anything (kb_leave_session of prelude.sh) in a scope of its own. The .pid file says which process group
-# it is. The script closes the lock (9) for its steps: a daemon that one leaves behind (dnf's gpg-agent) must not hold it.
+# it is. The lock stays with the shell around the script: a daemon that a step leaves behind (dnf's gpg-agent) must not hold
+# it. Without that shell nobody would tell how a script ended that was killed.
 kb_detach() {
     if [ -d /run/systemd/system ]; then
         KB_SCOPE=kbootstrap-$kb_run-${kb_script##*/}.scope
@@ -93,9 +94,8 @@ kb_detach() {
     # shellcheck disable=SC2016 # expanded by the inner shell
     setsid sh -c '
         printf "%s\n" "$$" >"$1.pid"
-        exec >>"$1.log" 2>&1
-        trap '\''printf "%s done %s\n" "$KB_MARK" "$?"'\'' EXIT
-        . "$1.sh"
+        sh "$1.sh" >>"$1.log" 2>&1 9>&-
+        printf "%s done %s\n" "$KB_MARK" $? >>"$1.log"
     ' kbootstrap "$kb_script" </dev/null >/dev/null 2>&1 8>&- &
     kb_starter=$!
 }

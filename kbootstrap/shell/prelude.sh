@@ -108,7 +108,7 @@ kb_try() {
     done
 }
 
-# kb_leave_session - before the first change below systemd: move this shell and the one around it to a scope of their own,
+# kb_leave_session - before the first change below systemd: move this shell and those around it to a scope of their own,
 # because logind may end what an SSH session leaves behind (KillUserProcesses=yes). A script that only looks needs none.
 # Asked once per script: without a bus there is no logind either, and nothing to leave.
 kb_leave_session() {
@@ -118,7 +118,7 @@ kb_leave_session() {
     : >"$KB_DIR/$KB_SCOPE"
     read -r kb_self kb_rest </proc/self/stat
     timeout 10 busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
-        StartTransientUnit 'ssa(sv)a(sa(sv))' "$KB_SCOPE" fail 1 PIDs au 2 "$$" "$kb_self" 0 >/dev/null 2>&1 || return 0
+        StartTransientUnit 'ssa(sv)a(sa(sv))' "$KB_SCOPE" fail 1 PIDs au 3 "$PPID" "$$" "$kb_self" 0 >/dev/null 2>&1 || return 0
     kb_left=100
     until kb_in_scope || [ "$kb_left" -eq 0 ]; do
         sleep 0.02

@@ -41,15 +41,16 @@ def test_apply_is_verified(shell: str, tmp_path: Path) -> None:
 
 def test_a_script_leaves_the_ssh_session_before_its_first_change_and_not_to_look(shell: str, tmp_path: Path) -> None:
     """On a host with systemd the cluster tier sees it arrive; here the bus is a stand-in that refuses."""
-    bus = 'exec 3>&1\ntimeout() { shift; "$@"; }\nbusctl() { echo "$*" >&3; return 1; }\nKB_SCOPE=kb-x.scope\necho $$\n'
+    bus = 'exec 3>&1\ntimeout() { shift; "$@"; }\nbusctl() { echo "$*" >&3; return 1; }\n'
+    bus += "KB_SCOPE=kb-x.scope\necho $PPID $$\n"
     looks = [
         sh(shell, bus + step("true", "true"), folder=tmp_path),
         sh(shell, bus + step("return 1"), "plan", tmp_path),
     ]
     assert "StartTransientUnit" not in "".join(looks[0] + looks[1])
-    own, *said = sh(shell, bus + step("return 1", "true") + step("return 1", "true"), folder=tmp_path)
+    pids, *said = sh(shell, bus + step("return 1", "true") + step("return 1", "true"), folder=tmp_path)
     (call,) = [line for line in said if "StartTransientUnit" in line]
-    assert re.search(rf" kb-x.scope fail 1 PIDs au 2 {own} [0-9]+ 0$", call)
+    assert re.search(rf" kb-x.scope fail 1 PIDs au 3 {pids} [0-9]+ 0$", call)
     assert said.index(call) < said.index("@m apply s")
 
 

@@ -225,8 +225,7 @@ def test_a_daemon_that_a_script_leaves_behind_holds_no_lock(run_dir: Path) -> No
     first = make(run_dir, run_id="1")
     first.open()
     daemon = 'setsid sh -c "echo \\$\\$ >/run/daemon; exec sleep 60" >/dev/null 2>&1 &'
-    # A script closes the lock for each of its steps.
-    leaves = f"({daemon} until [ -s /run/daemon ]; do :; done) 9>&-"
+    leaves = f"{daemon} until [ -s /run/daemon ]; do :; done"
     assert first.run("x", leaves, lambda _item: None, lambda: False) == 0
     first.close()
     notices: list[str] = []
