@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 import shlex
+import signal
 import subprocess
 import tempfile
 import threading
@@ -21,7 +22,9 @@ from kbootstrap.transport import Pipe, SshTransport
 
 BLOCK = 1024 * 1024
 ANSWER_S = 300
-"""Seconds a host has to read or store a file of this kind without a word."""
+"""Seconds a host has for a word; to read or to store a file it has them besides what ``SLOWEST`` gives it."""
+SLOWEST = 50_000
+"""Bytes a second below which a host counts as one that hangs."""
 
 _FIND = 'if [ "$(stat -c %s "$1" 2>/dev/null)" = "$2" ]; then sha256sum <"$1"; fi'
 # The new file is whole or not there: a connection that breaks looks like the end of the file.
@@ -50,12 +53,13 @@ def put(transport: SshTransport, source: Path, target: str) -> Way:
         found = _output(transport.execute(_command(_FIND, target, size)))
         if found and found.split()[0] == _sha256(source):
             return "unchanged"
-        if _over_openssh(transport, source, _command(_STORE, target, size)):
+        store = _command(_STORE, target, size)
+        if _over_openssh(transport, source, store, ANSWER_S + size / SLOWEST):
             return "openssh"
-        _over_connection(transport, source, _command(_STORE, target, size))
+        _over_connection(transport, source, store)
     except OSError as error:
         raise KbootstrapError(
-            f"{source} could not be put to {target}: {error}",
+            f"{transport.host.name}: {source} could not be put to {target}: {error}",
             "Is there room for it, and may the login user write there?",
         ) from error
     return "connection"
@@ -87,16 +91,27 @@ def _output(pipe: Pipe) -> str:
     return said.decode("utf-8", "replace")
 
 
-def _over_openssh(transport: SshTransport, source: Path, command: str) -> bool:
-    """Whether ssh could log in. Raises OSError when the host did not store the file."""
+def _over_openssh(transport: SshTransport, source: Path, command: str, patience: float) -> bool:
+    """Whether ssh could log in. Raises OSError when the host did not store the file within ``patience`` seconds."""
     with tempfile.TemporaryDirectory() as folder, source.open("rb") as file:
         ssh = transport.openssh(Path(folder) / "known_hosts")
         if ssh is None:
             return False
-        done = subprocess.run([*ssh, command], stdin=file, capture_output=True, text=True, errors="replace")  # noqa: S603
-    if done.returncode == 255:
+        with subprocess.Popen([*ssh, command], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:  # noqa: S603
+            late = threading.Timer(patience, process.kill)
+            late.start()
+            said = process.stdout.read(BLOCK) if process.stdout else b""
+            if len(said) == BLOCK:
+                process.kill()
+            process.wait()
+            late.cancel()
+    if len(said) == BLOCK:
+        raise OSError("the host talks on and on")
+    if process.returncode == 255:
         return False
-    _judge(done.stdout + done.stderr)
+    if process.returncode == -signal.SIGKILL:
+        raise TimeoutError(f"the host did not end it within {patience:.0f} s")
+    _judge(said.decode("utf-8", "replace"))
     return True
 
 

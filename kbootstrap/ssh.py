@@ -149,6 +149,7 @@ def openssh_command(host: Host, connection: fabric.Connection, known_hosts: Path
         "Ciphers": ",".join((*_CIPHERS_FIRST, "chacha20-poly1305@openssh.com", "aes128-ctr")),
         "ConnectTimeout": f"{ssh.connect_timeout:.0f}",
         "ServerAliveInterval": str(KEEPALIVE_S),
+        "ServerAliveCountMax": "2",
         "LogLevel": "ERROR",
     }
     if ssh.key is not None:

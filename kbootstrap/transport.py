@@ -337,7 +337,7 @@ class SshTransport:
     """One host over SSH, as the inventory says: ssh_config, bastions, keys, agent, passwords, host key policy."""
 
     def __init__(self, host: Host, shared: SshShared) -> None:
-        self._host = host
+        self.host = host
         self._shared = shared
         self._connection: fabric.Connection | None = None
 
@@ -345,7 +345,7 @@ class SshTransport:
         """Open and authenticate. Raises ConnectError naming the host, the cause and a way out."""
         from kbootstrap.ssh import open_connection
 
-        self._connection = open_connection(self._host, self._shared)
+        self._connection = open_connection(self.host, self._shared)
 
     def execute(self, command: str) -> SshPipe:
         import paramiko
@@ -367,7 +367,7 @@ class SshTransport:
         """The command line of the system's ssh that leads to the same host (see ``ssh.openssh_command``)."""
         from kbootstrap.ssh import openssh_command
 
-        return None if self._connection is None else openssh_command(self._host, self._connection, known_hosts)
+        return None if self._connection is None else openssh_command(self.host, self._connection, known_hosts)
 
     def close(self) -> None:
         if self._connection is not None:

@@ -20,7 +20,6 @@ from labs import MakeLab
 from moments import PATIENCE_S, comes_to_its_moment, until
 
 from kbootstrap.model import KbootstrapError
-from kbootstrap.script import shell_file
 
 FAULTS = ("kill", "cut", "fail", "reboot")
 """SIGKILL to the orchestrator; no connection until it noticed; a command of the step fails; power off and on."""
@@ -290,20 +289,6 @@ def assert_ready(fleet: Fleet) -> None:
     assert ready == set(fleet.hosts), said
 
 
-# What kbootstrap has noted for reset. Where a look failed once, a step that held was done all the same, and has noted
-# units that it did not change: a note that says what is still so makes no difference.
-_NOTES = (
-    shell_file("shell/prelude.sh")
-    + """
-while read -r kind key value; do
-    if [ "$kind" != unit ] || [ "$(unit_state "$key")" != "$value" ]; then
-        printf '%s %s %s\\n' "$kind" "$key" "$value"
-    fi
-done </var/lib/kbootstrap/was
-"""
-)
-
-
 def end_state(fleet: Fleet) -> set[tuple[str, ...]]:
     """Every file of every host and what the cluster holds, without what is born anew in every run."""
     found: set[tuple[str, ...]] = set()
@@ -315,7 +300,7 @@ def end_state(fleet: Fleet) -> set[tuple[str, ...]]:
             if _BORN_ANEW.fullmatch(path):
                 what = " ".join(what.split()[:2])
             found.add((host, path, packages.get(path, what)))
-        found |= {(host, "was", line) for line in fleet.text(host, _NOTES).splitlines()}
+        found |= {(host, "was", line) for line in fleet.text(host, "cat /var/lib/kbootstrap/was").splitlines()}
     return found | _cluster(fleet)
 
 

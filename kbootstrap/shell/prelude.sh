@@ -410,9 +410,10 @@ service_is() {
     return "$kb_ok"
 }
 
-# service_on UNIT - enable it and (re)start it; a service that does not start says why.
+# service_on UNIT - enable it and (re)start it; a service that does not start says why. One that is on already stays as it
+# was, so nothing is noted for reset.
 service_on() {
-    remember_unit "$1"
+    service_is "$1" >/dev/null || remember_unit "$1"
     run systemctl enable "$1"
     if ! run systemctl restart "$1"; then
         journalctl -u "$1" -n 10 --no-pager 2>/dev/null || true

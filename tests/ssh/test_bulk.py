@@ -99,7 +99,7 @@ def test_a_transfer_that_breaks_off_changes_nothing(
     ssh_is(tmp_path, monkeypatch, 'head -c 100000 | PATH=${PATH#*:} exec ssh "$@"')
     with connected(inventory_host(tmp_path, server)) as transport, pytest.raises(KbootstrapError) as failed:
         bulk.put(transport, source, target)
-    assert target in failed.value.message
+    assert failed.value.message.startswith(f"cp1: {source} could not be put to {target}: ")
     assert server.root(f"cat {target}; ls {folder}").split() == ["old", "file"]
 
 
@@ -120,3 +120,16 @@ def test_ssh_that_cannot_log_in_is_done_without(
     ssh_is(tmp_path, monkeypatch, "exit 255")
     with connected(inventory_host(tmp_path, server)) as transport:
         assert bulk.put(transport, source, f"{folder}/file") == "connection"
+
+
+@pytest.mark.parametrize(
+    ("script", "why"), [("exec sleep 60", "did not end it"), ("exec yes", "talks on")], ids=["hangs", "talks-on"]
+)
+def test_a_host_that_does_not_end_it_is_given_up(
+    server: Server, folder: str, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str
+) -> None:
+    ssh_is(tmp_path, monkeypatch, script)
+    monkeypatch.setattr(bulk, "ANSWER_S", 1)
+    monkeypatch.setattr(bulk, "SLOWEST", 10 * len(CONTENT))
+    with connected(inventory_host(tmp_path, server)) as transport, pytest.raises(KbootstrapError, match=why):
+        bulk.put(transport, source, f"{folder}/file")

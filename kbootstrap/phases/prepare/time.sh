@@ -48,7 +48,10 @@ check() {
 }
 
 apply() {
-    remember_unit chronyd chrony systemd-timesyncd
+    # Installing and starting chrony turns the others off.
+    if [ -z "$(pkg_version chrony)" ] || ! service_is "$(unit)" >/dev/null; then
+        remember_unit chronyd chrony systemd-timesyncd
+    fi
     if [ -z "$(pkg_version chrony)" ]; then
         pkg_install chrony
     fi
