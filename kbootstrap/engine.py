@@ -37,7 +37,7 @@ from kbootstrap.model import (
     Stretch,
 )
 from kbootstrap.redact import PrivateKeys
-from kbootstrap.session import Item, Session
+from kbootstrap.session import TO_DO, BrokenError, Item, Session
 
 CHECK_TIMEOUT_S = 120
 """Longest a check may take; a plan waits no longer than this for any step."""
@@ -249,19 +249,21 @@ def _patience(step: Step) -> int:
 
 
 class PhaseRun:
-    """One phase on one host: the script is sent, and its reports become events."""
+    """One phase on one host: its script is sent, and its reports become events. ``family`` is the host's kind of OS."""
 
     def __init__(
         self,
         phase: Phase,
         host: str,
         steps: list[Step],
+        family: str,
         on_value: Callable[[str, Secret], None],
         clean: Callable[[str], str],
     ) -> None:
         self._phase = phase.name
         self._host = host
         self._steps = {step.id: step for step in steps}
+        self._family = family
         self._keep = on_value
         self._clean = clean
         self._left = list(steps)
@@ -281,7 +283,7 @@ class PhaseRun:
         self._warnings = 0
         self._room = MAX_SHOWN
 
-    def work(self, session: Session, mode: Mode, text: str, emit: Emit) -> bool:
+    def work(self, session: Session, mode: Mode, emit: Emit) -> bool:
         """Run the script to its end; every step gets its StepEnded. Returns whether all of them hold."""
         began = time.time()
         self._mode = mode
@@ -289,12 +291,7 @@ class PhaseRun:
         titles = tuple((step.id, step.title) for step in self._steps.values())
         emit(PhaseStarted(began, self._host, self._phase, titles))
         try:
-            if mode == "plan":
-                timeout = sum(map(_patience, self._steps.values()))
-                status = session.look(text, lambda item: self._handle(item, emit), timeout)
-            else:
-                status = session.run(self._phase, text, lambda item: self._handle(item, emit), self._overdue)
-            self._close(status, emit)
+            self._close(self._run(session, lambda item: self._handle(item, emit)), emit)
         except KbootstrapError as error:
             # The connection is gone, or what comes over it cannot be believed.
             session.close()
@@ -303,6 +300,28 @@ class PhaseRun:
         ok = not self._failed
         emit(PhaseEnded(time.time(), self._host, self._phase, ok, time.time() - began))
         return ok
+
+    def _run(self, session: Session, handle: Callable[[Item], None]) -> int:
+        """Look, and in apply mode run detached what is left from the first step on that does not hold.
+
+        Most phases of a second `up` end with the look, which costs what it costs in a plan. Returns the exit status.
+        """
+        try:
+            status = session.look(self._phase, script.build(self._left, self._family), handle, self._overdue)
+            known = status == TO_DO and self._step is not None
+            if self._mode == "plan" or not known:
+                return status
+        except BrokenError as error:
+            if self._mode == "plan" or self._overdue():
+                raise
+            known = False
+            session.reconnect(error.why)
+        left = [*([self._step] if self._step else []), *self._left]
+        if not left:
+            return 0
+        self._deadline = time.monotonic() + _patience(left[0])
+        text = script.build(left, self._family, checked=known)
+        return session.run(self._phase, text, handle, self._overdue)
 
     def _await_next(self) -> None:
         """A script that does not come to its next step is as overdue as a check that does not end."""
@@ -343,6 +362,9 @@ class PhaseRun:
 
     def _on_begin(self, args: tuple[str, ...], emit: Emit) -> None:
         step = self._steps.get(args[0]) if args else None
+        if step and step is self._step and self._stage == "check":
+            # The script that goes on where a look ended.
+            return
         if step is None or step not in self._left or self._step is not None:
             raise _nonsense(f"{self._host} reports a step that was not asked for")
         self._left.remove(step)
@@ -505,11 +527,10 @@ class Engine:
             return lambda _emit: True
         if host.ssh.command_timeout is not None:
             steps = [replace(step, timeout=host.ssh.command_timeout) for step in steps]
-        text = script.build(steps, facts.family)
-        run = PhaseRun(phase, name, steps, self._value, self.clean)
+        run = PhaseRun(phase, name, steps, facts.family, self._value, self.clean)
 
         def work(emit: Emit) -> bool:
-            ok = run.work(session, self.mode, text, emit)
+            ok = run.work(session, self.mode, emit)
             if not ok:
                 self.context.lost.add(name)
             return ok

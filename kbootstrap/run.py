@@ -337,7 +337,7 @@ class Run:
             notice=self._notice(host.name),
         )
         try:
-            session.open(ahead=script.probe())
+            session.open(ahead=("facts", script.probe()))
         except LockedError:
             self._busy.add(host.name)
             raise
@@ -359,7 +359,8 @@ class Run:
             if len(lines) > facts.MAX_LINES:
                 raise KbootstrapError(f"the host's facts have more than {facts.MAX_LINES} lines", "Look at the host.")
 
-        status = self._sessions[host.name].look(script.probe(), keep, timeout=60)
+        deadline = time.monotonic() + 60
+        status = self._sessions[host.name].look("facts", script.probe(), keep, lambda: time.monotonic() > deadline)
         if status != 0:
             failure = Failure("the facts probe failed", "probe.sh", status, tuple(lines[-20:]))
             raise StepError(failure)

@@ -59,16 +59,18 @@ def launcher(mark: str) -> bytes:
     return f"{mark} {len(text)}\n".encode() + text
 
 
-def build(steps: Iterable[Step], family: str) -> str:
+def build(steps: Iterable[Step], family: str, *, checked: bool = False) -> str:
     """One script for the steps of one phase on one host of an OS family (``el`` or ``debian``).
 
     The same text serves plan and apply: ``KB_MODE`` is set from outside (or is the first argument when run by hand).
+    With ``checked`` the first step was looked at just now and does not hold: it is applied without another look.
     """
     steps = list(steps)
     parts = [shell_file("shell/prelude.sh"), shell_file(f"shell/{family}.sh")]
     parts += [shell_file(f"shell/{name}") for name in dict.fromkeys(name for step in steps for name in step.words)]
     parts += [f"kb_begin {quote(step.id)}\n" for step in steps[:1]]
-    parts += [_step(step, following) for step, following in zip(steps, [*steps[1:], None], strict=False)]
+    words = ["kb_change" if checked else "kb_step", *["kb_step"] * len(steps)]
+    parts += [_step(*each) for each in zip(words, steps, [*steps[1:], None], strict=False)]
     return "".join(parts)
 
 
@@ -77,12 +79,12 @@ def probe() -> str:
     return shell_file("shell/probe.sh")
 
 
-def _step(step: Step, following: Step | None) -> str:
+def _step(word: str, step: Step, following: Step | None) -> str:
     retries, waits = step.retries, int(step.waits)
     then = f" {quote(following.id)}" if following else ""
     return (
         f"(\n{_assignments(step.params)}{shell_file('phases/' + step.shell)}"
-        f"kb_step {quote(step.id)} {retries} {waits}{then}\n) 9>&-\n"
+        f"{word} {quote(step.id)} {retries} {waits}{then}\n) 9>&-\n"
         "kb_status=$?\n"
         'if [ "$kb_status" -ne 0 ]; then exit "$kb_status"; fi\n'
     )

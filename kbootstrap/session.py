@@ -1,7 +1,8 @@
 """One host during a run: the launcher's protocol (see shell/launch.sh) over a transport, with reconnects.
 
-A session opens one connection and one command per host; every script of the run is fed through it. In apply mode the
-scripts run detached, so a broken connection is reopened and the log followed from the last byte.
+A session opens one connection and one command per host; every script of the run is fed through it. What only looks
+runs from memory and ends with its connection. What changes something runs detached, so a broken connection is reopened
+and the log followed from the last byte.
 """
 
 from __future__ import annotations
@@ -38,8 +39,13 @@ MAX_BREAKS = 10
 STABLE_S = 5
 KILL_S = 30
 """Seconds a host has to end a script that took too long."""
+KILL_LOOK_S = 5
+"""The same for a look, which nothing is lost by: it is given no time to tidy up."""
 CLOSE_S = 2
 """Seconds a host has to tidy up before the connection is closed."""
+
+TO_DO = 76
+"""Exit status of a look in apply mode that came to a step which does not hold (see shell/prelude.sh)."""
 
 _GREETING = "@kbootstrap"
 _LAUNCHER_WORDS = {"ready", "busy", "waiting", "alive", "gone", "killed"}
@@ -52,10 +58,10 @@ def _why(error: OSError) -> str:
     return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
 
 
-def _look(script: str) -> bytes:
+def _look(name: str, script: str) -> bytes:
     """What the launcher is sent for a script that is run from memory."""
     data = script.encode()
-    return f"plan {len(data)}\n".encode() + data
+    return f"look {name} {len(data)}\n".encode() + data
 
 
 class LockedError(KbootstrapError):
@@ -72,6 +78,14 @@ class LostError(KbootstrapError):
     """The host went away and did not come back in time."""
 
     exit_code = 4
+
+
+class BrokenError(LostError):
+    """The connection broke during a look: nothing was changed, and it may be asked again. ``why`` says how it broke."""
+
+    def __init__(self, host: str, why: str) -> None:
+        super().__init__(f"{host}: the connection broke: {why}", "Is the host going down? Try again.")
+        self.why = why
 
 
 class Session:
@@ -98,7 +112,7 @@ class Session:
         self._mark = "@kb-" + secrets.token_hex(8)
         self._arguments = [mode, f"r-{run_id}", owner]
         self._pipe: Pipe | None = None
-        self._following = False
+        self._following = self._looking = False
         self._closed = False
         self._parser = Parser(self._mark, _LAUNCHER_WORDS)
         self._unread: deque[Item] = deque()
@@ -106,12 +120,13 @@ class Session:
 
     # --- opening -----------------------------------------------------------------------------------------------------
 
-    def open(self, timeout: float = 60, ahead: str = "") -> None:
+    def open(self, timeout: float = 60, ahead: tuple[str, str] | None = None) -> None:
         """Connect, become root, take the host's lock. Raises ConnectError, LockedError or SudoError.
 
-        ``ahead`` is what ``look`` will be asked for first: sent behind the launcher, it saves a round trip.
+        ``ahead`` is the name and script that ``look`` will be asked for first: sent behind the launcher, it saves a
+        round trip.
         """
-        self._ahead = _look(ahead) if ahead else b""
+        self._ahead = _look(*ahead) if ahead else b""
         self._unread.clear()
         self._transport.connect()
         try:
@@ -206,21 +221,29 @@ class Session:
 
     # --- scripts -----------------------------------------------------------------------------------------------------
 
-    def look(self, script: str, on_item: Callable[[Item], None], timeout: float) -> int:
-        """Run a read-only script from memory, nothing detached. Returns its exit status."""
-        message = _look(script)
-        deadline = time.monotonic() + timeout
+    def look(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
+        """Run a script that only looks from memory, nothing detached. Returns its exit status, as ``run`` does.
+
+        Raises BrokenError when the connection breaks: ``reconnect`` makes another one.
+        """
+        message = _look(name, script)
+        self._parser.offset = 0
+        self._looking = True
         try:
             if message != self._ahead:
                 self._send(message)
             self._ahead = b""
-            for item in self._items(lambda: deadline):
-                if isinstance(item, Report) and item.word == "done":
-                    return self._status(item)
-                on_item(item)
+            status = self._follow(on_item, overdue)
+            self._looking = False
+            return status
         except OSError as error:
-            raise LostError(f"{self._host}: the connection broke: {_why(error)}", "Try again.") from None
-        raise LostError(f"{self._host}: the connection was closed by the host", "Is the host going down? Try again.")
+            self._looking = False
+            if self._closed:
+                raise self._hung_up() from None
+            raise BrokenError(self._host, _why(error)) from None
+
+    def _hung_up(self) -> LostError:
+        return LostError(f"{self._host}: the connection was closed while a script ran")
 
     def run(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
         """Run a script detached and follow it to its end, through reconnects. Returns its exit status.
@@ -241,7 +264,7 @@ class Session:
                 return status
             except OSError as error:
                 if self._closed:
-                    raise LostError(f"{self._host}: the connection was closed while a script ran") from None
+                    raise self._hung_up() from None
                 breaks = breaks + 1 if time.monotonic() - connected < STABLE_S else 1
                 if breaks > MAX_BREAKS:
                     raise LostError(
@@ -252,9 +275,8 @@ class Session:
                     raise LostError(
                         f"{self._host}: the host does not answer, and its script takes too long", "Look at the host."
                     ) from None
-                self._notice(f"the connection broke ({_why(error)}): reconnecting")
                 offset = self._parser.offset
-                self._reconnect()
+                self.reconnect(_why(error))
                 self._parser.offset = offset
                 # Nothing heard: it may not have arrived. The launcher knows, and starts no script twice.
                 message = f"follow {name} {offset + 1}\n".encode() if offset else start
@@ -294,7 +316,7 @@ class Session:
             if killed_at is None and overdue():
                 killed_at = now
                 self._send(b"kill TERM\n")
-            if killed_at is not None and now - killed_at > KILL_S:
+            if killed_at is not None and now - killed_at > (KILL_LOOK_S if self._looking else KILL_S):
                 raise LostError(f"{self._host}: the host does not end a script that took too long", "Look at the host.")
             if now - heard > DEAD_S:
                 raise ConnectionError(f"no sign of life for {DEAD_S} s")
@@ -311,7 +333,9 @@ class Session:
             raise LostError(f"{self._host}: the host answers nonsense instead of an exit status", "Look at the host.")
         return int(done.args[0])
 
-    def _reconnect(self) -> None:
+    def reconnect(self, why: str) -> None:
+        """Make another connection in place of one that broke; this run keeps its locks. Raises LostError."""
+        self._notice(f"the connection broke ({why}): reconnecting")
         deadline = time.monotonic() + RECONNECT_S
         pause = 1.0
         while True:
@@ -345,6 +369,8 @@ class Session:
         deadline = time.monotonic() + CLOSE_S
         self._closed = True
         with contextlib.suppress(OSError):
+            if self._looking:
+                self._send(b"kill KILL\n")
             if not self._following:
                 self._send(b"quit\n")
                 while self._receive(deadline):
@@ -395,6 +421,10 @@ class Session:
 
     def _next(self, timeout: float) -> Iterator[Item]:
         """What arrives now, or nothing within ``timeout``. Raises ConnectionError at the end of the stream."""
+        if self._unread:
+            unread, self._unread = self._unread, deque()
+            yield from unread
+            return
         if self._pipe is None:
             raise ConnectionError("not connected")
         try:

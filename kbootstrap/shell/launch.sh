@@ -5,7 +5,7 @@
 #   sh -c "$(cat begin.sh)" kbootstrap MODE RUN OWNER        (below sudo where the inventory says so)
 #
 # Protocol, a line each on stdin; sizes in bytes:
-#   plan SIZE + SIZE bytes        run this script from memory; no file is written
+#   look NAME SIZE + SIZE bytes   run this script, which only looks, from memory; no file is written
 #   run NAME SIZE + SIZE bytes    run it detached from this connection, once, and follow its log from the first byte; the
 #                                 line `whole` behind it says that all of it has arrived
 #   follow NAME OFFSET            follow the log of a script started before, from this byte (1 is the first)
@@ -14,21 +14,56 @@
 #
 # In apply mode two locks guard the host: `session` is held by this process, `script` by a running script as well. So a
 # second operator is turned away at once, while a script whose operator vanished is waited for; and no lock can be stale,
-# because both die with the processes that hold them.
+# because both die with the processes that hold them. A script that only looks holds none.
 
 umask 077
 kb_mode=$1 kb_run=$2 kb_owner=$3
 kb_root=/run/kbootstrap
 KB_DIR=$kb_root/$kb_run
-kb_script='' kb_starter='' kb_tail=''
+kb_script='' kb_starter='' kb_tail='' kb_looker=''
 export KB_DIR
 
 kb_say() { printf '%s %s\n' "$KB_MARK" "$*"; }
+
+# kb_look TEXT - in a process of its own, so that what comes meanwhile is heard. It says itself how it ended.
+kb_look() {
+    kb_script=''
+    (
+        trap 'kb_say "done" $?' EXIT
+        eval "$1"
+    ) </dev/null 2>&1 9>&- 8>&- &
+    kb_looker=$!
+}
+
+# kb_looks - does it still look? Its number alone may be another process's by now.
+kb_looks() {
+    # PID (NAME) STATE PARENT ...
+    [ -n "$kb_looker" ] && read -r kb_at 2>/dev/null <"/proc/$kb_looker/stat" || return
+    case $kb_at in
+        *") "[!Z]" $$ "*) return 0 ;;
+    esac
+    return 1
+}
+
+# kb_end_all PID - end a process and all below it, the upper ones stopped first, so that none starts another meanwhile. Where
+# the kernel does not tell what is below, that ends by itself: nobody hears it any more.
+kb_end_all() {
+    kill -s STOP "$1" 2>/dev/null || return 0
+    kb_below=''
+    read -r kb_below 2>/dev/null <"/proc/$1/task/$1/children"
+    for kb_pid in $kb_below; do
+        kb_end_all "$kb_pid"
+    done
+    kill -s KILL "$1" 2>/dev/null
+}
 
 kb_unfollow() {
     if [ -n "$kb_tail" ]; then
         kill "$kb_tail" 2>/dev/null
         kb_tail=''
+    fi
+    if kb_looks; then
+        kb_end_all "$kb_looker"
     fi
 }
 
@@ -92,7 +127,7 @@ kb_detach() {
         export KB_SCOPE
     fi
     # shellcheck disable=SC2016 # expanded by the inner shell
-    setsid sh -c '
+    KB_MODE=apply setsid sh -c '
         printf "%s\n" "$$" >"$1.pid"
         sh "$1.sh" >>"$1.log" 2>&1 9>&-
         printf "%s done %s\n" "$KB_MARK" $? >>"$1.log"
@@ -113,15 +148,15 @@ KB_MODE=$kb_mode
 export KB_MARK KB_MODE
 if [ "$kb_mode" = apply ]; then
     kb_lock
+    KB_MODE=look
 fi
 kb_say ready
 
 while read -r kb_word kb_a kb_b; do
     case $kb_word in
-        plan)
-            kb_text=$(head -c "$kb_a")
-            (eval "$kb_text") </dev/null 2>&1
-            kb_say "done" $?
+        look)
+            kb_text=$(head -c "$kb_b")
+            kb_look "$kb_text"
             ;;
         run)
             kb_script=$KB_DIR/$kb_a
@@ -147,7 +182,7 @@ while read -r kb_word kb_a kb_b; do
             fi
             ;;
         ping)
-            if kb_leader && kill -0 "$kb_pid" 2>/dev/null; then
+            if kb_looks || { [ -n "$kb_script" ] && kb_leader && kill -0 "$kb_pid" 2>/dev/null; }; then
                 kb_say alive
             else
                 kb_say gone
@@ -155,9 +190,12 @@ while read -r kb_word kb_a kb_b; do
             ;;
         stop) : >"$KB_DIR/stop" ;;
         kill)
-            kb_leader
-            kill -s "$kb_a" -- "-$kb_pid" 2>/dev/null && sleep 2
-            kill -s KILL -- "-$kb_pid" 2>/dev/null
+            if [ -n "$kb_script" ] && kb_leader; then
+                kill -s "$kb_a" -- "-$kb_pid" 2>/dev/null && sleep 2
+                kill -s KILL -- "-$kb_pid" 2>/dev/null
+            else
+                kb_unfollow
+            fi
             kb_say killed
             ;;
         quit)

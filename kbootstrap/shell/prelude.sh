@@ -4,6 +4,7 @@
 # The rest of the script is a list of subshells, one per step; each sets the step's parameters, defines `check` and
 # `apply`, and calls `kb_step`. KB_MODE is the only thing in which `plan` and `up` differ:
 #   plan    run `check` and report ok, change or unknown; nothing on the host is touched
+#   look    the beginning of `up`: run `check` and report ok; where it does not hold, end with status 76
 #   apply   run `check`, where it does not hold `apply`, then `check` again
 # Reports are lines that begin with KB_MARK, a word made anew for every run, so that no output can be taken for one.
 # Everything printed between two reports belongs to the step that runs.
@@ -41,7 +42,7 @@ kb_end() {
 }
 
 # kb_step ID RETRIES WAITS [NEXT] - run the check and apply of this subshell, whose step has begun; then NEXT begins.
-# Returns 0 (holds), 1 (failed), 75 (asked to stop).
+# Returns 0 (holds), 1 (failed), 75 (asked to stop), 76 (only looked, and there is something to do).
 # A step that only WAITS for something changes nothing, so success is always "ok" and plan cannot foresee it.
 # `set -e` is void wherever a function is called in a condition, so neither this function nor its parts ever are.
 kb_step() {
@@ -54,14 +55,21 @@ kb_step() {
         kb_end "$1" "${4:-}" ok
         return
     fi
-    if [ "$KB_MODE" != apply ]; then
-        if [ "$kb_status" -eq 1 ] && [ "$3" = 0 ]; then
-            kb_end "$1" "${4:-}" change
-        else
-            kb_end "$1" "${4:-}" unknown
-        fi
-        return
-    fi
+    case $KB_MODE in
+        apply) kb_change "$@" ;;
+        look) return 76 ;;
+        *)
+            if [ "$kb_status" -eq 1 ] && [ "$3" = 0 ]; then
+                kb_end "$1" "${4:-}" change
+            else
+                kb_end "$1" "${4:-}" unknown
+            fi
+            ;;
+    esac
+}
+
+# kb_change ID RETRIES WAITS [NEXT] - the same for a step whose check is known not to hold.
+kb_change() {
     kb_leave_session
     kb_report apply "$1"
     kb_try "$1" "$2"

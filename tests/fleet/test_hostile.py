@@ -25,9 +25,9 @@ MANNERS = {
     "flood": ("reach", "sent more than 200000 lines for one script", ""),
     "endless-line": ("reach", "more than 16 MiB of output", ""),
     "warnings": ("reach", "sent more than 30 warnings", ""),
-    "answers": ("reach", "sent a report that makes no sense: 'alive'", "or 10000 answers"),
+    "answers": ("reach", "or 10000 answers", ""),
     "garbage": ("reach", "sent a report that makes no sense: 'nonsense'", ""),
-    "closes": ("reach", "the connection was closed by the host", "the connection breaks again and again"),
+    "closes": ("reach", "the connection broke: closed by the host", "the connection breaks again and again"),
     "other-step": ("reach", "reports a step that was not asked for", ""),
     "stages": ("reach", "reports 'apply' out of turn", ""),
     "status": ("reach", "ends a step as 'failed', which makes no sense", ""),
@@ -35,7 +35,7 @@ MANNERS = {
     "value-kubeconfig": ("reach", "sent a value that was not asked for", ""),
     "value-huge": ("reach", "sent a value that was not asked for", ""),
     "escapes": ("reach", "[bold]text[/bold]m evil", ""),
-    "hangs": ("reach", "no answer in time", "its script takes too long"),
+    "hangs": ("reach", "does not end a script that took too long", ""),
 }
 
 

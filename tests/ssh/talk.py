@@ -74,7 +74,7 @@ def say(host: Host, script: str, mode: Mode = "plan", shared: SshShared | None =
     items: list[Item] = []
     with session(host, mode, shared) as opened:
         status = (
-            opened.look(script, items.append, timeout=30)
+            opened.look("x", script, items.append, lambda: False)
             if mode == "plan"
             else opened.run("phase", script, items.append, lambda: False)
         )

@@ -46,7 +46,7 @@ def test_exit_statuses_and_no_stdin(server: Server, tmp_path: Path, mode: Any) -
                 continue  # in plan mode $$ is the launcher itself
             text = f"cat\n{script}\n"
             if mode == "plan":
-                assert opened.look(text, lambda _item: None, timeout=10) == status
+                assert opened.look("x", text, lambda _item: None, lambda: False) == status
             else:
                 assert opened.run(f"phase-{status}", text, lambda _item: None, lambda: False) == status
 
@@ -183,7 +183,7 @@ def test_a_break_while_the_host_is_only_looked_at(server: Server, tmp_path: Path
         session(inventory_host(tmp_path, server)) as opened,
         pytest.raises(LostError, match="cp1: the connection broke") as lost,
     ):
-        opened.look("echo begun; sleep 20", drop, timeout=30)
+        opened.look("x", "echo begun; sleep 20", drop, lambda: False)
     assert lost.value.exit_code == 4
 
 
@@ -257,7 +257,7 @@ def frozen(server: Server, opened: Session, script: str) -> float:
         began = time.monotonic()
 
     with pytest.raises(LostError, match="cp1: the connection broke"):
-        opened.look(script, freeze, timeout=60)
+        opened.look("x", script, freeze, lambda: False)
     return time.monotonic() - began
 
 
@@ -323,7 +323,7 @@ def test_a_connection_that_waits_looks_at_the_clock_only_now_and_then(
 
     with session(inventory_host(tmp_path, server)) as opened:
         monkeypatch.setattr(transport.Wire, "_look_at_the_clock", count)
-        opened.look("sleep 2", lambda _item: None, timeout=10)
+        opened.look("x", "sleep 2", lambda _item: None, lambda: False)
     assert 1 <= len(looks) <= 5
 
 
@@ -350,7 +350,7 @@ def test_a_freeze_while_much_is_sent(make_server: MakeServer, tmp_path: Path, im
     server.freeze()
     began = time.monotonic()
     with pytest.raises(LostError, match="cp1: the connection broke"):
-        opened.look("#" * (24 * 1024 * 1024), lambda _item: None, timeout=60)
+        opened.look("x", "#" * (24 * 1024 * 1024), lambda _item: None, lambda: False)
     assert time.monotonic() - began < impatient * 2
     server.thaw()
     opened.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,7 +25,7 @@ from kbootstrap.model import (
     StepOutput,
 )
 from kbootstrap.script import Output, Report
-from kbootstrap.session import Item, LostError
+from kbootstrap.session import TO_DO, BrokenError, Item, LostError
 
 
 class Log:
@@ -231,27 +232,41 @@ PHASE = Phase("prepare", "Prepare", "", hosts=lambda inventory: [], steps=lambda
 
 
 class Replay:
-    """A session that plays back what a host said."""
+    """A session that plays back what a host said: a look ends before the first step that is applied."""
 
     def __init__(self, items: list[Item], status: int | KbootstrapError = 0) -> None:
+        applies = (n for n, item in enumerate(items) if n and isinstance(item, Report) and item.word == "apply")
+        self.looked = next(applies, len(items))
         self.items = items
         self.status = status
-        self.modes: list[str] = []
+        self.breaks = False
+        self.asked: list[str] = []
+        self.scripts: list[str] = []
         self.closed = False
 
     def close(self) -> None:
         self.closed = True
 
-    def look(self, script: str, on_item: Callable[[Item], None], timeout: float) -> int:
-        return self._play("plan", on_item)
+    def look(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
+        self._ask("look", script, self.items[: self.looked], on_item)
+        if self.breaks:
+            raise BrokenError("h1", "reset")
+        return TO_DO if self.looked < len(self.items) else self._end()
+
+    def reconnect(self, why: str) -> None:
+        self.asked.append(f"reconnect: {why}")
 
     def run(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
-        return self._play("apply", on_item)
+        self._ask("run", script, self.items[self.looked :], on_item)
+        return self._end()
 
-    def _play(self, mode: str, on_item: Callable[[Item], None]) -> int:
-        self.modes.append(mode)
-        for item in self.items:
+    def _ask(self, what: str, script: str, items: list[Item], on_item: Callable[[Item], None]) -> None:
+        self.asked.append(what)
+        self.scripts.append(script)
+        for item in items:
             on_item(item)
+
+    def _end(self) -> int:
         if isinstance(self.status, KbootstrapError):
             raise self.status
         return self.status
@@ -262,10 +277,10 @@ def play(
 ) -> tuple[bool, list[StepEnded], list[Event], dict[str, Secret]]:
     events: list[Event] = []
     values: dict[str, Secret] = {}
-    run = PhaseRun(PHASE, "h1", [SWAP, TIME], values.__setitem__, lambda text: text.replace("hunter2", "***"))
+    run = PhaseRun(PHASE, "h1", [SWAP, TIME], "el", values.__setitem__, lambda text: text.replace("hunter2", "***"))
     session = Replay(items, status)
-    ok = run.work(session, mode, "the script", events.append)  # type: ignore[arg-type] # a stand-in for Session
-    assert session.modes == [mode]
+    ok = run.work(session, mode, events.append)  # type: ignore[arg-type] # a stand-in for Session
+    assert session.asked == (["look"] if session.looked == len(items) else ["look", "run"])
     assert session.closed is any("does not say what" in text or "gone" in text for text in hints(events))
     return ok, [event for event in events if isinstance(event, StepEnded)], events, values
 
@@ -340,6 +355,56 @@ def test_a_change_that_did_not_take_is_a_failure() -> None:
     _, ended, _, _ = play(said, status=1)
     assert ended[0].failure is not None
     assert "still does not hold: swap is on: /dev/sda2" in ended[0].failure.message
+
+
+CALL = re.compile(r"^(kb_begin|kb_step|kb_change) '(\w+)'", re.M)
+
+
+def scripts_of(said: list[Item], looked: int, breaks: bool, mode: Mode = "apply") -> tuple[Replay, list[StepEnded]]:
+    events: list[Event] = []
+    run = PhaseRun(PHASE, "h1", [SWAP, TIME], "el", lambda _name, _value: None, str)
+    session = Replay(said)
+    session.looked, session.breaks = looked, breaks
+    run.work(session, mode, events.append)  # type: ignore[arg-type] # a stand-in for Session
+    return session, [event for event in events if isinstance(event, StepEnded)]
+
+
+def test_what_a_look_found_is_not_looked_at_again() -> None:
+    """The second script begins with the step that does not hold, and applies it at once."""
+    said = [
+        *ok_step("swap"),
+        report("begin time"),
+        report("begin time"),
+        report("apply time"),
+        report("end time changed"),
+    ]
+    session, ended = scripts_of(said, 3, breaks=False)
+    assert states(ended) == ["ok", "changed"]
+    first, second = (CALL.findall(script) for script in session.scripts)
+    assert first == [("kb_begin", "swap"), ("kb_step", "swap"), ("kb_step", "time")]
+    assert second == [("kb_begin", "time"), ("kb_change", "time")]
+
+
+@pytest.mark.parametrize("heard", [0, 1, 2, 3])
+def test_a_look_that_breaks_is_looked_at_again_by_the_script(heard: int) -> None:
+    said = [*ok_step("swap"), report("begin time"), *(ok_step("swap") if heard < 2 else ()), *ok_step("time")]
+    session, ended = scripts_of([*said[:heard], *said[3:]], heard, breaks=True)
+    assert states(ended) == ["ok", "ok"]
+    assert session.asked == ["look", "reconnect: reset", "run"]
+    left = ["swap", "time"] if heard < 2 else ["time"]
+    assert CALL.findall(session.scripts[1]) == [("kb_begin", left[0]), *(("kb_step", name) for name in left)]
+
+
+def test_a_look_that_breaks_after_its_last_step_is_done() -> None:
+    session, ended = scripts_of([*ok_step("swap"), *ok_step("time")], 4, breaks=True)
+    assert states(ended) == ["ok", "ok"]
+    assert session.asked == ["look", "reconnect: reset"]
+
+
+def test_a_plan_that_breaks_fails() -> None:
+    session, ended = scripts_of(list(ok_step("swap")), 2, breaks=True, mode="plan")
+    assert states(ended) == ["ok", "failed"]
+    assert session.asked == ["look"]
 
 
 def test_plan_states() -> None:

@@ -74,15 +74,12 @@ class Replay:
         self._pieces = [said[a:b] for a, b in itertools.pairwise(bounds)]
         self._error = error
 
-    def look(self, script: str, on_item: Callable[[Item], None], timeout: float) -> int:
+    def look(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
         parser = Parser(MARK)
         for piece in self._pieces:
             for item in parser.feed(piece):
                 on_item(item)
         raise LostError(f"h: {self._error}", self._error)
-
-    def run(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
-        return self.look(script, on_item, 0)
 
     def close(self) -> None:
         """Nothing to close."""
@@ -144,8 +141,8 @@ def test_no_secret_in_any_view_or_journal(
     text = f"{before}{forms(secret, before)[form]}"
     events: list[Event] = [RunStarted(1.0, "run", "up", mode, "test", ("cp1", "w1"))]
     replay = Replay(said_with(text, mode), cuts, text)
-    phase = PhaseRun(PHASE, "cp1", [STEP], lambda _name, _value: None, redactor.clean)
-    assert not phase.work(replay, mode, "", events.append)  # type: ignore[arg-type] # a stand-in for Session
+    phase = PhaseRun(PHASE, "cp1", [STEP], "el", lambda _name, _value: None, redactor.clean)
+    assert not phase.work(replay, mode, events.append)  # type: ignore[arg-type] # a stand-in for Session
     (failure,) = [event.failure for event in events if isinstance(event, StepEnded)]
     assert failure is not None
     summary = HostSummary({"failed": 1}, "prepare", "swap", failure)
@@ -171,9 +168,9 @@ PEM = [
 def test_a_private_key_printed_line_by_line_is_hidden_whole(mode: Mode) -> None:
     lines = [f"{MARK} begin swap", *([f"{MARK} apply swap"] if mode == "apply" else []), "before", *PEM, "after"]
     events: list[Event] = []
-    phase = PhaseRun(PHASE, "cp1", [STEP], lambda _name, _value: None, Redactor().clean)
+    phase = PhaseRun(PHASE, "cp1", [STEP], "el", lambda _name, _value: None, Redactor().clean)
     said = "".join(line + "\n" for line in lines).encode()
-    phase.work(Replay(said, [], "gone"), mode, "", events.append)  # type: ignore[arg-type] # a stand-in
+    phase.work(Replay(said, [], "gone"), mode, events.append)  # type: ignore[arg-type] # a stand-in
     text = repr(events)
     assert "before" in text
     assert "after" in text

@@ -13,7 +13,7 @@ import pytest
 from kbootstrap import session as session_module
 from kbootstrap.model import Mode, Secret, StepError
 from kbootstrap.script import Output, Report
-from kbootstrap.session import Item, LockedError, LostError, Session
+from kbootstrap.session import BrokenError, Item, LockedError, LostError, Session
 from kbootstrap.transport import LocalTransport, Pipe
 
 
@@ -60,7 +60,9 @@ def test_plan_runs_from_memory_and_writes_nothing(run_dir: Path) -> None:
     items: list[Item] = []
     session = make(run_dir, "plan")
     session.open()
-    status = session.look('echo "hello $KB_MODE"; printf "%s value x\\n" "$KB_MARK"; exit 3', items.append, 5)
+    status = session.look(
+        "x", 'echo "hello $KB_MODE"; printf "%s value x\\n" "$KB_MARK"; exit 3', items.append, lambda: False
+    )
     session.close()
     assert status == 3
     assert lines(items) == ["hello plan"]
@@ -246,6 +248,69 @@ def test_an_overdue_script_is_ended(run_dir: Path) -> None:
     assert time.monotonic() - began < 10
 
 
+def test_a_look_in_a_run_that_changes_things_is_told_so_and_writes_nothing(run_dir: Path) -> None:
+    items: list[Item] = []
+    session = make(run_dir)
+    session.open()
+    assert session.look("init", 'echo "$KB_MODE"; ls "$KB_DIR"; exit 76', items.append, lambda: False) == 76
+    assert session.run("init", 'echo "$KB_MODE"', items.append, lambda: False) == 0
+    session.close()
+    assert lines(items) == ["look", "apply"]
+
+
+@pytest.mark.parametrize("mode", ["plan", "apply"])
+def test_a_look_that_hangs_is_ended_with_all_that_is_below_it(run_dir: Path, mode: Mode) -> None:
+    hangs = "(sleep 61; :) & sleep 62 & echo $! >/run/sleeper; wait"
+    session = make(run_dir, mode)
+    session.open()
+    began = time.monotonic()
+    assert session.look("x", hangs, lambda _item: None, (run_dir / "sleeper").exists) == 124
+    assert time.monotonic() - began < 10
+    wait_for(lambda: not Path("/proc", (run_dir / "sleeper").read_text().strip()).exists())
+    items: list[Item] = []
+    assert session.look("x", "echo in", items.append, lambda: False) == 0
+    session.close()
+    assert lines(items) == ["in"]
+
+
+def test_leaving_during_a_look_ends_it_and_locks_nobody_out(run_dir: Path) -> None:
+    session = make(run_dir)
+    session.open()
+    with pytest.raises(LostError, match="the connection was closed while a script ran"):
+        session.look("x", "echo $$; exec sleep 63", lambda _item: session.close(), lambda: False)
+    after = make(run_dir, run_id="2")
+    after.open()
+    after.close()
+    assert list((run_dir / "kbootstrap").glob("r-*")) == []
+
+
+def test_a_look_that_breaks_is_followed_by_the_script(run_dir: Path) -> None:
+    """Nothing of the old connection holds the host's lock, although its check still hangs there."""
+    notices: list[str] = []
+    transport = PrivateRun(run_dir)
+    session = Session("h1", transport, mode="apply", run_id="1", owner="ann", notice=notices.append)
+    session.open()
+
+    def cut(item: Item) -> None:
+        transport.pipes[0].close()
+
+    with pytest.raises(BrokenError) as broken:
+        session.look("x", "echo in; sleep 64", cut, lambda: False)
+    session.reconnect(broken.value.why)
+    items: list[Item] = []
+    assert session.run("x", "echo in again", items.append, lambda: False) == 0
+    session.close()
+    assert lines(items) == ["in again"]
+    assert notices[-1] == "connected again"
+
+
+def test_a_look_whose_host_says_no_more_counts_as_broken() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_module, "DEAD_S", 0.1)
+        with pytest.raises(BrokenError, match="no sign of life"):
+            scripted(Scripted()).look("x", "true", lambda _item: None, lambda: False)
+
+
 def test_stop_is_seen_by_the_script(run_dir: Path) -> None:
     items: list[Item] = []
     session = make(run_dir)
@@ -336,15 +401,16 @@ class AllAtOnce(Scripted):
 def test_the_first_look_is_sent_ahead_and_nothing_of_its_answer_is_lost() -> None:
     host, items = AllAtOnce(), list[Item]()
     session = Session("h1", host, mode="apply", run_id="1", owner="ann")
-    session.open(ahead="echo one; echo two; exit 3")
+    session.open(ahead=("x", "echo one; echo two; exit 3"))
     sent = host.sent
     assert b"echo two" in sent
     assert host.waits == 1
-    assert session.look("echo one; echo two; exit 3", items.append, 5) == 3
+    assert session.look("x", "echo one; echo two; exit 3", items.append, lambda: False) == 3
     assert host.sent == sent
     assert lines(items) == ["one", "two"]
-    with pytest.raises(LostError):
-        session.look("echo one; echo two; exit 3", items.append, 0.1)
+    host._breaks = True
+    with pytest.raises(BrokenError):
+        session.look("x", "echo one; echo two; exit 3", items.append, lambda: False)
     assert host.sent.count(b"echo two") == 2
 
 
@@ -441,7 +507,7 @@ def test_sudo_gets_the_password_only_when_it_asks(tmp_path: Path, body: str) -> 
     )
     session.open()
     items: list[Item] = []
-    assert session.look("echo in", items.append, 5) == 0
+    assert session.look("x", "echo in", items.append, lambda: False) == 0
     session.close()
     assert lines(items) == ["in"]
 
