@@ -12,9 +12,9 @@
 #   ping | stop | kill SIGNAL     is it alive | stop after the running step | end the whole script
 # Answers: ready, busy WHO, waiting STEP WHO (again every few seconds), done STATUS, alive, gone, killed.
 #
-# In apply mode two locks guard the host: `session` is held by this process, `script` by a running script as well. So a
-# second operator is turned away at once, while a script whose operator vanished is waited for; and no lock can be stale,
-# because both die with the processes that hold them. A script that only looks holds none.
+# In apply mode two locks guard the host: `session` is held by this process, `script` from the first script on by this process
+# and by a running script. So a second operator is turned away at once, while a script whose operator vanished is waited for;
+# and no lock can be stale, because both die with the processes that hold them. A script that only looks holds none.
 
 umask 077
 kb_mode=$1 kb_run=$2 kb_owner=$3
@@ -86,19 +86,17 @@ kb_lock() {
         kill "$kb_other_pid" 2>/dev/null
         flock -w 10 8 || exit 1
     fi
-    if [ -d "$KB_DIR" ]; then
-        printf '%s %s %s\n' "$kb_run" "$$" "$kb_owner" >"$kb_root/owner"
-        return
-    fi
-    flock -n 9 || kb_wait_for_script
     for kb_old in "$kb_root"/r-*; do
-        if [ -e "$kb_old" ]; then
+        if [ -e "$kb_old" ] && [ "$kb_old" != "$KB_DIR" ]; then
+            flock -n 9 || kb_wait_for_script
             rm -rf "$kb_old"
         fi
     done
-    mkdir "$KB_DIR" || exit 1
     printf '%s %s %s\n' "$kb_run" "$$" "$kb_owner" >"$kb_root/owner"
 }
+
+# kb_folder - where the scripts of this run are: made for the first one, so that a run which changes nothing has none.
+kb_folder() { [ -d "$KB_DIR" ] || mkdir "$KB_DIR" || exit 1; }
 
 # kb_wait_for_script - another run's script still works here although nobody follows it: say how far it is until it ends.
 kb_wait_for_script() {
@@ -165,9 +163,12 @@ while read -r kb_word kb_a kb_b; do
                 head -c "$kb_b" >/dev/null
                 read -r kb_word
             else
+                kb_folder
                 head -c "$kb_b" >"$kb_script.sh"
                 # The connection broke half way: half a script is not run.
                 read -r kb_word && [ "$kb_word" = whole ] || exit 1
+                # After a reconnect the shell around the script before may still be on its way out.
+                flock -w 10 9 || exit 1
                 : >"$kb_script.log"
                 kb_detach
             fi
@@ -188,7 +189,10 @@ while read -r kb_word kb_a kb_b; do
                 kb_say gone
             fi
             ;;
-        stop) : >"$KB_DIR/stop" ;;
+        stop)
+            kb_folder
+            : >"$KB_DIR/stop"
+            ;;
         kill)
             if [ -n "$kb_script" ] && kb_leader; then
                 kill -s "$kb_a" -- "-$kb_pid" 2>/dev/null && sleep 2
@@ -200,7 +204,7 @@ while read -r kb_word kb_a kb_b; do
             ;;
         quit)
             kb_unfollow
-            rm -rf "$KB_DIR"
+            [ ! -d "$KB_DIR" ] || rm -rf "$KB_DIR"
             exit 0
             ;;
     esac

@@ -197,9 +197,13 @@ def test_a_second_run_is_told_who_holds_the_host(run_dir: Path) -> None:
     third.close()
 
 
-def test_the_script_of_a_vanished_operator_is_waited_for(run_dir: Path) -> None:
+@pytest.mark.parametrize("reconnects", [False, True])
+def test_the_script_of_a_vanished_operator_is_waited_for(run_dir: Path, reconnects: bool) -> None:
     first = make(run_dir, run_id="1")
     first.open()
+    if reconnects:
+        assert first.run("before", "true", lambda _item: None, lambda: False) == 0
+        first.reconnect("it broke")
     script = b"until [ -e /run/go ]; do sleep 0.05; done; touch /run/finished"
     script = b'echo "$KB_MARK begin init"; ' + script
     first._send(f"run init {len(script)}\n".encode() + script + b"whole\n")
@@ -252,10 +256,18 @@ def test_a_look_in_a_run_that_changes_things_is_told_so_and_writes_nothing(run_d
     items: list[Item] = []
     session = make(run_dir)
     session.open()
-    assert session.look("init", 'echo "$KB_MODE"; ls "$KB_DIR"; exit 76', items.append, lambda: False) == 76
+    assert session.look("init", 'echo "$KB_MODE"; exit 76', items.append, lambda: False) == 76
     assert session.run("init", 'echo "$KB_MODE"', items.append, lambda: False) == 0
     session.close()
     assert lines(items) == ["look", "apply"]
+
+
+def test_a_run_that_only_looks_leaves_nothing_but_its_locks(run_dir: Path) -> None:
+    session = make(run_dir)
+    session.open()
+    assert session.look("init", "true", lambda _item: None, lambda: False) == 0
+    assert sorted(path.name for path in (run_dir / "kbootstrap").iterdir()) == ["owner", "script", "session"]
+    session.close()
 
 
 @pytest.mark.parametrize("mode", ["plan", "apply"])
