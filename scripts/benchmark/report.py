@@ -68,7 +68,7 @@ def machine(figures: Figures) -> Iterator[str]:
 
 
 def target_table(figures: Figures) -> Iterator[str]:
-    return _table(["", "target", "figure", ""], [target.cells() for target in targets(figures)])
+    return _table(["", "target", "figure", "OpenSSH", ""], [target.cells() for target in targets(figures)])
 
 
 def wall_table(figures: Figures) -> Iterator[str]:

@@ -60,6 +60,15 @@ def test_a_script_that_takes_too_long_is_ended(server: Server, tmp_path: Path) -
     assert lines(items) == ["begun"]
 
 
+def test_a_look_that_takes_too_long_is_ended_too(server: Server, tmp_path: Path) -> None:
+    items: list[Item] = []
+    with session(inventory_host(tmp_path, server)) as opened:
+        assert opened.look("phase", "echo begun; sleep 601; echo never", items.append, lambda: bool(items)) == 124
+        assert opened.look("phase", "echo in", items.append, lambda: False) == 0
+    assert lines(items) == ["begun", "in"]
+    eventually(lambda: server.root("ps -ef | grep '[s]leep 601' || true") == "")
+
+
 def test_nothing_is_left_on_the_host(server: Server, tmp_path: Path) -> None:
     assert say(inventory_host(tmp_path, server), "ls -d /run/kbootstrap/r-*; true", "apply")[0].startswith("/run/")
     eventually(lambda: "kbootstrap" not in server.root("ps -ef | grep '[k]bootstrap' || true"))
