@@ -142,6 +142,19 @@ kb_leader() {
     [ -n "$kb_pid" ]
 }
 
+# kb_alive - does a script run, or did it end so that its last words are on their way? On a busy host `tail` needs a while.
+kb_alive() {
+    if [ -z "$kb_script" ]; then
+        kb_looks
+        return
+    fi
+    kb_leader && kill -0 "$kb_pid" 2>/dev/null && return
+    case $(tail -n 1 "$kb_script.log") in
+        "$KB_MARK done "*) return 0 ;;
+    esac
+    return 1
+}
+
 KB_MODE=$kb_mode
 export KB_MARK KB_MODE
 if [ "$kb_mode" = apply ]; then
@@ -183,7 +196,7 @@ while read -r kb_word kb_a kb_b; do
             fi
             ;;
         ping)
-            if kb_looks || { [ -n "$kb_script" ] && kb_leader && kill -0 "$kb_pid" 2>/dev/null; }; then
+            if kb_alive; then
                 kb_say alive
             else
                 kb_say gone

@@ -351,6 +351,23 @@ def test_a_script_that_vanishes_is_a_clear_error(run_dir: Path) -> None:
     session.close()
 
 
+def test_a_script_whose_last_words_are_late_has_not_vanished(run_dir: Path, tmp_path: Path) -> None:
+    """On a busy host it has ended long before `tail` says so."""
+    late = tmp_path / "bin" / "tail"
+    late.parent.mkdir()
+    late.write_text('#!/bin/sh\ncase " $* " in *" -f "*) sleep 5 ;; esac\nexec /usr/bin/tail "$@"\n')
+    late.chmod(0o755)
+    transport = PrivateRun(run_dir, {"PATH": f"{late.parent}:/usr/bin:/bin"})
+    session = Session("h1", transport, mode="apply", run_id="1", owner="ann")
+    session.open()
+    items: list[Item] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_module, "QUIET_S", 0.1)
+        assert session.run("x", "echo in", items.append, lambda: False) == 0
+    session.close()
+    assert lines(items) == ["in"]
+
+
 class Scripted:
     """A host that greets as the launcher does and then says what it likes: its own transport and pipe."""
 
