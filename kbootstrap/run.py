@@ -50,6 +50,9 @@ from kbootstrap.transport import SshShared, SshTransport, Transport
 
 View = Callable[[Event], None]
 
+FACTS_S = 60
+"""Seconds a host has to tell its facts."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -285,7 +288,8 @@ class Run:
 
     def _say_what_goes_on(self) -> None:
         """Scripts run detached from us: leaving at once does not end them."""
-        steps = [f"{step} on {host}" for host, step in self._tally.running.items() if host in self._sessions]
+        running = [(step, host) for host, step in self._tally.running.items() if host in self._sessions]
+        steps = [f"{step} on {host}" for step, host in running if self._sessions[host].detached]
         if self.mode == "apply" and steps:
             text = (
                 f"left while steps were running: {', '.join(steps)}. They go on there, and the next run waits for them."
@@ -359,11 +363,12 @@ class Run:
             if len(lines) > facts.MAX_LINES:
                 raise KbootstrapError(f"the host's facts have more than {facts.MAX_LINES} lines", "Look at the host.")
 
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + FACTS_S
         status = self._sessions[host.name].look("facts", script.probe(), keep, lambda: time.monotonic() > deadline)
         if status != 0:
-            failure = Failure("the facts probe failed", "probe.sh", status, tuple(lines[-20:]))
-            raise StepError(failure)
+            text = f"the facts probe did not end within {FACTS_S} s" if status == 124 else "the facts probe failed"
+            hint = "Log in and see what hangs or fails there: a file system that is away, a full disk, no memory."
+            raise StepError(Failure(text, "probe.sh", status, tuple(lines[-20:]), hint))
         found = facts.parse(lines, received_at=time.time())
         self._facts[host.name] = found
         size = f"{counted(found.cpus, 'CPU')}, {found.memory_mib / 1024:.1f} GiB"

@@ -354,6 +354,11 @@ class Session:
                 time.sleep(pause)
                 pause = min(pause * 2, 15)
 
+    @property
+    def detached(self) -> bool:
+        """Whether a script works there that goes on without this connection; a look does not."""
+        return self._following
+
     def stop(self) -> None:
         """Ask the running script to end after its current step. Never raises; may be called from another thread."""
         pipe = self._pipe

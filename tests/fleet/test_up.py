@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from driver import Events, Fleet
 from labs import MakeLab
+from moments import until
 
 from kbootstrap.lab.simulated import FLAVOURS
 from kbootstrap.model import Secret
@@ -319,14 +320,17 @@ def test_the_first_interrupt_stops_after_the_running_steps(lab: MakeLab) -> None
 def test_the_second_interrupt_leaves_at_once(lab: MakeLab) -> None:
     fleet = lab(1, 0)
     fleet.text(
-        "cp1", "printf '#!/bin/sh\\nexec sleep 600\\n' >/usr/local/sbin/modprobe; chmod 755 /usr/local/sbin/modprobe"
+        "cp1",
+        "printf '#!/bin/sh\\n: >/run/begun\\nexec sleep 600\\n' >/usr/local/sbin/modprobe; "
+        "chmod 755 /usr/local/sbin/modprobe",
     )
     process = fleet.start("up", "--yes", "-v", "--output", "lines", str(fleet.inventory))
     assert process.stdout is not None
     for line in process.stdout:
-        # Said by its check: it runs, and is known to run.
+        # Said by its check: it is known to run. What is applied is no longer a look, which would end with us.
         if "prepare.modules |" in line:
             break
+    until("the step is applied", lambda: fleet.run("cp1", "[ -e /run/begun ]").returncode == 0)
     process.send_signal(signal.SIGINT)
     for line in process.stdout:
         if "stopping" in line:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import platform
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
+from examples import inventory
 
 from kbootstrap.facts import MAX_LINES, MAX_VALUE, Facts, parse
-from kbootstrap.model import KbootstrapError
+from kbootstrap.model import KbootstrapError, StepError
+from kbootstrap.run import Options, Run
 from kbootstrap.script import probe
 
 LEAST = ["uid=0", "cpus=2", "memory_kib=2048", "disk_free_kib=4096", "epoch=5"]
@@ -111,3 +114,19 @@ def test_an_empty_line_is_no_crash(said: str) -> None:
         assert parse([*LEAST, said, "complete=1"]).cpus == 2
     except KbootstrapError as error:
         assert "make no sense" in error.message  # noqa: PT017 - either way out is right
+
+
+class Hangs:
+    """A session whose host does not end its look."""
+
+    def look(self, *_arguments: object) -> int:
+        return 124
+
+
+def test_a_probe_that_hangs_says_so_and_what_to_do(tmp_path: Path) -> None:
+    made = inventory(tmp_path)
+    run = Run("plan", "plan", made, Options(), lambda _event: None)
+    run._sessions[made.hosts[0].name] = Hangs()  # type: ignore[assignment] # a stand-in for Session
+    with pytest.raises(StepError, match="did not end within 60 s") as failed:
+        run._probe(made.hosts[0])
+    assert "Log in" in failed.value.failure.hint

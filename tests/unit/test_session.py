@@ -133,6 +133,7 @@ def test_closing_while_a_script_runs_leaves_it_to_its_work(run_dir: Path) -> Non
     script = 'echo begun; until [ -e /run/go ]; do sleep 0.05; done; cp "$KB_DIR/x.sh" /run/done'
     with pytest.raises(LostError, match="the connection was closed while a script ran"):
         session.run("x", script, lambda _item: session.close(), lambda: False)
+    assert session.detached
     assert notices == []
     (run_dir / "go").touch()
     wait_for((run_dir / "done").exists)
@@ -290,6 +291,7 @@ def test_leaving_during_a_look_ends_it_and_locks_nobody_out(run_dir: Path) -> No
     session.open()
     with pytest.raises(LostError, match="the connection was closed while a script ran"):
         session.look("x", "echo $$; exec sleep 63", lambda _item: session.close(), lambda: False)
+    assert not session.detached
     after = make(run_dir, run_id="2")
     after.open()
     after.close()

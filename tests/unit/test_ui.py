@@ -277,10 +277,12 @@ def test_leaving_at_once_says_which_steps_go_on(tmp_path: Path, monkeypatch: pyt
     def interrupted_run(engine: Engine, *_arguments: object) -> None:
         engine.emit(ended("cp1", "swap", "changed"))
         engine.emit(begun)
+        engine.emit(replace(begun, host="cp1"))
         raise KeyboardInterrupt
 
-    session = Session("x", LocalTransport(), mode="apply", run_id="1", owner="ann")
-    monkeypatch.setattr(Run, "_open", lambda it: it._sessions.update(cp1=session, w1=session))
+    looks, works = (Session("x", LocalTransport(), mode="apply", run_id="1", owner="ann") for _ in range(2))
+    works._following = True
+    monkeypatch.setattr(Run, "_open", lambda it: it._sessions.update(cp1=looks, w1=works))
     monkeypatch.setattr(Engine, "run", interrupted_run)
     events: list[Event] = []
     with pytest.raises(KeyboardInterrupt):
