@@ -80,14 +80,9 @@ def probe() -> str:
 
 
 def _step(word: str, step: Step, following: Step | None) -> str:
-    retries, waits = step.retries, int(step.waits)
-    then = f" {quote(following.id)}" if following else ""
-    return (
-        f"(\n{_assignments(step.params)}{shell_file('phases/' + step.shell)}"
-        f"{word} {quote(step.id)} {retries} {waits}{then}\n) 9>&-\n"
-        "kb_status=$?\n"
-        'if [ "$kb_status" -ne 0 ]; then exit "$kb_status"; fi\n'
-    )
+    call = [word, quote(step.id), str(step.retries), str(int(step.waits))]
+    call += [quote(following.id)] if following else []
+    return f"kb_load() {{\n{_assignments(step.params)}{shell_file('phases/' + step.shell)}}}\n{' '.join(call)}\n"
 
 
 def _assignments(params: Mapping[str, Param]) -> str:

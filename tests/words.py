@@ -25,4 +25,5 @@ def sh(shell: str, script: str, mode: str = "apply", folder: Path = Path("/")) -
 
 def step(check: str, apply: str = ":", retries: int = 0, waits: int = 0, following: str = "") -> str:
     """A script of one step, ``s``; ``following`` is the name of the one that is said to follow."""
-    return f"kb_begin s\ncheck() {{\n{check}\n}}\napply() {{\n{apply}\n}}\nkb_step s {retries} {waits} {following}\n"
+    functions = f"check() {{\n{check}\n}}\napply() {{\n{apply}\n}}\n"
+    return f"kb_begin s\nkb_load() {{\n{functions}}}\nkb_step s {retries} {waits} {following}\n"

@@ -1,8 +1,9 @@
 # shellcheck shell=sh
 # prelude.sh - runs the steps of one phase on this host and reports what happened.
 #
-# The rest of the script is a list of subshells, one per step; each sets the step's parameters, defines `check` and
-# `apply`, and calls `kb_step`. KB_MODE is the only thing in which `plan` and `up` differ:
+# The rest of the script is two lines per step: a function `kb_load`, which sets the step's parameters and defines its `check`
+# and `apply`, and a call of `kb_step`, which runs each of the two in a subshell of its own. KB_MODE is the only thing in which
+# `plan` and `up` differ:
 #   plan    run `check` and report ok, change or unknown; nothing on the host is touched
 #   look    the beginning of `up`: run `check` and report ok; where it does not hold, end with status 76
 #   apply   run `check`, where it does not hold `apply`, then `check` again
@@ -28,28 +29,34 @@ kb_begin() {
     kb_report begin "$1"
 }
 
-# kb_end ID NEXT STATE - a step has ended well, and the next one begins unless the run was asked to stop (75). Both are said
-# in one write, because each wakes `tail` and sshd here, and kbootstrap there.
+# kb_end ID NEXT STATE - a step has ended well, and the next one begins unless the run was asked to stop. Both are said in one
+# write, because each wakes `tail` and sshd here, and kbootstrap there.
 kb_end() {
     if [ -z "$2" ]; then
         kb_report end "$1" "$3"
     elif [ -e "$KB_DIR/stop" ]; then
         kb_report end "$1" "$3"
-        return 75
+        exit 75
     else
         printf '%s end %s %s\n%s begin %s\n' "$KB_MARK" "$1" "$3" "$KB_MARK" "$2"
     fi
 }
 
-# kb_step ID RETRIES WAITS [NEXT] - run the check and apply of this subshell, whose step has begun; then NEXT begins.
-# Returns 0 (holds), 1 (failed), 75 (asked to stop), 76 (only looked, and there is something to do).
-# A step that only WAITS for something changes nothing, so success is always "ok" and plan cannot foresee it.
-# `set -e` is void wherever a function is called in a condition, so neither this function nor its parts ever are.
-kb_step() {
+# kb_check - run the check of the step that kb_load defines. Returns its status.
+kb_check() {
     (
+        kb_load
         set -u
         check
     ) </dev/null
+}
+
+# kb_step ID RETRIES WAITS [NEXT] - check the step, which has begun, and change what is to be changed; then NEXT begins.
+# Ends the script with 1 (failed), 75 (asked to stop) or 76 (only looked, and there is something to do).
+# A step that only WAITS for something changes nothing, so success is always "ok" and plan cannot foresee it.
+# `set -e` is void wherever a function is called in a condition, so neither this function nor its parts ever are.
+kb_step() {
+    kb_check
     kb_status=$?
     if [ "$kb_status" -eq 0 ]; then
         kb_end "$1" "${4:-}" ok
@@ -57,7 +64,7 @@ kb_step() {
     fi
     case $KB_MODE in
         apply) kb_change "$@" ;;
-        look) return 76 ;;
+        look) exit 76 ;;
         *)
             if [ "$kb_status" -eq 1 ] && [ "$3" = 0 ]; then
                 kb_end "$1" "${4:-}" change
@@ -77,17 +84,14 @@ kb_change() {
     if [ "$kb_status" -ne 0 ]; then
         kb_shortage
         kb_report end "$1" failed "$kb_status"
-        return 1
+        exit 1
     fi
     kb_report verify "$1"
-    (
-        set -u
-        check
-    ) </dev/null
+    kb_check
     kb_status=$?
     if [ "$kb_status" -ne 0 ]; then
         kb_report end "$1" unverified "$kb_status"
-        return 1
+        exit 1
     fi
     if [ "$3" = 0 ]; then
         kb_end "$1" "${4:-}" changed
@@ -102,6 +106,7 @@ kb_try() {
     kb_pause=2
     while :; do
         (
+            kb_load
             set -eu
             apply
         ) </dev/null
@@ -116,7 +121,7 @@ kb_try() {
     done
 }
 
-# kb_leave_session - before the first change below systemd: move this shell and those around it to a scope of their own,
+# kb_leave_session - before the first change below systemd: move this shell and the one around it to a scope of their own,
 # because logind may end what an SSH session leaves behind (KillUserProcesses=yes). A script that only looks needs none.
 # Asked once per script: without a bus there is no logind either, and nothing to leave.
 kb_leave_session() {
@@ -124,9 +129,8 @@ kb_leave_session() {
         return
     fi
     : >"$KB_DIR/$KB_SCOPE"
-    read -r kb_self kb_rest </proc/self/stat
     timeout 10 busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
-        StartTransientUnit 'ssa(sv)a(sa(sv))' "$KB_SCOPE" fail 1 PIDs au 3 "$PPID" "$$" "$kb_self" 0 >/dev/null 2>&1 || return 0
+        StartTransientUnit 'ssa(sv)a(sa(sv))' "$KB_SCOPE" fail 1 PIDs au 2 "$PPID" "$$" 0 >/dev/null 2>&1 || return 0
     kb_left=100
     until kb_in_scope || [ "$kb_left" -eq 0 ]; do
         sleep 0.02

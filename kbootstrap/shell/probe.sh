@@ -97,6 +97,8 @@ numbers() {
         /^@/ { part = $1; lines = 0; next }
         { lines++ }
         part == "@disk" && lines == 2 { print "disk_free_kib=" $4 }
+        # A kube-proxy with IPVS keeps the addresses of all services there, thousands of them.
+        part == "@ip" && $2 == "kube-ipvs0" { next }
         part == "@ip" && $3 ~ /^inet6?$/ { print "address=" $2 " " $4; next }
         part == "@ip" && / link\/ether / && $2 !~ /^(veth|cni|flannel|docker|br-|cali|kube|dummy)/ {
             for (i = 1; i < NF; i++) if ($i == "link/ether") print "mac=" $2 " " $(i + 1)

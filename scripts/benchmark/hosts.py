@@ -1,8 +1,9 @@
 """The bench's hosts from inside: the first process of their namespaces. It starts one sshd per host and takes orders.
 
-Every host is a mount namespace with its own /run, /tmp and /root (all of them tmpfs) and an OpenSSH server with a
-configuration, a host key and addresses of its own. What the steps prepare lies below ``NODE``, which is read and reset
-from here through /proc/PID/root. Orders are JSON lines on standard input, answers JSON lines on standard output; when
+Every host is a network namespace and a mount namespace with its own /run, /tmp and /root (all of them tmpfs) and an
+OpenSSH server with a configuration and a host key of its own. It sees its own addresses and ports and no other host's;
+they meet on a bridge in this process's network namespace. What the steps prepare lies below ``NODE``, which is read and
+reset from here through /proc/PID/root. Orders are JSON lines on standard input, answers JSON lines on standard output; when
 the input ends, this process ends, and the kernel ends everything else in the namespace.
 """
 
@@ -31,15 +32,19 @@ BEFORE = {
     "etc/selinux/config": "SELINUX=enforcing\nSELINUXTYPE=targeted\n",
 }
 """What a host looks like before the first run."""
+BRIDGE = "hosts"
 _HOST = """
 set -eu
+ip link add eth0 type veth peer name "$NAME" netns 1
+printf '%s\\n' 'link set lo up' 'link set eth0 up' "$NETWORK" | ip -batch -
+nsenter --net=/proc/1/ns/net ip link set "$NAME" master "$BRIDGE" up
 for folder in run tmp root; do mount -t tmpfs -o mode=755 host /$folder; done
 mkdir /run/sshd /run/bench
 printf '%s' "$CONFIG" >/run/bench/sshd_config
 printf '%s\\n' "$HOST_KEY" >/run/bench/host_key
 printf '%s\\n' "$AUTHORIZED" >/run/bench/authorized_keys
 chmod 600 /run/bench/*
-unset CONFIG HOST_KEY AUTHORIZED
+unset NAME NETWORK BRIDGE CONFIG HOST_KEY AUTHORIZED
 exec "$0" -D -e -f /run/bench/sshd_config
 """
 _CONFIG = """Port 22
@@ -80,6 +85,7 @@ class Hosts:
 
     def start(self, sshd: str, authorized: str, hosts: list[dict[str, Any]], script: str) -> dict[str, Any]:
         """Start the servers, wait until they answer, and learn from a first host what a prepared one looks like."""
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         for host in hosts:
             self._hosts.append(Sshd(host["name"], self._listen(sshd, authorized, host)))
         for host in hosts:
@@ -91,10 +97,19 @@ class Hosts:
         return {}
 
     def _listen(self, sshd: str, authorized: str, host: dict[str, Any]) -> int:
-        config = "".join(f"ListenAddress {address}\n" for address in host["addresses"]) + _CONFIG
-        env = {"PATH": os.environ["PATH"], "CONFIG": config, "HOST_KEY": host["key"], "AUTHORIZED": authorized}
+        env = {
+            "PATH": os.environ["PATH"],
+            "NAME": host["name"],
+            "NETWORK": "\n".join(
+                [*(f"address add {address}/16 dev eth0" for address in host["addresses"]), f"route add {host['route']}"]
+            ),
+            "BRIDGE": BRIDGE,
+            "CONFIG": _CONFIG,
+            "HOST_KEY": host["key"],
+            "AUTHORIZED": authorized,
+        }
         with self._log.open("ab") as log:
-            command = ["unshare", "--mount", "sh", "-c", _HOST, sshd]
+            command = ["unshare", "--mount", "--net", "sh", "-c", _HOST, sshd]
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env).pid
 
     def _learn(self, script: str) -> None:

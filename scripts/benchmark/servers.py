@@ -1,8 +1,8 @@
 """N OpenSSH servers in a network of their own, and the way to them: at once, or over a line with a delay.
 
-Two network namespaces, one for clients and one for servers, with two links between them and no way out: a veth pair
-(198.18.0.0/16) and the relay's TUN pair (198.19.0.0/16); both networks are reserved for benchmarks. Every server
-listens on both.
+A network namespace for clients, one per host, and one in which the hosts' bridge is; between clients and bridge there are
+two links, and no way out: a veth pair (198.18.0.0/16) and the relay's TUN pair (198.19.0.0/16). Both networks are
+reserved for benchmarks. Every host has an address in both.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import relay
+from benchmark.hosts import BRIDGE
 
 HERE = Path(__file__).parent
 DIRECT, DELAYED = "198.18", "198.19"
 CLIENT = "255.254"
 """The client's end of both links."""
+GATEWAY = "255.253"
+"""The bridge's own address in both networks; hosts send there what goes back over the slow line."""
 
 
 class BenchError(Exception):
@@ -107,7 +110,12 @@ class Servers:
         self.counted(0)
         self._connect(*namespaces)
         hosts = [
-            {"name": _name(number), "addresses": [_address(net, number) for net in (DIRECT, DELAYED)], "key": key}
+            {
+                "name": _name(number),
+                "addresses": [_address(network, number) for network in (DIRECT, DELAYED)],
+                "route": f"{DELAYED}.{CLIENT} via {DELAYED}.{GATEWAY}",
+                "key": key,
+            }
             for number, key in enumerate(keys, start=1)
         ]
         authorized = self.key.with_suffix(".pub").read_text()
@@ -133,17 +141,24 @@ class Servers:
         return keys
 
     def _connect(self, client: str, servers: str) -> None:
-        numbers = range(1, self._count + 1)
-        _ip(client, f"link add direct type veth peer name direct netns {self._hosts.process.pid}")
-        for namespace, addresses in (
-            (client, [CLIENT]),
-            (servers, [f"{number >> 8}.{number & 255}" for number in numbers]),
-        ):
-            lines = ["link set lo up"]
-            for device, network in (("direct", DIRECT), (relay.DEVICE, DELAYED)):
-                lines += [f"address add {network}.{address}/16 dev {device}" for address in addresses]
-                lines += [f"link set {device} txqueuelen 10000 up"]
-            _ip(namespace, *lines)
+        """The two links. The veth pair ends on the bridge; behind the TUN pair the servers' namespace forwards."""
+        _ip(
+            client,
+            f"link add direct type veth peer name direct netns {self._hosts.process.pid}",
+            "link set lo up",
+            *(f"address add {DIRECT}.{CLIENT}/16 dev direct", "link set direct txqueuelen 10000 up"),
+            *(f"address add {DELAYED}.{CLIENT}/16 dev {relay.DEVICE}", f"link set {relay.DEVICE} txqueuelen 10000 up"),
+        )
+        _ip(
+            servers,
+            "link set lo up",
+            f"link add {BRIDGE} type bridge",
+            *(f"address add {network}.{GATEWAY}/16 dev {BRIDGE}" for network in (DIRECT, DELAYED)),
+            f"link set {BRIDGE} txqueuelen 10000 up",
+            f"link set direct txqueuelen 10000 master {BRIDGE} up",
+            f"link set {relay.DEVICE} txqueuelen 10000 up",
+            f"route add {DELAYED}.{CLIENT} dev {relay.DEVICE}",
+        )
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
