@@ -77,15 +77,22 @@ class _Target:
         return f"bastion {self.address}: " if isinstance(self.login, Bastion) else ""
 
 
-def open_connection(host: Host, shared: SshShared) -> fabric.Connection:
-    """An open, authenticated connection to an inventory host; the caller closes its client. Raises ConnectError."""
+def open_connection(host: Host, shared: SshShared, dialled: LeanSocket | OSError | None = None) -> fabric.Connection:
+    """An open, authenticated connection to an inventory host; the caller closes its client. Raises ConnectError.
+
+    ``dialled`` is what came of dialling the host already (see ``transport.dial``).
+    """
     try:
-        return _open(_Target(host.address, host.ssh, host.ssh), host.ssh.bastions, shared)
+        return _open(_Target(host.address, host.ssh, host.ssh), host.ssh.bastions, shared, dialled)
     except ConnectError as error:
+        if isinstance(dialled, LeanSocket):
+            dialled.close()
         raise type(error)(f"{host.name}: {error.message}", error.hint) from error
 
 
-def _open(target: _Target, bastions: tuple[Bastion, ...], shared: SshShared) -> fabric.Connection:
+def _open(
+    target: _Target, bastions: tuple[Bastion, ...], shared: SshShared, dialled: LeanSocket | OSError | None = None
+) -> fabric.Connection:
     try:
         connection = fabric.Connection(
             target.address,
@@ -101,7 +108,9 @@ def _open(target: _Target, bastions: tuple[Bastion, ...], shared: SshShared) -> 
     check = _HostKeyCheck(target, connection, shared)
     wire: Wire | None = None
     try:
-        wire = Wire(_end(target, connection, bastions, shared))
+        if isinstance(dialled, OSError):
+            raise dialled
+        wire = Wire(dialled or _end(target, connection, bastions, shared))
         wire.limit(target.common.connect_timeout)
         connection.client.set_missing_host_key_policy(check)
         connection.connect_kwargs = {

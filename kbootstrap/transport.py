@@ -40,6 +40,9 @@ LOGIN_S = 30
 """Seconds for a single attempt to log in, and for the start of the command."""
 
 
+SSH_PORT = 22
+
+
 class Pipe(Protocol):
     """Both ends of a command on a host; standard error arrives mixed into ``recv``."""
 
@@ -148,6 +151,19 @@ class LeanSocket(socket.socket):
     def close(self) -> None:
         _hang_up(self)
         super().close()
+
+
+def dial(host: Host) -> LeanSocket | OSError | None:
+    """TCP to a host at once, so that its sshd starts while fabric is being imported here; what came of it.
+
+    None where a bastion or a file of ssh_config has a say in what leads to the host.
+    """
+    if host.ssh.bastions or (host.ssh.config is not None and host.ssh.config.exists()):
+        return None
+    try:
+        return LeanSocket.open(host.address, host.ssh.port or SSH_PORT, host.ssh.connect_timeout)
+    except OSError as error:
+        return error
 
 
 def _hang_up(end: socket.socket) -> None:
@@ -343,9 +359,10 @@ class SshTransport:
 
     def connect(self) -> None:
         """Open and authenticate. Raises ConnectError naming the host, the cause and a way out."""
+        dialled = dial(self.host)
         from kbootstrap.ssh import open_connection
 
-        self._connection = open_connection(self.host, self._shared)
+        self._connection = open_connection(self.host, self._shared, dialled)
 
     def execute(self, command: str) -> SshPipe:
         import paramiko
