@@ -5,7 +5,6 @@ Journals live in ``$XDG_STATE_HOME/kbootstrap/runs/RUN/events.jsonl``; the newes
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -63,15 +62,17 @@ class Journal:
         """Masked before it becomes JSON, whose escapes would hide a secret from the redactor."""
         if isinstance(value, str):
             return self._redactor.mask(value)
+        if value is None or isinstance(value, (int, float)):
+            return value
         if isinstance(value, Secret):
             return str(value)
-        if dataclasses.is_dataclass(value):
+        if hasattr(value, "__dataclass_fields__"):
             return {field: self._plain(getattr(value, field)) for field in value.__dataclass_fields__}
         if isinstance(value, dict):
             return {str(key): self._plain(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self._plain(item) for item in value]
-        return value
+        raise TypeError(f"a journal has no {type(value)}")
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:

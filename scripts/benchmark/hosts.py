@@ -3,8 +3,8 @@
 Every host is a network namespace and a mount namespace with its own /run, /tmp and /root (all of them tmpfs) and an
 OpenSSH server with a configuration and a host key of its own. It sees its own addresses and ports and no other host's;
 they meet on a bridge in this process's network namespace. What the steps prepare lies below ``NODE``, which is read and
-reset from here through /proc/PID/root. Orders are JSON lines on standard input, answers JSON lines on standard output; when
-the input ends, this process ends, and the kernel ends everything else in the namespace.
+reset from here through /proc/PID/root. Orders are JSON lines on standard input, answers JSON lines on standard output;
+when the input ends, this process ends, and the kernel ends everything else in the namespace.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """N OpenSSH servers in a network of their own, and the way to them: at once, or over a line with a delay.
 
-A network namespace for clients, one per host, and one in which the hosts' bridge is; between clients and bridge there are
-two links, and no way out: a veth pair (198.18.0.0/16) and the relay's TUN pair (198.19.0.0/16). Both networks are
+A network namespace for clients, one per host, and one in which the hosts' bridge is; between clients and bridge there
+are two links, and no way out: a veth pair (198.18.0.0/16) and the relay's TUN pair (198.19.0.0/16). Both networks are
 reserved for benchmarks. Every host has an address in both.
 """
 

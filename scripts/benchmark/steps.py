@@ -16,13 +16,13 @@ NAMES = (
 ROOT = "/run/node"
 """Where the steps prepare a node, in a host's own file system."""
 _FOLDER = Path(__file__).parent / "steps"
-_BELOW_PHASES = Path("..", "..", *_FOLDER.parts[-3:])
-"""The steps' folder as a path below the package's phases."""
+_SHELL = {name: str(Path("..", "..", *_FOLDER.parts[-3:], f"{name}.sh")) for name in NAMES}
+"""Every step's file as a path below the package's phases."""
 
 
 def command(name: str) -> str:
     """A step as shell text for a tool that knows no check and apply. NAME comes from the environment."""
-    text = script.shell_file(str(Path("phases") / _BELOW_PHASES / f"{name}.sh"))
+    text = script.shell_file(f"phases/{_SHELL[name]}")
     return f"ROOT={script.quote(ROOT)}\n{text}{(_FOLDER / 'end').read_text(encoding='utf-8')}"
 
 
@@ -32,10 +32,7 @@ def one_script() -> str:
 
 
 def _steps(context: Context, host: InventoryHost) -> list[Step]:
-    return [
-        Step(name, f"Prepare {name}", str(_BELOW_PHASES / f"{name}.sh"), "", {"ROOT": ROOT, "NAME": host.name})
-        for name in NAMES
-    ]
+    return [Step(name, f"Prepare {name}", _SHELL[name], "", {"ROOT": ROOT, "NAME": host.name}) for name in NAMES]
 
 
 def _hosts(inventory: Inventory) -> list[InventoryHost]:

@@ -25,7 +25,9 @@ def node(name: str, ready: str = "True", version: str = "v1.34.2", address: str 
 def verify(shell: str, listed: list[str], expected: list[str]) -> list[str]:
     """What `verify.nodes` says of the nodes that are listed."""
     told = "nodes() { cat <<'NODES'\n" + "\n".join(listed) + "\nNODES\n}\n"
-    return sh(shell, VERIFY + told + "EXPECTED=" + quote("\n".join(expected)) + "\nkb_load() { :; }\nkb_step nodes 0 1\n")
+    return sh(
+        shell, VERIFY + told + "EXPECTED=" + quote("\n".join(expected)) + "\nkb_load() { :; }\nkb_step nodes 0 1\n"
+    )
 
 
 def test_every_trouble_of_a_node_is_told(shell: str) -> None:
@@ -60,4 +62,6 @@ def test_of_many_nodes_the_one_that_is_not_ready_is_found(shell: str) -> None:
 def test_a_look_that_fails_is_no_sign_that_all_is_well(shell: str) -> None:
     said = sh(shell, VERIFY + "troubles() { false; }\nkb_load() { :; }\nkb_step nodes 0 1\n")
     assert "@m end nodes failed 1" in said
-    assert "@m end nodes unknown" in sh(shell, VERIFY + "troubles() { false; }\nkb_load() { :; }\nkb_step nodes 0 1\n", mode="plan")
+    assert "@m end nodes unknown" in sh(
+        shell, VERIFY + "troubles() { false; }\nkb_load() { :; }\nkb_step nodes 0 1\n", mode="plan"
+    )
