@@ -33,9 +33,9 @@ KEEPALIVE_S = 8
 """Seconds without a word from the other side after which it is asked for one; a NAT on the way stays awake as well."""
 ANSWER_S = 15
 """Seconds for the answer. With KEEPALIVE_S, a connection nobody is at the other end of is found out within 30 s."""
-LOOK_S = 1
-"""Seconds between two looks at the clock after the login. Ten a second, as paramiko has it, cost 500 connections that
-only wait a fifth of a core."""
+LOOK_S = 3
+"""Seconds between two looks at the clock after the login: as rare as the 30 s allow, because hundreds of connections
+wait for minutes. Ten a second, as paramiko has it, cost 500 of them a fifth of a core."""
 LOGIN_S = 30
 """Seconds for a single attempt to log in, and for the start of the command."""
 

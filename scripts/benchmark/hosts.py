@@ -1,10 +1,10 @@
 """The bench's hosts from inside: the first process of their namespaces. It starts one sshd per host and takes orders.
 
 Every host is a network namespace and a mount namespace with its own /run, /tmp and /root (all of them tmpfs) and an
-OpenSSH server with a configuration and a host key of its own. It sees its own addresses and ports and no other host's;
-they meet on a bridge in this process's network namespace. What the steps prepare lies below ``NODE``, which is read and
-reset from here through /proc/PID/root. Orders are JSON lines on standard input, answers JSON lines on standard output;
-when the input ends, this process ends, and the kernel ends everything else in the namespace.
+OpenSSH server with a configuration and a host key of its own. It sees its own addresses and ports and no other host's:
+this process's network namespace is the router between them. What the steps prepare lies below ``NODE``, which is read
+and reset from here through /proc/PID/root. Orders are JSON lines on standard input, answers JSON lines on standard
+output; when the input ends, this process ends, and the kernel ends everything else in the namespace.
 """
 
 from __future__ import annotations
@@ -32,19 +32,29 @@ BEFORE = {
     "etc/selinux/config": "SELINUX=enforcing\nSELINUXTYPE=targeted\n",
 }
 """What a host looks like before the first run."""
-BRIDGE = "hosts"
+MAC = "02:00:00:00:00:01"
+"""Every device's. Each link has two ends only, so nobody has to be asked who has which (``arp off``): with hundreds of
+hosts the kernel's table of neighbours, which all namespaces share, would be full."""
 _HOST = """
 set -eu
-ip link add eth0 type veth peer name "$NAME" netns 1
-printf '%s\\n' 'link set lo up' 'link set eth0 up' "$NETWORK" | ip -batch -
-nsenter --net=/proc/1/ns/net ip link set "$NAME" master "$BRIDGE" up
+ip link add eth0 address "$MAC" type veth peer name "$NAME" address "$MAC" netns 1
+{
+    echo 'link set lo up'
+    echo 'link set eth0 arp off up'
+    printf 'address add %s/32 dev eth0\\n' $ADDRESSES
+    echo 'route add default dev eth0'
+} | ip -batch -
+{
+    echo "link set $NAME arp off up"
+    printf "route add %s dev $NAME\\n" $ADDRESSES
+} | nsenter --net=/proc/1/ns/net ip -batch -
 for folder in run tmp root; do mount -t tmpfs -o mode=755 host /$folder; done
 mkdir /run/sshd /run/bench
 printf '%s' "$CONFIG" >/run/bench/sshd_config
 printf '%s\\n' "$HOST_KEY" >/run/bench/host_key
 printf '%s\\n' "$AUTHORIZED" >/run/bench/authorized_keys
 chmod 600 /run/bench/*
-unset NAME NETWORK BRIDGE CONFIG HOST_KEY AUTHORIZED
+unset NAME ADDRESSES MAC CONFIG HOST_KEY AUTHORIZED
 exec "$0" -D -e -f /run/bench/sshd_config
 """
 _CONFIG = """Port 22
@@ -100,10 +110,8 @@ class Hosts:
         env = {
             "PATH": os.environ["PATH"],
             "NAME": host["name"],
-            "NETWORK": "\n".join(
-                [*(f"address add {address}/16 dev eth0" for address in host["addresses"]), f"route add {host['route']}"]
-            ),
-            "BRIDGE": BRIDGE,
+            "ADDRESSES": " ".join(host["addresses"]),
+            "MAC": MAC,
             "CONFIG": _CONFIG,
             "HOST_KEY": host["key"],
             "AUTHORIZED": authorized,

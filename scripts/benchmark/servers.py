@@ -1,8 +1,8 @@
 """N OpenSSH servers in a network of their own, and the way to them: at once, or over a line with a delay.
 
-A network namespace for clients, one per host, and one in which the hosts' bridge is; between clients and bridge there
-are two links, and no way out: a veth pair (198.18.0.0/16) and the relay's TUN pair (198.19.0.0/16). Both networks are
-reserved for benchmarks. Every host has an address in both.
+A network namespace for clients, one per host, and a router between them. From the clients to the router there are two
+links, and no way out: a veth pair (198.18.0.0/16) and the relay's TUN pair (198.19.0.0/16). Both networks are reserved
+for benchmarks. Every host has an address in both.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import relay
-from benchmark.hosts import BRIDGE
+from benchmark.hosts import MAC
 
 HERE = Path(__file__).parent
 DIRECT, DELAYED = "198.18", "198.19"
 CLIENT = "255.254"
 """The client's end of both links."""
-GATEWAY = "255.253"
-"""The bridge's own address in both networks; hosts send there what goes back over the slow line."""
+ROUTER = "255.253"
+"""The router's own address, from which it sees whether the servers answer."""
 
 
 class BenchError(Exception):
@@ -113,7 +113,6 @@ class Servers:
             {
                 "name": _name(number),
                 "addresses": [_address(network, number) for network in (DIRECT, DELAYED)],
-                "route": f"{DELAYED}.{CLIENT} via {DELAYED}.{GATEWAY}",
                 "key": key,
             }
             for number, key in enumerate(keys, start=1)
@@ -141,22 +140,23 @@ class Servers:
         return keys
 
     def _connect(self, client: str, servers: str) -> None:
-        """The two links. The veth pair ends on the bridge; behind the TUN pair the servers' namespace forwards."""
+        pid = self._hosts.process.pid
         _ip(
             client,
-            f"link add direct type veth peer name direct netns {self._hosts.process.pid}",
+            f"link add direct address {MAC} type veth peer name direct address {MAC} netns {pid}",
             "link set lo up",
-            *(f"address add {DIRECT}.{CLIENT}/16 dev direct", "link set direct txqueuelen 10000 up"),
-            *(f"address add {DELAYED}.{CLIENT}/16 dev {relay.DEVICE}", f"link set {relay.DEVICE} txqueuelen 10000 up"),
+            "link set direct txqueuelen 10000 arp off up",
+            f"link set {relay.DEVICE} txqueuelen 10000 up",
+            f"address add {DIRECT}.{CLIENT}/16 dev direct",
+            f"address add {DELAYED}.{CLIENT}/16 dev {relay.DEVICE}",
         )
         _ip(
             servers,
             "link set lo up",
-            f"link add {BRIDGE} type bridge",
-            *(f"address add {network}.{GATEWAY}/16 dev {BRIDGE}" for network in (DIRECT, DELAYED)),
-            f"link set {BRIDGE} txqueuelen 10000 up",
-            f"link set direct txqueuelen 10000 master {BRIDGE} up",
+            "link set direct txqueuelen 10000 arp off up",
             f"link set {relay.DEVICE} txqueuelen 10000 up",
+            f"address add {DIRECT}.{ROUTER}/32 dev lo",
+            f"route add {DIRECT}.{CLIENT} dev direct",
             f"route add {DELAYED}.{CLIENT} dev {relay.DEVICE}",
         )
 

@@ -35,6 +35,16 @@ def test_a_check_writes_nothing_and_a_step_is_applied_once(
     assert host.files() == after
 
 
+def test_of_many_nodes_only_the_first_are_told(host: Host) -> None:
+    with_hosts(host)
+    nodes = "\n".join(f"192.168.1.{number} w{number}" for number in range(1, 61))
+    many = Step("hosts", "H", "prepare/hosts.sh", "W.", {"CLUSTER": "demo", "NODES": nodes})
+    told = host.run("plan", many)[1]
+    assert "+ 192.168.1.50 w50\n+ ... 10 more\n@" in told
+    assert host.run("apply", many)[0] == "changed"
+    assert "192.168.1.60 w60\n" in host.read("etc/hosts")
+
+
 def test_hosts_keeps_the_lines_of_others_and_follows_the_inventory(host: Host) -> None:
     with_hosts(host)
     host.run("apply", HOSTS)

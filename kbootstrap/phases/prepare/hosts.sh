@@ -36,17 +36,20 @@ added() {
     both "$1" "$2" | awk '!second { if (/^\001$/) second = 1; else has[$0] = 1; next } !($0 in has) && NF'
 }
 
+# listed SIGN - lines as changes. Every host lists every node, so a large cluster's are not all told.
+listed() { awk -v sign="$1" 'NR <= 50 { print sign, $0 } END { if (NR > 50) print sign, "... " (NR - 50) " more" }'; }
+
 check() {
     found=0
     if [ "$(there)" != "$(wanted)" ]; then
         echo "/etc/hosts:"
-        added "$(wanted)" "$(there)" | sed 's/^/- /'
-        added "$(there)" "$NODES" | sed 's/^/+ /'
+        added "$(wanted)" "$(there)" | listed -
+        added "$(there)" "$NODES" | listed +
         found=1
     fi
     if [ "$(rest)" != "$(others)" ]; then
         echo "/etc/hosts gives names of nodes other addresses:"
-        added "$(rest)" "$(others)" | sed 's/^/- /'
+        added "$(rest)" "$(others)" | listed -
         found=1
     fi
     return "$found"
