@@ -289,6 +289,8 @@ class _Transport(paramiko.Transport):
     @classmethod
     def make(cls, wire: Wire, known_kinds: list[str], login: Ssh | Bastion) -> _Transport:
         made = cls(wire, disabled_algorithms={} if login.legacy_algorithms else OUTDATED)  # type: ignore[arg-type]
+        # The wire has limits of its own; paramiko's is 15 s whatever the inventory says, and a thread per connection.
+        made.packetizer.start_handshake = lambda timeout: None  # type: ignore[method-assign]
         options = made.get_security_options()
         options.kex = _first(_KEX_FIRST, options.kex)
         options.ciphers = _first(_CIPHERS_FIRST, options.ciphers)
