@@ -25,6 +25,8 @@ DEAD_S = 30
 """Seconds of silence, pings included, after which the connection counts as dead."""
 RECONNECT_S = 300
 """Seconds for which a lost host is tried again before the host counts as failed."""
+GONE_S = 2
+"""Seconds for the last words of a script that has ended."""
 WAIT_S = 1800
 """Seconds for which the script of an interrupted run is waited for; the longest step may take half of that."""
 MAX_OUTPUT = 16 * 1024 * 1024
@@ -117,6 +119,7 @@ class Session:
         self._parser = Parser(self._mark, _LAUNCHER_WORDS)
         self._unread: deque[Item] = deque()
         self._ahead = b""
+        self._number = 0
 
     # --- opening -----------------------------------------------------------------------------------------------------
 
@@ -288,9 +291,11 @@ class Session:
     def _kill(self) -> None:
         """End the script of a host that is given up, as far as that host listens."""
         with contextlib.suppress(OSError):
-            self._send(b"kill KILL\n")
+            self._send(f"kill KILL {self._number}\n".encode())
 
     def _follow(self, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
+        # On a busy host the answer to a question about the script before may come only now.
+        self._number += 1
         heard = time.monotonic()
         pinged = heard
         gone_at: float | None = None
@@ -301,28 +306,31 @@ class Session:
             for item in self._next(1.0):
                 heard = now
                 if not isinstance(item, Report) or item.word not in _LAUNCHER_WORDS | {"done"}:
+                    gone_at = None
                     on_item(item)
                 elif item.word == "done":
                     return self._status(item)
+                elif item.args and item.args != (str(self._number),):
+                    pass  # about another script
                 elif item.word == "killed":
                     return 124
                 elif item.word == "gone" and gone_at is None:
                     gone_at = now
                 answers += isinstance(item, Report) and item.word in _LAUNCHER_WORDS
-            if gone_at is not None and now - gone_at > 2:
+            if gone_at is not None and now - gone_at > GONE_S:
                 raise LostError(f"{self._host}: the script vanished", "Was the host rebooted? Run the command again.")
             if self._parser.received > MAX_OUTPUT or answers > MAX_ANSWERS:
                 raise self._flood()
             if killed_at is None and overdue():
                 killed_at = now
-                self._send(b"kill TERM\n")
+                self._send(f"kill TERM {self._number}\n".encode())
             if killed_at is not None and now - killed_at > (KILL_LOOK_S if self._looking else KILL_S):
                 raise LostError(f"{self._host}: the host does not end a script that took too long", "Look at the host.")
             if now - heard > DEAD_S:
                 raise ConnectionError(f"no sign of life for {DEAD_S} s")
             if now - max(heard, pinged) > QUIET_S:
                 pinged = now
-                self._send(b"ping\n")
+                self._send(f"ping {self._number}\n".encode())
 
     def _flood(self) -> LostError:
         text = f"{self._host}: more than {MAX_OUTPUT >> 20} MiB of output, or {MAX_ANSWERS} answers, from one script"
@@ -375,7 +383,7 @@ class Session:
         self._closed = True
         with contextlib.suppress(OSError):
             if self._looking:
-                self._send(b"kill KILL\n")
+                self._kill()
             if not self._following:
                 self._send(b"quit\n")
                 while self._receive(deadline):

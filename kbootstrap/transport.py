@@ -281,6 +281,23 @@ class Wire:
             self._end.close()
 
 
+class _Answer(threading.Event):
+    """What paramiko waits on for the answer to a request, made to end with the connection.
+
+    Where that breaks between paramiko's look at it and the request, the request is dropped in silence.
+    """
+
+    def __init__(self, transport: paramiko.Transport) -> None:
+        super().__init__()
+        self._transport = transport
+
+    def wait(self, timeout: float | None = None) -> bool:
+        while not super().wait(1):
+            if not self._transport.is_active():
+                raise EOFError
+        return True
+
+
 class SshPipe:
     def __init__(self, channel: paramiko.Channel, wire: Wire) -> None:
         self._channel = channel
@@ -382,6 +399,7 @@ class SshTransport:
         wire.limit(LOGIN_S)
         try:
             channel = transport.open_session()
+            channel.event = _Answer(transport)
             channel.set_combine_stderr(True)
             channel.exec_command(command)
         except (paramiko.SSHException, EOFError) as error:

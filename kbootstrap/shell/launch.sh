@@ -9,8 +9,9 @@
 #   run NAME SIZE + SIZE bytes    run it detached from this connection, once, and follow its log from the first byte; the
 #                                 line `whole` behind it says that all of it has arrived
 #   follow NAME OFFSET            follow the log of a script started before, from this byte (1 is the first)
-#   ping | stop | kill SIGNAL     is it alive | stop after the running step | end the whole script
-# Answers: ready, busy WHO, waiting STEP WHO (again every few seconds), done STATUS, alive, gone, killed.
+#   ping N | kill SIGNAL N        is it alive | end the whole script; N, which script is meant, comes back with the answer
+#   stop                          stop after the running step
+# Answers: ready, busy WHO, waiting STEP WHO (again every few seconds), done STATUS, alive N, gone [N], killed N.
 #
 # In apply mode two locks guard the host: `session` is held by this process, `script` from the first script on by this process
 # and by a running script. So a second operator is turned away at once, while a script whose operator vanished is waited for;
@@ -197,9 +198,9 @@ while read -r kb_word kb_a kb_b; do
             ;;
         ping)
             if kb_alive; then
-                kb_say alive
+                kb_say alive "$kb_a"
             else
-                kb_say gone
+                kb_say gone "$kb_a"
             fi
             ;;
         stop)
@@ -213,7 +214,7 @@ while read -r kb_word kb_a kb_b; do
             else
                 kb_unfollow
             fi
-            kb_say killed
+            kb_say killed "$kb_b"
             ;;
         quit)
             kb_unfollow

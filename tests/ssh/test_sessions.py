@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import pytest
 from labs import MakeLab
 from ssh.conftest import MakePair, MakeServer
@@ -23,7 +24,7 @@ from kbootstrap.inventory import Host
 from kbootstrap.model import ConnectError, Secret
 from kbootstrap.script import Output
 from kbootstrap.session import Item, LostError, Session, SudoError
-from kbootstrap.transport import SshShared
+from kbootstrap.transport import SshShared, SshTransport
 
 # --- a connection that works -----------------------------------------------------------------------------------------
 
@@ -335,6 +336,24 @@ def test_a_connection_that_waits_looks_at_the_clock_only_now_and_then(
         monkeypatch.setattr(transport.Wire, "_look_at_the_clock", count)
         opened.look("x", "sleep 4", lambda _item: None, lambda: False)
     assert 1 <= len(looks) <= 3
+
+
+def test_a_connection_that_breaks_as_a_command_is_sent_is_an_error_and_no_wait_without_end(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = SshTransport(inventory_host(tmp_path, server), SshShared())
+    opened.connect()
+    pending = paramiko.Channel._event_pending  # type: ignore[attr-defined]
+
+    def breaks(channel: Any) -> None:
+        """Between paramiko's look at the connection and its request, as a busy machine has it."""
+        channel.transport.close()
+        eventually(lambda: not channel.transport.is_alive())
+        pending(channel)
+
+    monkeypatch.setattr(paramiko.Channel, "_event_pending", breaks)
+    with pytest.raises(ConnectionError):
+        opened.execute("true")
 
 
 def test_a_channel_whose_bastion_is_gone_is_closed_in_silence() -> None:

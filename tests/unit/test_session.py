@@ -414,6 +414,34 @@ def scripted(host: Scripted) -> Session:
     return session
 
 
+class Pausing(Scripted):
+    """An answer of no bytes is a silence of half a second."""
+
+    def recv(self, timeout: float) -> bytes:
+        if self._left[:1] == [b""]:
+            self._left.pop(0)
+            time.sleep(0.5)
+            raise TimeoutError
+        return super().recv(timeout)
+
+
+def test_an_answer_about_the_look_before_says_nothing_of_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy host was asked during the look and answers when that is over and the script already runs."""
+    monkeypatch.setattr(session_module, "GONE_S", 0.1)
+    opened = scripted(Pausing(b"MARK done 76\n", b"MARK gone 1\n", b"", b"MARK killed 1\n", b"", b"MARK done 0\n"))
+    assert opened.look("x", "false", lambda _item: None, lambda: False) == 76
+    assert opened.run("x", "true", lambda _item: None, lambda: False) == 0
+
+
+def test_a_script_that_speaks_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "GONE_S", 0.1)
+    opened = scripted(Pausing(b"MARK gone 1\n", b"a line\n", b"", b"MARK done 0\n"))
+    assert opened.run("x", "true", lambda _item: None, lambda: False) == 0
+    silent = scripted(Pausing(b"MARK gone 1\n", b"", b"", b"MARK done 0\n"))
+    with pytest.raises(LostError, match="vanished"):
+        silent.run("x", "true", lambda _item: None, lambda: False)
+
+
 class AllAtOnce(Scripted):
     """A host whose answer to a script that was sent ahead comes in one piece with the launcher's greeting."""
 
@@ -457,7 +485,7 @@ def test_a_flood_of_answers_is_a_clear_error(answer: bytes) -> None:
     host = Scripted(endless=answer * 500)
     with pytest.raises(LostError, match="more than"):
         scripted(host).run("x", "true", lambda _item: None, lambda: False)
-    assert host.sent.endswith(b"kill KILL\n")
+    assert host.sent.endswith(b"kill KILL 1\n")
 
 
 def test_a_host_that_does_not_end_its_script_is_given_up() -> None:
@@ -466,7 +494,7 @@ def test_a_host_that_does_not_end_its_script_is_given_up() -> None:
         patch.setattr(session_module, "KILL_S", 0.2)
         with pytest.raises(LostError, match="does not end"):
             scripted(host).run("x", "true", lambda _item: None, lambda: True)
-    assert b"kill TERM\n" in host.sent
+    assert b"kill TERM 1\n" in host.sent
 
 
 def test_a_host_that_never_answers_is_not_asked_for_ever() -> None:
