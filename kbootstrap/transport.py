@@ -36,8 +36,8 @@ ANSWER_S = 15
 LOOK_S = 3
 """Seconds between two looks at the clock after the login: as rare as the 30 s allow, because hundreds of connections
 wait for minutes. Ten a second, as paramiko has it, cost 500 of them a fifth of a core."""
-READ_BYTES = 64 * 1024
-"""Most that is read from a socket at once."""
+READ_BYTES = 8 * 1024
+"""Most that is read from a socket at once; every connection that waits has as much set aside."""
 LOGIN_S = 30
 """Seconds for a single attempt to log in, and for the start of the command."""
 
