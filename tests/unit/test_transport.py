@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +12,9 @@ from pathlib import Path
 import fabric
 import pytest
 
-from kbootstrap.transport import SshShared
+from kbootstrap.inventory import Ssh
+from kbootstrap.ssh import _Transport
+from kbootstrap.transport import SshShared, Wire
 
 
 @pytest.fixture
@@ -35,3 +39,13 @@ def test_many_hosts_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         assert set(threads.map(user, range(400))) == {"ann"}
+
+
+def test_only_the_inventory_says_how_long_a_handshake_may_take() -> None:
+    """paramiko's own limit, 15 s, is a thread that waits beside each connection."""
+    before = threading.enumerate()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        made = _Transport.make(Wire(ours), [], Ssh(user="ann"))
+        made.packetizer.start_handshake(60)
+        assert threading.enumerate() == before
