@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+SSH_PORT = 22
 KEEPALIVE_S = 8
 """Seconds without a word from the other side after which it is asked for one; a NAT on the way stays awake as well."""
 ANSWER_S = 15
@@ -40,9 +41,6 @@ READ_BYTES = 8 * 1024
 """Most that is read from a socket at once; every connection that waits has as much set aside."""
 LOGIN_S = 30
 """Seconds for a single attempt to log in, and for the start of the command."""
-
-
-SSH_PORT = 22
 
 
 class Pipe(Protocol):

@@ -13,7 +13,7 @@ from examples import inventory
 from kbootstrap.facts import MAX_LINES, MAX_VALUE, Facts, parse
 from kbootstrap.model import KbootstrapError, StepError
 from kbootstrap.run import Options, Run
-from kbootstrap.script import probe
+from kbootstrap.script import probe, quote
 
 LEAST = ["uid=0", "cpus=2", "memory_kib=2048", "disk_free_kib=4096", "epoch=5"]
 
@@ -54,6 +54,14 @@ def test_the_probe_tells_the_truth_about_this_machine(shell: str) -> None:
     assert facts.cpus > 0
     assert facts.memory_mib > 0
     assert abs(facts.clock_offset) < 30
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_the_services_of_a_kube_proxy_with_ipvs_are_no_addresses_of_the_host(shell: str) -> None:
+    listed = "2: eth0    inet 192.168.1.10/24 scope global\n3: kube-ipvs0    inet 10.96.0.1/32 scope global\n"
+    text = f"ip() {{ printf %s {quote(listed)}; }}\n{probe()}"
+    done = subprocess.run([shell, "-s"], input=text, capture_output=True, text=True, timeout=30)
+    assert parse(done.stdout.splitlines()).addresses == {"192.168.1.10": "eth0"}
 
 
 @pytest.mark.parametrize(
