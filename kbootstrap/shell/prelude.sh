@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # prelude.sh - runs the steps of one phase on this host and reports what happened.
 #
-# The rest of the script is two lines per step: a function `kb_load`, which sets the step's parameters and defines its `check`
+# The rest of the script has two parts per step: a function `kb_load`, which sets the step's parameters and defines its `check`
 # and `apply`, and a call of `kb_step`, which runs each of the two in a subshell of its own. KB_MODE is the only thing in which
 # `plan` and `up` differ:
 #   plan    run `check` and report ok, change or unknown; nothing on the host is touched
