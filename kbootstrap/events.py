@@ -1,180 +1,18 @@
-"""The vocabulary of kbootstrap: steps, phases and the events a run emits.
-
-Plain frozen dataclasses and one exception tree; nothing here imports anything heavy, opens a file or talks to a host.
-"""
+"""What a run tells its viewers. ``time`` is in seconds since the epoch, ``seconds`` is a duration."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
-if TYPE_CHECKING:
-    from kbootstrap.facts import Facts
-    from kbootstrap.inventory import Host, Inventory
-
-Mode = Literal["plan", "apply"]
-"""The only difference between ``plan`` and ``up``: the word handed to the script on the host."""
-
-State = Literal["ok", "change", "unknown", "changed", "failed", "skipped"]
-"""How a step ended. ``plan`` gives ok, change or unknown; ``up`` gives ok, changed, failed or skipped."""
-
-
-class Secret:
-    """A text that must never be shown: every way of printing it gives ``***``. ``reveal()`` is the only way in."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "***"
-
-    __str__ = __repr__
-
-    def __format__(self, spec: str) -> str:
-        return format("***", spec)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        raise TypeError("a Secret is not pickled")
-
-
-Param = str | Secret
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 host``, ``2 hosts``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing that must hold on a host: a shell file with ``check`` and ``apply``, and the values it reads.
-
-    ``shell`` is the file's path below ``kbootstrap/phases``; ``params`` become shell variables (names in capitals);
-    ``timeout`` is in seconds and covers ``apply``; ``retries`` is how often a failed ``apply`` is tried again;
-    ``words`` are shell files below ``kbootstrap/shell`` with words that not every step needs; ``waits`` marks a step
-    that only waits for something (its success is ``ok``, never ``changed``); ``gives`` names the values it may hand
-    over: a host that hands over any other is not believed; ``about`` is the host a step on the control plane is about,
-    without which there is nothing to do.
-    """
-
-    id: str
-    title: str
-    shell: str
-    why: str
-    params: Mapping[str, Param] = field(default_factory=dict)
-    timeout: int = 300
-    retries: int = 0
-    waits: bool = False
-    words: tuple[str, ...] = ()
-    gives: tuple[str, ...] = ()
-    about: str = ""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What phases turn into steps.
-
-    ``facts`` has every host that answered; ``values`` are born during the run (a join token); ``lost`` are the hosts
-    that failed so far, or take no part in this run. ``leaving`` are the hosts a reset takes out of the cluster; with
-    ``keep_settings`` it leaves what ``prepare`` changed, with ``purge`` it removes the packages that came.
-    """
-
-    inventory: Inventory
-    facts: Mapping[str, Facts]
-    values: dict[str, Param] = field(default_factory=dict)
-    lost: set[str] = field(default_factory=set)
-    leaving: frozenset[str] = frozenset()
-    keep_settings: bool = False
-    purge: bool = False
-
-
-@dataclass(frozen=True)
-class Phase:
-    """An ordered list of steps per host.
-
-    ``hosts`` names the hosts it runs on; ``steps`` is pure: facts and inventory in, steps out. A phase always follows
-    the previous phase of its own host; ``needs`` adds (phase, host) pairs on other hosts that must have succeeded,
-    ``after`` pairs that must only have ended. A phase ``for_cluster`` runs on the one control plane host that acts on
-    behalf of all, so ``--limit`` never leaves it out.
-    """
-
-    name: str
-    title: str
-    why: str
-    hosts: Callable[[Inventory], list[Host]]
-    steps: Callable[[Context, Host], list[Step]]
-    needs: Callable[[Inventory, Host], list[tuple[str, str]]] = lambda _inventory, _host: []
-    after: Callable[[Inventory, Host], list[tuple[str, str]]] = lambda _inventory, _host: []
-    for_cluster: bool = False
-
-
-# --- what went wrong -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a step or a host failed: everything a person needs at 2 a.m."""
-
-    message: str
-    command: str = ""
-    exit_status: int | None = None
-    output: tuple[str, ...] = ()
-    hint: str = ""
-
-
-class KbootstrapError(Exception):
-    """A mistake of the user, a host or the network. Shown as text, never as a traceback."""
-
-    exit_code = 1
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-
-
-class InventoryError(KbootstrapError):
-    """The inventory, an option or a file given by the user is wrong."""
-
-    exit_code = 2
-
-
-class ConnectError(KbootstrapError):
-    """A host cannot be reached, refuses the login, or shows the wrong key."""
-
-    exit_code = 4
-
-
-class HostKeyError(ConnectError):
-    """A host shows a key that is not the one we know: nothing to try again."""
-
-
-class StepError(KbootstrapError):
-    """A step failed on a host."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message, failure.hint)
-        self.failure = failure
-
-
-# --- what a run tells its viewers ------------------------------------------------------------------------------------
+from kbootstrap.errors import Failure
+from kbootstrap.steps import Mode, State
 
 
 @dataclass(frozen=True)
 class RunStarted:
-    """First event of a run. ``time`` is seconds since the epoch, here and in every other event."""
+    """First event of a run. ``log`` is the path of its journal; empty when there is none."""
 
     time: float
     run_id: str
@@ -183,7 +21,6 @@ class RunStarted:
     cluster: str
     hosts: tuple[str, ...]
     log: str = ""
-    """Path of the journal of this run; empty when there is none."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +35,8 @@ class PhaseStarted:
 
 @dataclass(frozen=True)
 class StepStarted:
+    """A step begins on a host."""
+
     time: float
     host: str
     phase: str
@@ -207,7 +46,7 @@ class StepStarted:
 
 @dataclass(frozen=True)
 class StepOutput:
-    """One line a running step printed (already redacted and free of terminal escapes)."""
+    """One line that a running step printed, with secrets masked and terminal escapes removed."""
 
     time: float
     host: str
@@ -218,7 +57,7 @@ class StepOutput:
 
 @dataclass(frozen=True)
 class StepEnded:
-    """How a step ended. ``diff`` is what ``check`` printed: the difference ``plan`` shows."""
+    """How a step ended. ``diff`` is what ``check`` printed: the difference that ``plan`` shows."""
 
     time: float
     host: str
@@ -263,7 +102,7 @@ class HostSummary:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class PathSegment:
     """A phase on a host, as a part of the critical path."""
 
     phase: str
@@ -284,7 +123,7 @@ class RunEnded:
     seconds: float
     counts: Mapping[State, int]
     hosts: Mapping[str, HostSummary]
-    critical_path: tuple[Stretch, ...] = ()
+    critical_path: tuple[PathSegment, ...] = ()
 
 
 Event = RunStarted | PhaseStarted | StepStarted | StepOutput | StepEnded | PhaseEnded | Notice | RunEnded

@@ -6,7 +6,8 @@ import base64
 import re
 from collections.abc import Iterable, Iterator
 
-from kbootstrap.model import Secret
+from kbootstrap.secret import Secret
+from kbootstrap.text import printable
 
 MASK = "***"
 _TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
@@ -17,18 +18,8 @@ _BARE_CERTIFICATE_KEY = re.compile(rf"^(\s*)[0-9a-f]{{{_KEY_DIGITS}}}(\s*)$", re
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)", re.DOTALL)
 _PEM_EDGE = re.compile(r"-----(BEGIN|END) [A-Z ]*PRIVATE KEY-----")
 _KUBECONFIG_KEY = re.compile(r"(client-key-data|token)(\"?:)\s*\S+")
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHORTEST_FRAGMENT = 6
 """Parts of a secret's base64 that are shorter than this are left alone: they would hide ordinary words."""
-
-
-def printable(text: str) -> str:
-    """The text without terminal escapes, control characters, direction overrides and halves of characters.
-
-    Tabs and newlines stay.
-    """
-    return _CONTROLS.sub("", _ESCAPES.sub("", text))
 
 
 class Redactor:

@@ -11,11 +11,13 @@ from pathlib import Path
 import click
 
 from kbootstrap import __version__
-from kbootstrap.cli import cluster, explain, inventories, lab
-from kbootstrap.model import KbootstrapError
+from kbootstrap.cli import explain, inventories, lab, verbs
+from kbootstrap.errors import KbootstrapError
+from kbootstrap.redact import Redactor
+from kbootstrap.text import printable
 
 GARBAGE = 100_000
-"""New objects after which Python looks for garbage; by default it does so hundreds of times while it imports a run."""
+"""New objects after which Python collects garbage. The default makes it collect hundreds of times during imports."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -28,7 +30,7 @@ def cli() -> None:
     """
 
 
-for module in (cluster, explain, inventories, lab):
+for module in (verbs, explain, inventories, lab):
     for command in module.COMMANDS:
         cli.add_command(command)
 
@@ -37,8 +39,9 @@ def main() -> None:
     """The entry point: every mistake becomes a message and an exit code, never a traceback."""
     _no_core_dumps()
     gc.set_threshold(GARBAGE)
+    redactor = Redactor()
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False, obj=redactor)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -49,47 +52,42 @@ def main() -> None:
         _show(error)
         code = error.exit_code
     except BrokenPipeError:
-        # Whoever read our output went away; keep Python from complaining about it once more at its end.
+        # The reader of our output is gone. Without this, Python would complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
-        _admit(error)
+        _report_bug(error, redactor)
         code = 1
-    # Python ends with a search for garbage among everything there is, which is all given back anyway.
+    # Without this, Python would collect garbage once more before it ends.
     gc.freeze()
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _no_core_dumps() -> None:
-    """A dump would hold the passwords of the run."""
+    """A core dump would hold the passwords of the run."""
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 def _show(error: KbootstrapError) -> None:
-    from kbootstrap.redact import printable
-
     click.echo(f"{click.style('Error:', fg='red')} {printable(error.message)}", err=True)
     if error.hint:
         click.echo(f"Hint: {printable(error.hint)}", err=True)
 
 
-def _admit(error: Exception) -> None:
-    """Say that it is our mistake, and where to read more."""
-    from kbootstrap.redact import Redactor
-
-    text = Redactor().clean(f"kbootstrap has a bug: {type(error).__name__}: {error}")
-    click.echo(f"{text}\nDetails are in {_keep_traceback()}", err=True)
+def _report_bug(error: Exception, redactor: Redactor) -> None:
+    """Say that it is our mistake, and where the traceback is. The redactor knows the secrets of the run."""
+    text = redactor.clean(f"kbootstrap has a bug: {type(error).__name__}: {error}")
+    click.echo(f"{text}\nThe traceback is in {_keep_traceback(redactor)}", err=True)
 
 
-def _keep_traceback() -> Path:
+def _keep_traceback(redactor: Redactor) -> Path:
     import tempfile
     import traceback
 
-    from kbootstrap.journal import state_home
-    from kbootstrap.redact import Redactor
+    from kbootstrap.state_home import state_home
 
-    text = Redactor().clean(traceback.format_exc())
+    text = redactor.clean(traceback.format_exc())
     path = state_home() / "last-bug.txt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

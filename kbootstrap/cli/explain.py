@@ -7,7 +7,9 @@ import textwrap
 
 import click
 
-from kbootstrap.model import InventoryError, Phase, Step
+from kbootstrap.errors import InventoryError
+from kbootstrap.phases.phase import Phase
+from kbootstrap.steps import Step
 
 
 @click.command()
@@ -74,25 +76,25 @@ def _nearest(wanted: str, listed: list[tuple[Phase, list[Step]]]) -> str:
 
 
 def _explain(phase: Phase, one: Step) -> None:
-    from kbootstrap.script import PACKAGE
+    from kbootstrap.remote.script import PACKAGE
 
     click.echo(click.style(f"{phase.name}.{one.id}", bold=True) + f"  {one.title}")
     click.echo(textwrap.fill(one.why, 100))
-    if not one.shell:
-        click.echo("It is done in kbootstrap/run.py, on this machine.")
+    if not one.script:
+        click.echo("It runs in Python on this machine (kbootstrap/run/hosts.py and run.py).")
         return
     if one.params:
         click.echo(f"\nParameters: {', '.join(sorted(one.params))}")
     limits = f"at most {one.timeout} s" + (f", tried up to {one.retries + 1} times" if one.retries else "")
-    click.echo(f"Limits: {limits}" + ("; only waits, changes nothing" if one.waits else ""))
+    click.echo(f"Limits: {limits}" + ("; only waits, changes nothing" if one.wait_only else ""))
     click.echo(f"Words it uses: {', '.join(f'shell/{name}' for name in _words(one))}")
-    click.echo(f"\n--- phases/{one.shell}")
-    click.echo((PACKAGE / "phases" / one.shell).read_text(encoding="utf-8"), nl=False)
+    click.echo(f"\n--- phases/{one.script}")
+    click.echo((PACKAGE / "phases" / one.script).read_text(encoding="utf-8"), nl=False)
 
 
 def _words(step: Step) -> tuple[str, ...]:
     """The files that have the shell functions a step calls and does not define."""
-    return ("prelude.sh", "el.sh or debian.sh", *step.words)
+    return ("prelude.sh", "el.sh or debian.sh", *step.libraries)
 
 
 @click.command()

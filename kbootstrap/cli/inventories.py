@@ -9,16 +9,16 @@ from typing import IO
 
 import click
 
-from kbootstrap.model import InventoryError
+from kbootstrap.errors import InventoryError
 
 
 @click.command()
 @click.argument("targets", nargs=-1, metavar="[USER@HOST...]")
 @click.option(
-    "--masters",
+    "--control-planes",
     type=click.IntRange(1, 9),
     default=1,
-    help="How many of the hosts, counted from the first, are masters.",
+    help="How many of the hosts, counted from the first, are control plane hosts.",
 )
 @click.option("--name", default="kubernetes", help="The cluster's name.")
 @click.option(
@@ -39,28 +39,33 @@ from kbootstrap.model import InventoryError
 )
 def init(
     targets: tuple[str, ...],
-    masters: int,
+    control_planes: int,
     name: str,
     kubernetes: str,
     from_vagrant: IO[str] | None,
     from_ansible: IO[str] | None,
     path: Path | None,
 ) -> None:
-    """Write a commented inventory. The first host becomes the master, unless --masters or Ansible's groups say more."""
-    from kbootstrap import inventory_init
+    """Write a commented inventory.
+
+    The first host becomes the control plane, unless --control-planes or Ansible's groups name more hosts.
+    """
+    from kbootstrap.inventory import generate
+    from kbootstrap.inventory.from_ansible import from_ansible as read_ansible
+    from kbootstrap.inventory.from_vagrant import from_vagrant as read_vagrant
 
     if sum(map(bool, (targets, from_vagrant, from_ansible))) != 1:
         raise click.UsageError("give hosts as user@host, or one of --from-vagrant and --from-ansible")
     if from_vagrant is not None:
-        hosts = inventory_init.from_vagrant(_text(from_vagrant), masters)
+        hosts = read_vagrant(_text(from_vagrant), control_planes)
     elif from_ansible is not None:
-        hosts = inventory_init.from_ansible(_text(from_ansible))
+        hosts = read_ansible(_text(from_ansible))
     else:
-        hosts = inventory_init.from_targets(targets, masters)
-    hosts = inventory_init.with_addresses(hosts)
-    for host in filter(inventory_init.is_named, hosts):
+        hosts = generate.from_targets(targets, control_planes)
+    hosts = generate.with_addresses(hosts)
+    for host in filter(generate.is_named, hosts):
         click.echo(f"{host.name}: no address is known for {host.address}; give it as internal_address", err=True)
-    text = inventory_init.render(hosts, name=name, kubernetes=kubernetes)
+    text = generate.render(hosts, name=name, kubernetes=kubernetes)
     if path is None:
         click.echo(text, nl=False)
         return
@@ -85,7 +90,7 @@ def _text(file: IO[str]) -> str:
 @click.command()
 def schema() -> None:
     """Print the JSON Schema of an inventory, for editors."""
-    from kbootstrap.inventory import json_schema
+    from kbootstrap.inventory.models import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))
 

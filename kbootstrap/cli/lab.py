@@ -9,7 +9,7 @@ from types import ModuleType
 import click
 
 from kbootstrap.lab import BACKENDS, FAULTS
-from kbootstrap.model import Secret
+from kbootstrap.secret import Secret
 
 _NAME = click.option("--name", default="demo", show_default=True, help="The lab's name.")
 

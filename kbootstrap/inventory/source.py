@@ -1,6 +1,6 @@
 """Reading an inventory file: YAML with line numbers, duplicate keys refused, secrets filled in from outside.
 
-Problems are collected, never raised one by one; ``inventory.load`` shows them all.
+Problems are collected, never raised one by one; ``kbootstrap.inventory.load`` shows them all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from kbootstrap.model import InventoryError
+from kbootstrap.errors import InventoryError
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NODES = 200_000
@@ -22,7 +22,7 @@ MAX_NODES = 200_000
 
 SECRET_KEYS = frozenset({"password", "passphrase", "sudo_password"})
 
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 _STRING = "tag:yaml.org,2002:str"
 _REFERENCE = re.compile(r"\$\{(env|file):([^}]*)\}\Z")
 
@@ -32,7 +32,7 @@ class Problem:
     """One mistake: where it is (``place`` is the key path, ``line`` counts from 1) and what it is."""
 
     line: int
-    place: Place
+    place: KeyPath
     text: str
 
 
@@ -42,17 +42,17 @@ class Source:
 
     path: Path
     data: Any = None
-    lines: dict[Place, int] = field(default_factory=dict)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    clear_secrets: list[Place] = field(default_factory=list)
+    clear_secrets: list[KeyPath] = field(default_factory=list)
 
-    def line(self, place: Place) -> int:
+    def line(self, place: KeyPath) -> int:
         """The line of a key path, or of the nearest path above it that is in the file."""
         while place and place not in self.lines:
             place = place[:-1]
         return self.lines.get(place, 1)
 
-    def add(self, place: Place, text: str) -> None:
+    def add(self, place: KeyPath, text: str) -> None:
         self.problems.append(Problem(self.line(place), place, text))
 
 
@@ -131,7 +131,7 @@ class _Unfolder:
         self._nodes = 0
         self._open: set[int] = set()
 
-    def value(self, node: yaml.Node, place: Place) -> Any:
+    def value(self, node: yaml.Node, place: KeyPath) -> Any:
         self._nodes += 1
         if self._nodes > MAX_NODES or id(node) in self._open:
             line = node.start_mark.line + 1
@@ -147,7 +147,7 @@ class _Unfolder:
         finally:
             self._open.discard(id(node))
 
-    def _mapping(self, node: yaml.Node, place: Place) -> dict[str, Any]:
+    def _mapping(self, node: yaml.Node, place: KeyPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
@@ -156,12 +156,12 @@ class _Unfolder:
                 continue
             inner = (*place, key)
             if key in data:
-                self._source.problems.append(Problem(key_node.start_mark.line + 1, inner, "this key stands here twice"))
+                self._source.problems.append(Problem(key_node.start_mark.line + 1, inner, "duplicate key"))
             self._source.lines[inner] = key_node.start_mark.line + 1
             data[key] = self.value(value_node, inner)
         return data
 
-    def _scalar(self, node: yaml.ScalarNode, place: Place) -> Any:
+    def _scalar(self, node: yaml.ScalarNode, place: KeyPath) -> Any:
         if node.tag == "tag:yaml.org,2002:float" and place[-1:] == ("kubernetes",):
             # 1.30 read as a number is 1.3: the text as written is what was meant, and it must be quoted to be safe.
             self._source.add(
@@ -182,7 +182,7 @@ class _Unfolder:
             return None
         return filled
 
-    def _filled_in(self, text: str, place: Place) -> Any:
+    def _filled_in(self, text: str, place: KeyPath) -> Any:
         secret = bool(place) and place[-1] in SECRET_KEYS
         match = _REFERENCE.match(text)
         if match is None:
@@ -196,13 +196,13 @@ class _Unfolder:
             return text
         return self._from_env(match[2], place) if match[1] == "env" else self._from_file(match[2], place)
 
-    def _from_env(self, name: str, place: Place) -> str | None:
+    def _from_env(self, name: str, place: KeyPath) -> str | None:
         if name not in self._env:
             self._source.add(place, f"the environment variable {name} is not set")
             return None
         return self._env[name]
 
-    def _from_file(self, name: str, place: Place) -> str | None:
+    def _from_file(self, name: str, place: KeyPath) -> str | None:
         try:
             return (self._source.path.parent / Path(name).expanduser()).read_text(encoding="utf-8").rstrip("\n")
         except UnicodeDecodeError:

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kbootstrap.model import KbootstrapError, Secret
+from kbootstrap.errors import KbootstrapError
+from kbootstrap.ports import API_SERVER
+from kbootstrap.secret import Secret
 from kbootstrap.versions import config_api
 
 if TYPE_CHECKING:
-    from kbootstrap.inventory import Host, Inventory
+    from kbootstrap.inventory.models import Host, Inventory
 
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 JOIN_TTL = "30m0s"
@@ -77,7 +79,7 @@ def init_documents(inventory: Inventory, host: Host, version: str) -> list[Docum
         "kind": "InitConfiguration",
         # kubeadm init makes a token in any case; by its description it is found, and deleted with the others.
         "bootstrapTokens": [{"ttl": JOIN_TTL, "description": "kbootstrap init"}],
-        "localAPIEndpoint": {"advertiseAddress": host.node_ip, "bindPort": 6443},
+        "localAPIEndpoint": {"advertiseAddress": host.node_ip, "bindPort": API_SERVER},
         "nodeRegistration": _registration(inventory, host, api),
     }
     configuration = {
@@ -132,9 +134,9 @@ def join_documents(
         },
         "nodeRegistration": _registration(inventory, host, api),
     }
-    if host.is_master:
+    if host.is_control_plane:
         document["controlPlane"] = {
-            "localAPIEndpoint": {"advertiseAddress": host.node_ip, "bindPort": 6443},
+            "localAPIEndpoint": {"advertiseAddress": host.node_ip, "bindPort": API_SERVER},
             "certificateKey": certificate_key.reveal() if certificate_key else "",
         }
     return _merged([document], _extra(inventory, join=True))

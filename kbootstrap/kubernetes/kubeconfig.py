@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from kbootstrap.model import KbootstrapError, Secret
+from kbootstrap.errors import KbootstrapError
+from kbootstrap.secret import Secret
 
 Entry = dict[str, Any]
 _SECTIONS = {"clusters": "cluster", "users": "user", "contexts": "context"}

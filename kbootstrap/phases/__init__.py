@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from kbootstrap.model import Phase
 from kbootstrap.phases import (
+    delete_join_token,
     images,
     init,
     join,
+    join_token,
     kubeconfig,
     labels,
     network,
@@ -17,13 +18,14 @@ from kbootstrap.phases import (
     reset,
     runtime,
     status,
-    token,
-    untoken,
     verify,
 )
+from kbootstrap.phases.phase import Phase
+
+PREFLIGHT: tuple[Phase, ...] = (preflight.PHASE,)
+"""What changes nothing and must end on every host before `up` changes anything."""
 
 UP: tuple[Phase, ...] = (
-    preflight.PHASE,
     prepare.PHASE,
     runtime.PHASE,
     repository.PHASE,
@@ -32,18 +34,16 @@ UP: tuple[Phase, ...] = (
     init.PHASE,
     kubeconfig.PHASE,
     network.PHASE,
-    token.PHASE,
+    join_token.PHASE,
     join.PHASE,
-    untoken.PHASE,
+    delete_join_token.PHASE,
     labels.PHASE,
     verify.PHASE,
 )
-"""From plain hosts to a cluster that was looked at."""
+"""From plain hosts to a verified cluster."""
 
 RESET: tuple[Phase, ...] = (reset.DRAIN, reset.PHASE, reset.FORGET, reset.RESTORE)
 """Back to plain hosts, each with what it had before."""
 
-PREFLIGHT = preflight.PHASE
-CHECK: tuple[Phase, ...] = (PREFLIGHT,)
 VERIFY: tuple[Phase, ...] = (verify.PHASE,)
 STATUS: tuple[Phase, ...] = (status.PHASE,)

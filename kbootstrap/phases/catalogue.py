@@ -6,10 +6,11 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from kbootstrap.facts import Facts
-from kbootstrap.inventory import Inventory
-from kbootstrap.model import Context, Phase, Step
-from kbootstrap.phases import PREFLIGHT, RESET, STATUS, UP, opening
+from kbootstrap.inventory.models import Inventory
+from kbootstrap.phases import PREFLIGHT, RESET, STATUS, UP, builtin
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.remote.facts import Facts
+from kbootstrap.steps import Step
 
 NODE = "NODE"
 """Stands in ids and titles for the name of a host."""
@@ -17,13 +18,13 @@ NODE = "NODE"
 _EXAMPLE: dict[str, Any] = {
     "cluster": {"name": "example", "kubernetes": "1.34"},
     "hosts": [
-        {"name": "cp1", "address": "192.168.1.10", "role": "master"},
-        {"name": "cp2", "address": "192.168.1.11", "role": "master"},
+        {"name": "cp1", "address": "192.168.1.10", "role": "control-plane"},
+        {"name": "cp2", "address": "192.168.1.11", "role": "control-plane"},
         {"name": "w1", "address": "192.168.1.12", "role": "worker", "labels": {"disk": "ssd"}},
     ],
 }
 _NAMES = re.compile(r"\b(cp1|cp2|w1)\b")
-_COMMANDS = {"up": (*opening.PHASES, *UP), "status": STATUS, "reset": RESET}
+_COMMANDS = {"up": (*builtin.PHASES, *PREFLIGHT, *UP), "status": STATUS, "reset": RESET}
 
 Phases = list[tuple[Phase, list[Step]]]
 
@@ -40,15 +41,15 @@ def everything() -> Phases:
 
 def _steps(phase: Phase) -> list[Step]:
     variants: dict[str, dict[str, Step]] = {}
-    if phase is PREFLIGHT:
-        variants[opening.REQUIREMENTS.id] = {"": opening.REQUIREMENTS}
+    if phase in PREFLIGHT:
+        variants[builtin.REQUIREMENTS.id] = {"": builtin.REQUIREMENTS}
     for context in (_context(), _context({"firewall": "open-ports"}), _context(leaving="w1")):
         for host in phase.hosts(context.inventory):
             for step in phase.steps(context, host):
                 name = _NAMES.sub(NODE, step.id)
                 named = replace(step, id=name, title=_NAMES.sub(NODE, step.title))
-                variants.setdefault(name, {}).setdefault(step.shell, named)
-    return [step for shells in variants.values() for step in shells.values()]
+                variants.setdefault(name, {}).setdefault(step.script, named)
+    return [step for scripts in variants.values() for step in scripts.values()]
 
 
 def _context(cluster: dict[str, str] | None = None, leaving: str = "") -> Context:

@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host, Inventory
+from kbootstrap.inventory.models import Host, Inventory
+from kbootstrap.kubernetes.repositories import Repository
+from kbootstrap.phases.phase import Pairs
+from kbootstrap.secret import Param
+from kbootstrap.steps import Step
 
 
 def every_host(inventory: Inventory) -> list[Host]:
     return list(inventory.hosts)
 
 
-def first_master(inventory: Inventory) -> list[Host]:
-    return [inventory.first_master]
+def first_control_plane(inventory: Inventory) -> list[Host]:
+    return [inventory.first_control_plane]
+
+
+def control_plane_hosts(inventory: Inventory) -> list[Host]:
+    return list(inventory.control_planes)
 
 
 def other_hosts(inventory: Inventory) -> list[Host]:
-    """Every host but the first master: those that join."""
-    return [host for host in inventory.hosts if host.name != inventory.first_master.name]
+    """Every host but the first control plane host: those that join."""
+    return [host for host in inventory.hosts if host.name != inventory.first_control_plane.name]
 
 
-def after_joins(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
+def after_joins(inventory: Inventory, host: Host) -> Pairs:
     """Once every other host has joined, or has failed to."""
     return [("join", other.name) for other in other_hosts(inventory)]
+
+
+def repository_step(repository: Repository, why: str) -> Step:
+    """The step that makes the host know this repository and trust exactly its pinned keys."""
+    params: dict[str, Param] = {
+        "ID": repository.id,
+        "NAME": repository.title,
+        "URL": repository.url,
+        "KEY_URL": repository.key_url,
+        "FINGERPRINTS": " ".join(repository.fingerprints),
+        "SUITE": repository.suite,
+        "EXCLUDE": repository.exclude,
+        "SIGNED": "1" if repository.signed_metadata else "0",
+    }
+    return Step(
+        f"{repository.id}-repository",
+        f"Add the package repository of {repository.title}",
+        "repository/repository.sh",
+        why=why,
+        params=params,
+        timeout=600,
+        retries=3,
+    )

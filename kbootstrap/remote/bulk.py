@@ -17,8 +17,9 @@ import threading
 from pathlib import Path
 from typing import Literal
 
-from kbootstrap.model import KbootstrapError
-from kbootstrap.transport import Pipe, SshTransport
+from kbootstrap.errors import KbootstrapError
+from kbootstrap.remote.ssh.transport import SshTransport
+from kbootstrap.remote.transport import Pipe
 
 BLOCK = 1024 * 1024
 ANSWER_S = 300

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from kbootstrap.model import KbootstrapError
-from kbootstrap.redact import printable
+from kbootstrap.errors import KbootstrapError
+from kbootstrap.text import printable
 
 MAX_LINES = 5000
 MAX_VALUE = 4096

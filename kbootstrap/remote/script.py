@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbootstrap.model import Param, Secret, Step
+from kbootstrap.secret import Param, Secret
+from kbootstrap.steps import Step
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parent.parent
 MAX_LINE = 64 * 1024
 """Longest line of a host's output that is kept, in bytes; the rest of a longer one is dropped."""
 MAX_VALUE = 1024 * 1024
@@ -67,7 +68,7 @@ def build(steps: Iterable[Step], family: str, *, checked: bool = False) -> str:
     """
     steps = list(steps)
     parts = [shell_file("shell/prelude.sh"), shell_file(f"shell/{family}.sh")]
-    parts += [shell_file(f"shell/{name}") for name in dict.fromkeys(name for step in steps for name in step.words)]
+    parts += [shell_file(f"shell/{name}") for name in dict.fromkeys(name for step in steps for name in step.libraries)]
     parts += [f"kb_begin {quote(step.id)}\n" for step in steps[:1]]
     words = ["kb_change" if checked else "kb_step", *["kb_step"] * len(steps)]
     parts += [_step(*each) for each in zip(words, steps, [*steps[1:], None], strict=False)]
@@ -80,9 +81,9 @@ def probe() -> str:
 
 
 def _step(word: str, step: Step, following: Step | None) -> str:
-    call = [word, quote(step.id), str(step.retries), str(int(step.waits))]
+    call = [word, quote(step.id), str(step.retries), str(int(step.wait_only))]
     call += [quote(following.id)] if following else []
-    return f"kb_load() {{\n{_assignments(step.params)}{shell_file('phases/' + step.shell)}}}\n{' '.join(call)}\n"
+    return f"kb_load() {{\n{_assignments(step.params)}{shell_file('phases/' + step.script)}}}\n{' '.join(call)}\n"
 
 
 def _assignments(params: Mapping[str, Param]) -> str:

@@ -15,9 +15,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from kbootstrap.model import ConnectError, Failure, HostKeyError, KbootstrapError, Mode, Secret, StepError
-from kbootstrap.script import Output, Parser, Report, beginning, launcher
-from kbootstrap.transport import Pipe, Transport
+from kbootstrap.errors import ConnectError, Failure, HostKeyError, KbootstrapError, StepError
+from kbootstrap.remote.script import Output, Parser, Report, beginning, launcher
+from kbootstrap.remote.transport import Pipe, Transport
+from kbootstrap.secret import Secret
+from kbootstrap.steps import Mode
 
 QUIET_S = 10
 """Seconds of silence after which the host is asked whether the script is alive."""

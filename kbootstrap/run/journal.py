@@ -8,29 +8,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from kbootstrap.model import Event, KbootstrapError, Secret
-from kbootstrap.redact import Redactor
+from kbootstrap.errors import KbootstrapError
+from kbootstrap.events import Event
+from kbootstrap.secret import Secret
+from kbootstrap.state_home import state_home
 
 KEPT = 50
 
 
-def state_home() -> Path:
-    """Where kbootstrap keeps what it remembers on the operator's machine."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "kbootstrap"
-
-
 class Journal:
-    """A view that writes every event of a run; everything goes through the redactor once more."""
+    """A view that writes every event of a run. The events come with their secrets masked already."""
 
-    def __init__(self, run_id: str, redactor: Redactor, root: Path | None = None) -> None:
+    def __init__(self, run_id: str, root: Path | None = None) -> None:
         self._folder = (root or state_home() / "runs") / run_id
         self.path = self._folder / "events.jsonl"
-        self._redactor = redactor
         self._file: TextIO | None = None
 
     def __enter__(self) -> Journal:
@@ -40,7 +34,8 @@ class Journal:
             fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         except (NotADirectoryError, PermissionError) as error:
             raise KbootstrapError(
-                f"{self._folder} cannot be written: {error.strerror}", "Runs are kept there; XDG_STATE_HOME moves it."
+                f"{self._folder} cannot be written: {error.strerror}",
+                "The journals of runs are kept there; set XDG_STATE_HOME to use another folder.",
             ) from None
         self._file = os.fdopen(fd, "w", encoding="utf-8")
         _forget_old(self._folder.parent)
@@ -59,10 +54,8 @@ class Journal:
         self._file.flush()
 
     def _plain(self, value: Any) -> Any:
-        """Masked before it becomes JSON, whose escapes would hide a secret from the redactor."""
-        if isinstance(value, str):
-            return self._redactor.mask(value)
-        if value is None or isinstance(value, (int, float)):
+        """The value as JSON has it."""
+        if value is None or isinstance(value, (str, int, float)):
             return value
         if isinstance(value, Secret):
             return str(value)
@@ -73,14 +66,6 @@ class Journal:
         if isinstance(value, (list, tuple)):
             return [self._plain(item) for item in value]
         raise TypeError(f"a journal has no {type(value)}")
-
-
-def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The events of a journal, oldest first; a last line that was cut off is left out."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
 
 
 def _forget_old(folder: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Protocol, TextIO
 
-from kbootstrap.model import Event
+from kbootstrap.events import Event
 
 
 class View(Protocol):
@@ -17,13 +17,13 @@ class View(Protocol):
     def handle(self, event: Event) -> None: ...
 
 
-class Several:
+class CompositeView:
     """Views side by side: every event goes to one after the other."""
 
     def __init__(self, *views: View) -> None:
         self._views = views
 
-    def __enter__(self) -> Several:
+    def __enter__(self) -> CompositeView:
         for view in self._views:
             view.__enter__()
         return self
@@ -37,7 +37,7 @@ class Several:
             view.handle(event)
 
 
-class Paint:
+class Style:
     """Colours for a stream: none when it is no terminal or NO_COLOR is set (https://no-color.org)."""
 
     def __init__(self, stream: TextIO) -> None:

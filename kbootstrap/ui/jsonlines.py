@@ -9,7 +9,9 @@ import json
 import sys
 from typing import Any, TextIO
 
-from kbootstrap.model import Event, Failure, HostSummary, Notice, RunEnded, RunStarted, State, StepEnded
+from kbootstrap.errors import Failure
+from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted, StepEnded
+from kbootstrap.steps import State
 
 VERSION = 1
 STATES: tuple[State, ...] = ("changed", "ok", "failed", "skipped", "unknown", "change")

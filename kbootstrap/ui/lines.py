@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-from kbootstrap.model import Event, Notice, RunEnded, RunStarted, StepEnded, StepOutput, counted
-from kbootstrap.ui import Paint
+from kbootstrap.events import Event, Notice, RunEnded, RunStarted, StepEnded, StepOutput
+from kbootstrap.text import counted
+from kbootstrap.ui import Style
 from kbootstrap.ui.summary import summary_lines
 
 
@@ -16,7 +17,7 @@ class LinesView:
     def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
         self._stream = stream
         self._verbose = verbose
-        self._paint = Paint(stream)
+        self._style = Style(stream)
         self._started: RunStarted | None = None
 
     def __enter__(self) -> LinesView:
@@ -38,7 +39,7 @@ class LinesView:
         elif isinstance(event, StepEnded):
             self._step(event)
         elif isinstance(event, RunEnded):
-            for line in summary_lines(self._paint, self._started, event, verbose=self._verbose):
+            for line in summary_lines(self._style, self._started, event, verbose=self._verbose):
                 print(line, file=self._stream)
 
     def _step(self, event: StepEnded) -> None:

@@ -11,17 +11,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from kbootstrap.model import (
-    Event,
-    Notice,
-    PhaseStarted,
-    RunEnded,
-    RunStarted,
-    State,
-    StepEnded,
-    StepStarted,
-)
-from kbootstrap.ui import Paint
+from kbootstrap.events import Event, Notice, PhaseStarted, RunEnded, RunStarted, StepEnded, StepStarted
+from kbootstrap.steps import State
+from kbootstrap.ui import Style
 from kbootstrap.ui.summary import failure_lines, summary_lines
 
 MOST_KEPT_ROWS = 25
@@ -138,7 +130,7 @@ class LiveView(Progress):
         super().__init__(stream)
         self._stream = stream
         self._verbose = verbose
-        self._paint = Paint(stream)
+        self._style = Style(stream)
         self._started: RunStarted | None = None
 
     def handle(self, event: Event) -> None:
@@ -150,14 +142,14 @@ class LiveView(Progress):
             self._started = event
         elif isinstance(event, StepEnded) and event.failure is not None:
             log = self._started.log if self._started else ""
-            lines = failure_lines(self._paint, event.host, event.phase, event.step, event.failure, log)
+            lines = failure_lines(self._style, event.host, event.phase, event.step, event.failure, log)
             self._print(Text.from_ansi("\n".join(lines)))
         elif isinstance(event, Notice):
             style = {"info": "", "warning": "yellow", "error": "red"}[event.level]
             mark = "" if event.level == "info" else "! "
             self._print(Text(f"{mark}{event.host + ': ' if event.host else ''}{event.text}", style=style))
         elif isinstance(event, RunEnded):
-            for line in summary_lines(self._paint, self._started, event, verbose=self._verbose):
+            for line in summary_lines(self._style, self._started, event, verbose=self._verbose):
                 print(line, file=self._stream)
 
     def _print(self, text: Text) -> None:

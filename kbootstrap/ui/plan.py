@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from kbootstrap.model import Event, Notice, RunEnded, RunStarted, StepEnded, counted
-from kbootstrap.ui import Paint
+from kbootstrap.events import Event, Notice, RunEnded, RunStarted, StepEnded
+from kbootstrap.text import counted
+from kbootstrap.ui import Style
 from kbootstrap.ui.summary import failure_lines
 
 if TYPE_CHECKING:
-    from kbootstrap.inventory import Inventory
+    from kbootstrap.inventory.models import Inventory
 
 SHOWN_DIFF = 6
 """Lines of a difference that are shown; ``-v`` shows them all."""
@@ -32,7 +33,7 @@ class PlanView:
         self._stream = stream
         self._inventory = inventory
         self._verbose = verbose
-        self._paint = Paint(stream)
+        self._style = Style(stream)
         self._steps: dict[str, list[StepEnded]] = {}
         self._notices: list[Notice] = []
         self._command = "plan"
@@ -59,14 +60,14 @@ class PlanView:
         cluster = self._inventory.cluster
         software = f"Kubernetes {cluster.kubernetes}, {cluster.runtime.name}, {cluster.network.name.capitalize()}"
         hosts = counted(len(self._steps), "host")
-        yield self._paint.bold(f"{_TITLES[self._command]} {cluster.name}: {hosts}, {software}")
+        yield self._style.bold(f"{_TITLES[self._command]} {cluster.name}: {hosts}, {software}")
         for names in self._groups():
             yield ""
             yield from self._group(names)
         if self._notices:
             yield ""
         for notice in self._notices:
-            yield self._paint.yellow(f"! {notice.host + ': ' if notice.host else ''}{notice.text}")
+            yield self._style.yellow(f"! {notice.host + ': ' if notice.host else ''}{notice.text}")
         yield ""
         yield self._closing(ended)
 
@@ -90,21 +91,21 @@ class PlanView:
             if phase not in skipped:
                 yield from self._phase(phase, members, single=len(names) == 1)
         if skipped:
-            yield self._paint.dim(f"    not looked at: {', '.join(skipped)}")
+            yield self._style.dim(f"    not looked at: {', '.join(skipped)}")
 
     def _heading(self, names: list[str], steps: list[StepEnded]) -> str:
         host = self._inventory.host(names[0])
-        role = "control plane" if host.is_master else "worker"
+        role = "control plane" if host.is_control_plane else "worker"
         facts = next((step.diff[0] for step in steps if step.phase == "facts" and step.diff), "")
         if len(names) == 1:
-            return "  " + "  ".join(filter(None, (self._paint.bold(names[0]), host.node_ip, role, facts)))
+            return "  " + "  ".join(filter(None, (self._style.bold(names[0]), host.node_ip, role, facts)))
         changes = sum(step.state == "change" for step in steps)
         same = f"same {counted(changes, 'change')}" if changes else "nothing to change"
         if any(step.state == "skipped" for step in steps):
             same = "not looked at to the end"
         elif self._command == "check":
             same = "nothing in the way"
-        return f"  {self._paint.bold(_names(names))}  {len(names)} {role}s, {same}  {facts}".rstrip()
+        return f"  {self._style.bold(_names(names))}  {len(names)} {role}s, {same}  {facts}".rstrip()
 
     def _phase(self, phase: str, steps: list[StepEnded], *, single: bool) -> Iterator[str]:
         label = f"    {phase:<11} "
@@ -114,50 +115,50 @@ class PlanView:
             yield label + self._line(step)
             label = " " * 16
             if step.failure is not None:
-                lines = failure_lines(self._paint, step.host, step.phase, step.step, step.failure, "")
+                lines = failure_lines(self._style, step.host, step.phase, step.step, step.failure, "")
                 yield from (f"                {line}" for line in list(lines)[1:])
             elif single or self._verbose:
                 yield from self._diff(step)
         right = [step.step for step in steps if step.state == "ok"]
         if right:
-            yield label + self._paint.dim(f"= {', '.join(right)}")
+            yield label + self._style.dim(f"= {', '.join(right)}")
             label = " " * 16
         skipped = [step.step for step in steps if step.state == "skipped"]
         if skipped:
-            yield label + self._paint.dim(f"  not looked at: {', '.join(skipped)}")
+            yield label + self._style.dim(f"  not looked at: {', '.join(skipped)}")
 
     def _line(self, step: StepEnded) -> str:
         if step.state == "failed":
-            return self._paint.red(f"✗ {step.title}: {step.failure.message if step.failure else ''}")
+            return self._style.red(f"✗ {step.title}: {step.failure.message if step.failure else ''}")
         if step.state == "unknown":
-            return self._paint.cyan(f"? {step.title}")
+            return self._style.cyan(f"? {step.title}")
         if any(line.startswith("!") for line in step.diff):
-            return self._paint.red(f"! {step.title}")
+            return self._style.red(f"! {step.title}")
         new = step.diff and all(line.startswith("+") for line in step.diff)
         if step.diff and all(line.startswith("- ") for line in step.diff):
-            return self._paint.red(f"- {step.title}")
-        return self._paint.green(f"+ {step.title}") if new else self._paint.yellow(f"~ {step.title}")
+            return self._style.red(f"- {step.title}")
+        return self._style.green(f"+ {step.title}") if new else self._style.yellow(f"~ {step.title}")
 
     def _diff(self, step: StepEnded) -> Iterator[str]:
         lines = [line for line in step.diff if line.strip()]
         shown = lines if self._verbose else lines[:SHOWN_DIFF]
         for line in shown:
-            yield self._paint.dim(f"                    {line}")
+            yield self._style.dim(f"                    {line}")
         if len(lines) > len(shown):
-            yield self._paint.dim(f"                    ... {len(lines) - len(shown)} more lines (-v shows them)")
+            yield self._style.dim(f"                    ... {len(lines) - len(shown)} more lines (-v shows them)")
 
     def _closing(self, ended: RunEnded) -> str:
         counts = ended.counts
         if self._command == "check":
             failed = counts.get("failed", 0)
-            return self._paint.bold("Check: ") + (f"{failed} in the way." if failed else "nothing is in the way.")
+            return self._style.bold("Check: ") + (f"{failed} in the way." if failed else "nothing is in the way.")
         change, unknown = counts.get("change", 0), counts.get("unknown", 0)
         words = [f"{change} to change", f"{counts.get('ok', 0)} already right"]
         if unknown:
             words.append(f"{unknown} unknown until earlier steps run")
         if counts.get("failed"):
-            words.append(self._paint.red(f"{counts['failed']} in the way"))
-        return self._paint.bold("Plan: ") + ", ".join(words) + "."
+            words.append(self._style.red(f"{counts['failed']} in the way"))
+        return self._style.bold("Plan: ") + ", ".join(words) + "."
 
 
 def _names(names: list[str]) -> str:

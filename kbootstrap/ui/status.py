@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from kbootstrap.model import counted
+from kbootstrap.text import counted
 
 if TYPE_CHECKING:
-    from kbootstrap.inventory import Inventory
+    from kbootstrap.inventory.models import Inventory
     from kbootstrap.run import ClusterStatus
 
 _HEADINGS = ("NODE", "STATUS", "ROLE", "VERSION", "ADDRESS", "")
@@ -27,7 +27,9 @@ def _table(state: ClusterStatus, inventory: Inventory) -> Iterator[str]:
         ready = "Ready" if node.ready else "NotReady"
         rows.append((node.name, ready, node.role, node.version, node.address, node.reason))
     for host in map(inventory.host, state.missing):
-        rows.append((host.name, "missing", "control plane" if host.is_master else "worker", "", host.node_ip, ""))
+        rows.append(
+            (host.name, "missing", "control plane" if host.is_control_plane else "worker", "", host.node_ip, "")
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kbootstrap.model import Failure, HostSummary, RunEnded, RunStarted, counted
-from kbootstrap.ui import Paint
+from kbootstrap.errors import Failure
+from kbootstrap.events import HostSummary, RunEnded, RunStarted
+from kbootstrap.text import counted
+from kbootstrap.ui import Style
 
 SHOWN_SECONDS = 0.1
 """Parts of the critical path that are shorter are not shown."""
@@ -15,9 +17,9 @@ SHOWN_LINES = 15
 """Lines of a failed step's output on the screen; the journal has them all."""
 
 
-def failure_lines(paint: Paint, host: str, phase: str, step: str, failure: Failure, log: str) -> Iterator[str]:
+def failure_lines(style: Style, host: str, phase: str, step: str, failure: Failure, log: str) -> Iterator[str]:
     """Host, phase, step, command, exit status, the last lines of output, a hint, and where the rest is."""
-    yield paint.red(f"✗ {host}: {phase}.{step} failed: ") + failure.message
+    yield style.red(f"✗ {host}: {phase}.{step} failed: ") + failure.message
     if failure.command:
         status = f"  (exit status {failure.exit_status})" if failure.exit_status is not None else ""
         yield f"    command  {failure.command}{status}"
@@ -28,35 +30,35 @@ def failure_lines(paint: Paint, host: str, phase: str, step: str, failure: Failu
         yield label + (f"... {left_out} lines before these" if left_out > 0 else kept.pop(0))
         yield from (f"             {line}" for line in kept)
     if failure.hint:
-        yield "    hint     " + paint.yellow(failure.hint)
+        yield "    hint     " + style.yellow(failure.hint)
     if log:
-        yield paint.dim(f"    log      {log}")
+        yield style.dim(f"    log      {log}")
 
 
-def summary_lines(paint: Paint, started: RunStarted | None, ended: RunEnded, *, verbose: bool = False) -> Iterator[str]:
+def summary_lines(style: Style, started: RunStarted | None, ended: RunEnded, *, verbose: bool = False) -> Iterator[str]:
     """The last lines of a run; with ``verbose`` also what decided how long it took."""
     log = started.log if started else ""
     failed = {name: host for name, host in ended.hosts.items() if host.failure is not None}
     for name, host in failed.items():
         if host.failure is not None:
             yield ""
-            yield from failure_lines(paint, name, host.failed_phase, host.failed_step, host.failure, log)
+            yield from failure_lines(style, name, host.failed_phase, host.failed_step, host.failure, log)
     yield ""
     if verbose:
-        yield from _critical_path(paint, ended)
-    yield _headline(paint, ended, len(failed))
-    yield from _what_next(paint, started, ended, failed)
+        yield from _critical_path(style, ended)
+    yield _headline(style, ended, len(failed))
+    yield from _what_next(style, started, ended, failed)
 
 
-def _critical_path(paint: Paint, ended: RunEnded) -> Iterator[str]:
+def _critical_path(style: Style, ended: RunEnded) -> Iterator[str]:
     parts = [part for part in ended.critical_path if part.seconds >= SHOWN_SECONDS]
     if parts:
         total = sum(part.seconds for part in ended.critical_path)
-        yield paint.dim(f"Critical path, {duration(total)} of {duration(ended.seconds)}:")
-        yield from (paint.dim(f"    {duration(part.seconds):>12}  {part.host} {part.phase}") for part in parts)
+        yield style.dim(f"Critical path, {duration(total)} of {duration(ended.seconds)}:")
+        yield from (style.dim(f"    {duration(part.seconds):>12}  {part.host} {part.phase}") for part in parts)
 
 
-def _headline(paint: Paint, ended: RunEnded, failed: int) -> str:
+def _headline(style: Style, ended: RunEnded, failed: int) -> str:
     counts = ended.counts
     numbers = ", ".join(
         f"{counts[state]} {state}" for state in ("changed", "ok", "failed", "skipped") if counts.get(state)
@@ -64,14 +66,14 @@ def _headline(paint: Paint, ended: RunEnded, failed: int) -> str:
     hosts = counted(len(ended.hosts), "host")
     tail = f" in {duration(ended.seconds)}: {hosts}, {numbers}"
     if ended.status == "ok":
-        return paint.green("Done") + tail
+        return style.green("Done") + tail
     if ended.status == "interrupted":
-        return paint.yellow("Stopped") + tail
-    return paint.red(f"{failed} of {hosts} failed") + tail
+        return style.yellow("Stopped") + tail
+    return style.red(f"{failed} of {hosts} failed") + tail
 
 
 def _what_next(
-    paint: Paint, started: RunStarted | None, ended: RunEnded, failed: dict[str, HostSummary]
+    style: Style, started: RunStarted | None, ended: RunEnded, failed: dict[str, HostSummary]
 ) -> Iterator[str]:
     command = started.command if started else "up"
     if ended.status == "interrupted":
@@ -83,7 +85,7 @@ def _what_next(
         what = names + (", or the inventory," if unfit else "")
         yield f"Fix {what} and run the same command again: what is done already is not done twice."
     if started is not None and started.log and ended.status != "ok":
-        yield paint.dim(f"Everything that was said is in {started.log}")
+        yield style.dim(f"Everything that was said is in {started.log}")
 
 
 def duration(seconds: float) -> str:

@@ -18,7 +18,8 @@ from examples import document, written
 
 from kbootstrap import cli as kbootstrap_cli
 from kbootstrap.cli import cli
-from kbootstrap.model import Event, HostSummary, Mode, Notice, RunEnded, RunStarted
+from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted
+from kbootstrap.steps import Mode
 from kbootstrap.run import ClusterStatus, NodeStatus
 
 HEAVY = ("pydantic", "paramiko", "fabric", "rich", "yaml", "testcontainers", "cryptography")

@@ -10,22 +10,13 @@ from dataclasses import replace
 import pytest
 
 from kbootstrap.engine import MAX_LINES, MAX_TEXT, Emit, Key, PhaseRun, Scheduler, Task
-from kbootstrap.model import (
-    Event,
-    Failure,
-    KbootstrapError,
-    Mode,
-    Notice,
-    Phase,
-    PhaseEnded,
-    Secret,
-    State,
-    Step,
-    StepEnded,
-    StepOutput,
-)
-from kbootstrap.script import Output, Report
-from kbootstrap.session import TO_DO, BrokenError, Item, LostError
+from kbootstrap.errors import Failure, KbootstrapError
+from kbootstrap.events import Event, Notice, PhaseEnded, StepEnded, StepOutput
+from kbootstrap.phases.phase import Phase
+from kbootstrap.secret import Secret
+from kbootstrap.steps import Mode, State, Step
+from kbootstrap.remote.script import Output, Report
+from kbootstrap.remote.session import TO_DO, BrokenError, Item, LostError
 
 
 class Log:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from examples import inventory
 
-from kbootstrap.facts import MAX_LINES, MAX_VALUE, Facts, parse
-from kbootstrap.model import KbootstrapError, StepError
+from kbootstrap.remote.facts import MAX_LINES, MAX_VALUE, Facts, parse
+from kbootstrap.errors import KbootstrapError, StepError
 from kbootstrap.run import Options, Run
-from kbootstrap.script import probe, quote
+from kbootstrap.remote.script import probe, quote
 
 LEAST = ["uid=0", "cpus=2", "memory_kib=2048", "disk_free_kib=4096", "epoch=5"]
 

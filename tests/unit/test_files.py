@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from kbootstrap import inventory_init, kubeconfig_file
+from kbootstrap.inventory import generate
+from kbootstrap.kubernetes import kubeconfig
 from kbootstrap.inventory import load
-from kbootstrap.journal import KEPT, Journal, read
-from kbootstrap.model import InventoryError, KbootstrapError, Notice, Secret
+from kbootstrap.run.journal import KEPT, Journal, read
+from kbootstrap.errors import InventoryError, KbootstrapError
+from kbootstrap.events import Notice
+from kbootstrap.secret import Secret
 from kbootstrap.redact import Redactor
 
 
@@ -50,7 +53,7 @@ def admin_conf(ca: str = "Q0E=", server: str = "https://10.0.0.1:6443") -> str:
 
 def test_a_kubeconfig_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "new" / "config"
-    kubeconfig_file.save(admin_conf(), path, "demo", merge=False)
+    kubeconfig.save(admin_conf(), path, "demo", merge=False)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     written = yaml.safe_load(path.read_text())
     assert written["current-context"] == "demo"
@@ -59,9 +62,9 @@ def test_a_kubeconfig_of_its_own(tmp_path: Path) -> None:
 
 def test_merging_keeps_what_is_there(tmp_path: Path) -> None:
     path = tmp_path / "config"
-    kubeconfig_file.save(admin_conf(ca="T1RIRVI="), path, "other", merge=False)
-    kubeconfig_file.save(admin_conf(), path, "demo", merge=True)
-    kubeconfig_file.save(admin_conf(server="https://10.0.0.2:6443"), path, "demo", merge=True)
+    kubeconfig.save(admin_conf(ca="T1RIRVI="), path, "other", merge=False)
+    kubeconfig.save(admin_conf(), path, "demo", merge=True)
+    kubeconfig.save(admin_conf(server="https://10.0.0.2:6443"), path, "demo", merge=True)
     written = yaml.safe_load(path.read_text())
     assert [entry["name"] for entry in written["clusters"]] == ["other", "demo"]
     assert written["current-context"] == "other"
@@ -70,11 +73,11 @@ def test_merging_keeps_what_is_there(tmp_path: Path) -> None:
 
 def test_another_clusters_entry_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "config"
-    kubeconfig_file.save(admin_conf(ca="T1RIRVI="), path, "demo", merge=False)
+    kubeconfig.save(admin_conf(ca="T1RIRVI="), path, "demo", merge=False)
     before = path.read_text()
     for merge in (True, False):
         with pytest.raises(KbootstrapError, match="another cluster"):
-            kubeconfig_file.save(admin_conf(), path, "demo", merge=merge)
+            kubeconfig.save(admin_conf(), path, "demo", merge=merge)
     assert path.read_text() == before
 
 
@@ -82,7 +85,7 @@ def test_a_file_that_is_no_kubeconfig_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes"
     path.write_text("shopping: [milk]\n")
     with pytest.raises(KbootstrapError, match="no kubeconfig"):
-        kubeconfig_file.save(admin_conf(), path, "demo", merge=True)
+        kubeconfig.save(admin_conf(), path, "demo", merge=True)
     assert path.read_text() == "shopping: [milk]\n"
 
 
@@ -118,14 +121,14 @@ node_ip=x
 """
 
 
-def loaded(folder: Path, hosts: list[inventory_init.NewHost]) -> Any:
+def loaded(folder: Path, hosts: list[generate.NewHost]) -> Any:
     path = folder / "new.yaml"
-    path.write_text(inventory_init.render(hosts, name="demo", kubernetes="1.34"))
+    path.write_text(generate.render(hosts, name="demo", kubernetes="1.34"))
     return load(path, env={})
 
 
 def test_an_inventory_from_words(tmp_path: Path) -> None:
-    made = loaded(tmp_path, inventory_init.from_targets(["root@10.0.0.1", "ops@10.0.0.2:2222", "10.0.0.3"], 1))
+    made = loaded(tmp_path, generate.from_targets(["root@10.0.0.1", "ops@10.0.0.2:2222", "10.0.0.3"], 1))
     assert [(h.name, h.role, h.ssh.user, h.ssh.port) for h in made.hosts] == [
         ("cp1", "control-plane", "root", None),
         ("w1", "worker", "ops", 2222),
@@ -134,7 +137,7 @@ def test_an_inventory_from_words(tmp_path: Path) -> None:
 
 
 def test_an_inventory_from_vagrant(tmp_path: Path) -> None:
-    made = loaded(tmp_path, inventory_init.from_vagrant(VAGRANT))
+    made = loaded(tmp_path, generate.from_vagrant(VAGRANT))
     assert [(h.ssh.port, h.node_ip, str(h.ssh.key)) for h in made.hosts] == [
         (2222, "192.168.56.10", "/v/cp1/private key"),
         (2200, "192.168.56.11", "/v/w1/key"),
@@ -144,7 +147,7 @@ def test_an_inventory_from_vagrant(tmp_path: Path) -> None:
 
 def test_an_inventory_from_ansible(tmp_path: Path) -> None:
     text = ANSIBLE.replace("node[1:2].example.com", "node1 ansible_host=10.0.0.2").replace("ops", "ops ansible_port=22")
-    made = loaded(tmp_path, inventory_init.from_ansible(text))
+    made = loaded(tmp_path, generate.from_ansible(text))
     assert [(h.name, h.address, h.role, h.ssh.user, h.ssh.port) for h in made.hosts] == [
         ("master", "10.0.0.1", "control-plane", "root", 2222),
         ("node1", "10.0.0.2", "worker", "ops", None),
@@ -153,20 +156,20 @@ def test_an_inventory_from_ansible(tmp_path: Path) -> None:
 
 
 def test_ranges_of_an_ansible_inventory() -> None:
-    hosts = inventory_init.from_ansible(ANSIBLE)
+    hosts = generate.from_ansible(ANSIBLE)
     assert [host.name for host in hosts] == ["master", "node1.example.com", "node2.example.com"]
 
 
 @pytest.mark.parametrize("targets", [[], ["not a host"], ["a@b:99999"], ["root@10.0.0.1", "root@10.0.0.1"]])
 def test_words_that_are_refused(targets: list[str]) -> None:
     with pytest.raises(InventoryError):
-        inventory_init.from_targets(targets, 1)
+        generate.from_targets(targets, 1)
 
 
 @pytest.mark.parametrize("text", ["", "[web]\na\n", "[kube_node\n", "[masters]\na ansible_port=x\n"])
 def test_ansible_inventories_that_are_refused(text: str) -> None:
     with pytest.raises(InventoryError):
-        inventory_init.from_ansible(text)
+        generate.from_ansible(text)
 
 
 def test_journal_lines_are_json(tmp_path: Path) -> None:

@@ -16,14 +16,16 @@ from fuzzing import cases, count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbootstrap import kubeconfig_file, values
-from kbootstrap.facts import Facts, parse
-from kbootstrap.inventory import Inventory
-from kbootstrap.kubeadm import parse_join_command
-from kbootstrap.model import KbootstrapError, Secret
-from kbootstrap.preflight import findings
-from kbootstrap.redact import printable
-from kbootstrap.script import MAX_LINE, MAX_VALUE, Parser, Report, quote
+from kbootstrap.kubernetes import kubeconfig
+from kbootstrap.run import outputs
+from kbootstrap.remote.facts import Facts, parse
+from kbootstrap.inventory.models import Inventory
+from kbootstrap.kubernetes.kubeadm import parse_join_command
+from kbootstrap.errors import KbootstrapError
+from kbootstrap.secret import Secret
+from kbootstrap.run.requirements import findings
+from kbootstrap.text import printable
+from kbootstrap.remote.script import MAX_LINE, MAX_VALUE, Parser, Report, quote
 
 MARK = "@kb-0123456789abcdef"
 
@@ -171,7 +173,7 @@ def damaged(draw: st.DrawFn, text: str) -> str:
 @given(damaged(ADMIN_CONF))
 def test_a_kubeconfig_never_holds_more_than_it_should(text: str) -> None:
     try:
-        taken = kubeconfig_file.checked(text, "demo", "192.168.1.10:6443")
+        taken = kubeconfig.checked(text, "demo", "192.168.1.10:6443")
     except ValueError as error:
         said = str(error)
         assert said.startswith(("it ", "its ", "a kubeconfig"))
@@ -184,7 +186,7 @@ def test_a_kubeconfig_never_holds_more_than_it_should(text: str) -> None:
     for value in (*cluster["cluster"].values(), *user["user"].values()):
         base64.b64decode(value, validate=True)
     assert context["context"] == {"cluster": "demo", "user": "demo-admin"}
-    assert kubeconfig_file.checked(taken, "demo", "192.168.1.10:6443") == taken
+    assert kubeconfig.checked(taken, "demo", "192.168.1.10:6443") == taken
 
 
 @cases(60, 5_000)
@@ -195,9 +197,9 @@ def test_an_operators_kubeconfig_is_changed_whole_or_not_at_all(
     path = tmp_path_factory.getbasetemp() / "config"
     before = existing if isinstance(existing, bytes) else existing.encode("utf-8", "surrogatepass")
     path.write_bytes(before)
-    ours = kubeconfig_file.checked(ADMIN_CONF, "demo", "192.168.1.10:6443")
+    ours = kubeconfig.checked(ADMIN_CONF, "demo", "192.168.1.10:6443")
     try:
-        kubeconfig_file.save(ours, path, "demo", merge=merge)
+        kubeconfig.save(ours, path, "demo", merge=merge)
     except KbootstrapError:
         assert path.read_bytes() == before
     else:

@@ -17,11 +17,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kbootstrap import phases
-from kbootstrap.inventory import Inventory, load
-from kbootstrap.inventory_file import compose
-from kbootstrap.model import InventoryError
-from kbootstrap.redact import printable
-from kbootstrap.script import build
+from kbootstrap.inventory import load
+from kbootstrap.inventory.models import Inventory
+from kbootstrap.inventory.source import compose
+from kbootstrap.errors import InventoryError
+from kbootstrap.text import printable
+from kbootstrap.remote.script import build
 
 EXAMPLES = [path.read_text() for path in sorted((ROOT / "inventories").glob("*.yaml"))]
 DATA = [yaml.safe_load(text) for text in EXAMPLES]
@@ -248,7 +249,7 @@ def test_what_is_written_is_read_back(folder: Path, data: dict[str, Any]) -> Non
     assert made.cluster.kubernetes == data["cluster"]["kubernetes"]
     assert made.cluster.kubeadm.extra_args.kubelet == data["cluster"]["kubeadm"]["extra_args"]["kubelet"]
     for host, wanted in zip(made.hosts, data["hosts"], strict=True):
-        assert (host.name, host.address, host.is_master) == (
+        assert (host.name, host.address, host.is_control_plane) == (
             wanted["name"],
             wanted["address"],
             wanted["role"] == "master",

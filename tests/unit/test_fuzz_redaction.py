@@ -17,12 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kbootstrap.engine import PhaseRun
-from kbootstrap.inventory import Inventory
-from kbootstrap.journal import Journal
-from kbootstrap.model import Event, HostSummary, Mode, Notice, Phase, RunEnded, RunStarted, Secret, Step, StepEnded
+from kbootstrap.inventory.models import Inventory
+from kbootstrap.run.journal import Journal
+from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted, StepEnded
+from kbootstrap.phases.phase import Phase
+from kbootstrap.secret import Secret
+from kbootstrap.steps import Mode, Step
 from kbootstrap.redact import Redactor
-from kbootstrap.script import Parser, quote
-from kbootstrap.session import Item, LostError
+from kbootstrap.remote.script import Parser, quote
+from kbootstrap.remote.session import Item, LostError
 from kbootstrap.ui import View
 from kbootstrap.ui.jsonlines import JsonView
 from kbootstrap.ui.lines import LinesView

@@ -13,9 +13,10 @@ from examples import ROOT, document, inventory, written
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kbootstrap.inventory import json_schema, load
-from kbootstrap.model import InventoryError
-from kbootstrap.redact import printable
+from kbootstrap.inventory import load
+from kbootstrap.inventory.models import json_schema
+from kbootstrap.errors import InventoryError
+from kbootstrap.text import printable
 
 
 def mistakes(folder: Path, data: object, env: dict[str, str] | None = None) -> str:
@@ -28,7 +29,7 @@ def mistakes(folder: Path, data: object, env: dict[str, str] | None = None) -> s
 @pytest.mark.parametrize("path", sorted((ROOT / "inventories").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_examples_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     env = {name: "x" for name in ("KB_SSH_PASSWORD", "KB_SUDO_PASSWORD", "SUDO_PASSWORD", "SSH_PASSPHRASE")}
-    assert load(path, env={**os.environ, **env}).first_master.is_master
+    assert load(path, env={**os.environ, **env}).first_control_plane.is_control_plane
 
 
 def test_the_smallest_inventory_and_its_defaults(tmp_path: Path) -> None:
@@ -38,7 +39,7 @@ def test_the_smallest_inventory_and_its_defaults(tmp_path: Path) -> None:
     assert made.cluster.image_repository == "registry.k8s.io"
     assert made.hosts[0].ssh.host_key_policy == "strict"
     assert made.hosts[0].ssh.sudo == "passwordless"
-    assert [host.is_master for host in made.hosts] == [True, False]
+    assert [host.is_control_plane for host in made.hosts] == [True, False]
 
 
 def test_ssh_settings_of_a_host_win_over_those_of_all(tmp_path: Path) -> None:
@@ -370,7 +371,7 @@ def test_what_could_never_work_on_a_host_is_a_mistake(tmp_path: Path, change: An
 
 @pytest.mark.parametrize(("word", "master"), [("master", True), ("control-plane", True), ("worker", False)])
 def test_the_names_of_the_roles(tmp_path: Path, word: str, master: bool) -> None:
-    assert inventory(tmp_path, lambda data: data["hosts"][1].update(role=word)).hosts[1].is_master is master
+    assert inventory(tmp_path, lambda data: data["hosts"][1].update(role=word)).hosts[1].is_control_plane is master
 
 
 def test_minors_older_than_upstreams_packages_need_a_repository(tmp_path: Path) -> None:

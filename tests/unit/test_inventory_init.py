@@ -13,16 +13,8 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from kbootstrap.inventory import load
-from kbootstrap.inventory_init import (
-    NewHost,
-    from_ansible,
-    from_targets,
-    from_vagrant,
-    look_up,
-    render,
-    with_addresses,
-)
-from kbootstrap.model import InventoryError
+from kbootstrap.inventory.generate import NewHost, from_ansible, from_targets, from_vagrant, look_up, render, with_addresses
+from kbootstrap.errors import InventoryError
 
 _PATHS = st.text(alphabet="abc/ ,:#{}[]'\"&*!|>%@`?-$~", min_size=1, max_size=150).map(lambda text: "/" + text + "x")
 _USERS = st.text(alphabet="abc01-_.\\", min_size=1, max_size=20) | st.sampled_from(["null", "yes", "1e3", "0x1", "a,b"])
@@ -49,7 +41,7 @@ def test_every_login_is_read_back_as_it_was(logins: list[tuple[str, int, str]]) 
 def test_the_first_hosts_are_the_masters(tmp_path: Path, masters: int, roles: str) -> None:
     hosts = from_targets(["a@10.0.0.1", "a@10.0.0.2", "a@10.0.0.3"], masters)
     made = load(written(tmp_path, render(hosts, name="demo", kubernetes="1.34")), env={})
-    assert "".join("m" if host.is_master else "w" for host in made.hosts) == roles
+    assert "".join("m" if host.is_control_plane else "w" for host in made.hosts) == roles
 
 
 def test_what_hosts_share_is_written_once() -> None:

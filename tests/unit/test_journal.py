@@ -11,21 +11,10 @@ from pathlib import Path
 import pytest
 from examples import document, written
 
-from kbootstrap.journal import Journal, read
-from kbootstrap.model import (
-    Event,
-    Failure,
-    HostSummary,
-    Notice,
-    PhaseEnded,
-    PhaseStarted,
-    RunEnded,
-    RunStarted,
-    Secret,
-    StepEnded,
-    StepOutput,
-    StepStarted,
-)
+from kbootstrap.run.journal import Journal, read
+from kbootstrap.errors import Failure
+from kbootstrap.events import Event, HostSummary, Notice, PhaseEnded, PhaseStarted, RunEnded, RunStarted, StepEnded, StepOutput, StepStarted
+from kbootstrap.secret import Secret
 from kbootstrap.redact import Redactor
 
 FAILURE = Failure("no hunter22", "login hunter22", 1, ("saying hunter22",), "not hunter22")

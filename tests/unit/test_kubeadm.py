@@ -11,8 +11,10 @@ from examples import MIRROR, inventory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbootstrap import kubeadm, versions
-from kbootstrap.model import KbootstrapError, Secret
+from kbootstrap import versions
+from kbootstrap.kubernetes import kubeadm
+from kbootstrap.errors import KbootstrapError
+from kbootstrap.secret import Secret
 
 TOKEN, HASH = "abcdef.0123456789abcdef", "sha256:" + "0123456789abcdef" * 4
 COMMAND = f"kubeadm join 192.168.1.10:6443 --token {TOKEN} --discovery-token-ca-cert-hash {HASH}"
@@ -27,7 +29,7 @@ def test_the_api_version_follows_the_minor(tmp_path: Path, kubernetes: str, api:
     made = inventory(
         tmp_path, kubernetes=kubernetes, package_repository=MIRROR, kubeadm={"extra_args": {"api_server": {"v": "4"}}}
     )
-    init, cluster, kubelet = kubeadm.init_documents(made, made.first_master, kubernetes + ".1")
+    init, cluster, kubelet = kubeadm.init_documents(made, made.first_control_plane, kubernetes + ".1")
     assert init["apiVersion"] == cluster["apiVersion"] == f"kubeadm.k8s.io/{api}"
     assert cluster["kubernetesVersion"] == f"v{kubernetes}.1"
     arguments = cluster["apiServer"]["extraArgs"]
@@ -43,7 +45,7 @@ def test_an_extra_join_configuration_goes_into_every_join_and_no_init(tmp_path: 
     (document,) = kubeadm.join_documents(made, made.host("w1"), join, None)
     assert document["patches"] == {"directory": "/etc/patches"}
     assert document["nodeRegistration"]["name"] == "w1"
-    init = kubeadm.init_documents(made, made.first_master, "1.34.1")
+    init = kubeadm.init_documents(made, made.first_control_plane, "1.34.1")
     assert "JoinConfiguration" not in [each["kind"] for each in init]
 
 
@@ -56,7 +58,7 @@ def test_the_inventory_decides_networks_names_and_images(tmp_path: Path) -> None
         image_repository="registry.aliyuncs.com/google_containers",
         control_plane_endpoint="api.example.com:6443",
     )
-    cluster = kubeadm.init_documents(made, made.first_master, "1.34.1")[1]
+    cluster = kubeadm.init_documents(made, made.first_control_plane, "1.34.1")[1]
     assert cluster["networking"] == {
         "podSubnet": "10.100.0.0/16",
         "serviceSubnet": "10.200.0.0/16",
@@ -72,7 +74,7 @@ def test_extra_documents_are_merged_or_added(tmp_path: Path) -> None:
         {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "ipvs"},
     ]
     made = inventory(tmp_path, kubeadm={"documents": extras})
-    documents = kubeadm.init_documents(made, made.first_master, "1.34.1")
+    documents = kubeadm.init_documents(made, made.first_control_plane, "1.34.1")
     assert documents[1]["apiServer"]["certSANs"] == ["api.example.com"]
     assert documents[-1]["mode"] == "ipvs"
     assert list(yaml.safe_load_all(kubeadm.to_yaml(documents))) == documents

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kbootstrap.kubeconfig_file import default_path, save
-from kbootstrap.model import KbootstrapError
+from kbootstrap.kubernetes.kubeconfig import default_path, save
+from kbootstrap.errors import KbootstrapError
 
 Entry = dict[str, Any]
 

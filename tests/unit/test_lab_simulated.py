@@ -38,7 +38,7 @@ def test_the_inventory_is_valid(tmp_path: Path) -> None:
     path.write_text(text(demo(), "kb", password=False, sudo_password=False))
     loaded = inventory.load(path)
     assert [host.name for host in loaded.hosts] == ["cp1", "w1", "w2", "w3"]
-    assert str(loaded.first_master.node_ip) == "192.168.1.10"
+    assert str(loaded.first_control_plane.node_ip) == "192.168.1.10"
     assert loaded.endpoint == "192.168.1.10:6443"
     assert loaded.cluster.package_key == (KUBERNETES_KEY,)
 

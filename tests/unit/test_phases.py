@@ -14,13 +14,15 @@ import pytest
 from examples import DEBIAN12, EL9, MIRROR, context, inventory
 
 from kbootstrap.engine import Engine, Scheduler
-from kbootstrap.facts import Facts
-from kbootstrap.model import Context, Event, Phase, Secret
+from kbootstrap.remote.facts import Facts
+from kbootstrap.events import Event
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.secret import Secret
 from kbootstrap.phases import RESET, UP, join, untoken
 from kbootstrap.phases.catalogue import NODE, catalogue, everything
 from kbootstrap.run import Options, check
-from kbootstrap.script import PACKAGE, build, quote
-from kbootstrap.session import Session
+from kbootstrap.remote.script import PACKAGE, build, quote
+from kbootstrap.remote.session import Session
 
 GOLDEN = Path(__file__).parent / "golden"
 SHELL = sorted(path for path in (PACKAGE / "phases").rglob("*.sh"))

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from examples import EL9, inventory
 
-from kbootstrap.facts import Facts
-from kbootstrap.inventory import Inventory
-from kbootstrap.preflight import Finding, findings
+from kbootstrap.remote.facts import Facts
+from kbootstrap.inventory.models import Inventory
+from kbootstrap.run.requirements import Finding, findings
 
 MEMBER = {"kubelet_conf": True, "ca_sha256": "a" * 64, "kubelet_server": "https://192.168.1.10:6443"}
 MASTER = {**MEMBER, "admin_conf": True, "manifests": True, "etcd_data": True, "apiserver_version": "1.34.2"}

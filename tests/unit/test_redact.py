@@ -4,8 +4,9 @@ import base64
 
 import pytest
 
-from kbootstrap.model import Secret
-from kbootstrap.redact import Redactor, printable
+from kbootstrap.secret import Secret
+from kbootstrap.redact import Redactor
+from kbootstrap.text import printable
 
 
 @pytest.mark.parametrize(

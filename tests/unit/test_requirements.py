@@ -11,10 +11,10 @@ from examples import DEBIAN12, EL9, inventory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbootstrap.facts import Facts, parse
-from kbootstrap.inventory import Inventory
-from kbootstrap.model import KbootstrapError
-from kbootstrap.preflight import findings
+from kbootstrap.remote.facts import Facts, parse
+from kbootstrap.inventory.models import Inventory
+from kbootstrap.errors import KbootstrapError
+from kbootstrap.run.requirements import findings
 
 PROBE = """\
 os_id=centos

@@ -11,12 +11,13 @@ import pytest
 from examples import EL9, context, inventory
 
 from kbootstrap.engine import Scheduler, Task
-from kbootstrap.facts import Facts
-from kbootstrap.inventory import Inventory
-from kbootstrap.model import Context, InventoryError
+from kbootstrap.remote.facts import Facts
+from kbootstrap.inventory.models import Inventory
+from kbootstrap.errors import InventoryError
+from kbootstrap.phases.phase import Context
 from kbootstrap.phases import RESET, token
 from kbootstrap.phases.reset import DRAIN, FORGET, PHASE, RESTORE
-from kbootstrap.preflight import reset_findings
+from kbootstrap.run.requirements import reset_findings
 from kbootstrap.run import Options, reset
 
 MEMBER = {"kubelet_conf": True, "ca_sha256": "a" * 64, "kubelet_server": "https://192.168.1.10:6443"}
@@ -98,7 +99,7 @@ def test_a_join_that_broke_off_is_forgotten_before_the_next_one(tmp_path: Path) 
     made = inventory(tmp_path, masters=2, workers=1)
     half = replace(EL9, join_begun=True, bootstrap_conf=True)
     facts = {"cp1": EL9, "cp2": half, "w1": EL9}
-    steps = token.PHASE.steps(Context(made, facts), made.first_master)
+    steps = token.PHASE.steps(Context(made, facts), made.first_control_plane)
     assert [step.id for step in steps] == ["forget-cp2", "token", "certificate-key"]
     assert steps[0].params == {"NODE_NAME": "cp2", "ADDRESS": "192.168.1.11", "SELF": "cp1"}
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from kbootstrap import session as session_module
-from kbootstrap.model import Mode, Secret, StepError
-from kbootstrap.script import Output, Report
-from kbootstrap.session import BrokenError, Item, LockedError, LostError, Session
-from kbootstrap.transport import LocalTransport, Pipe
+from kbootstrap.errors import StepError
+from kbootstrap.secret import Secret
+from kbootstrap.steps import Mode
+from kbootstrap.remote.script import Output, Report
+from kbootstrap.remote.session import BrokenError, Item, LockedError, LostError, Session
+from kbootstrap.remote.transport import LocalTransport, Pipe
 
 
 class PrivateRun(LocalTransport):

@@ -12,9 +12,10 @@ from pathlib import Path
 import fabric
 import pytest
 
-from kbootstrap.inventory import Ssh
-from kbootstrap.ssh import _Transport
-from kbootstrap.transport import SshShared, Wire
+from kbootstrap.inventory.models import Ssh
+from kbootstrap.remote.ssh.connection import _Transport
+from kbootstrap.remote.ssh.shared import SshShared
+from kbootstrap.remote.ssh.sockets import WatchedSocket
 
 
 @pytest.fixture
@@ -46,6 +47,6 @@ def test_only_the_inventory_says_how_long_a_handshake_may_take() -> None:
     before = threading.enumerate()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        made = _Transport.make(Wire(ours), [], Ssh(user="ann"))
+        made = _Transport.make(WatchedSocket(ours), [], Ssh(user="ann"))
         made.packetizer.start_handshake(60)
         assert threading.enumerate() == before

@@ -14,25 +14,15 @@ from examples import inventory
 from rich.console import Console
 
 from kbootstrap.engine import Engine
-from kbootstrap.model import (
-    Event,
-    Failure,
-    HostSummary,
-    Notice,
-    RunEnded,
-    RunStarted,
-    Secret,
-    State,
-    StepEnded,
-    StepError,
-    StepOutput,
-    StepStarted,
-)
-from kbootstrap.preflight import Finding
+from kbootstrap.errors import Failure, StepError
+from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted, StepEnded, StepOutput, StepStarted
+from kbootstrap.secret import Secret
+from kbootstrap.steps import State
+from kbootstrap.run.requirements import Finding
 from kbootstrap.run import Options, Run, _raise_all, check, up
-from kbootstrap.session import Session
-from kbootstrap.transport import LocalTransport
-from kbootstrap.ui import Paint, Several, choose_view
+from kbootstrap.remote.session import Session
+from kbootstrap.remote.transport import LocalTransport
+from kbootstrap.ui import Style, CompositeView, choose_view
 from kbootstrap.ui.jsonlines import JsonView
 from kbootstrap.ui.lines import LinesView
 from kbootstrap.ui.live import Board, LiveView, Progress
@@ -220,10 +210,10 @@ def test_the_view_fits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_colours_only_on_a_terminal_that_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert Paint(Terminal()).red("x") == "\033[31mx\033[0m"
-    assert Paint(io.StringIO()).red("x") == "x"
+    assert Style(Terminal()).red("x") == "\033[31mx\033[0m"
+    assert Style(io.StringIO()).red("x") == "x"
     monkeypatch.setenv("NO_COLOR", "1")
-    assert Paint(Terminal()).red("x") == "x"
+    assert Style(Terminal()).red("x") == "x"
 
 
 def test_the_live_view_keeps_failures_and_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +250,7 @@ def test_what_hosts_are_doing_is_shown_until_the_plan_is_complete(
     monkeypatch.setenv("TERM", "xterm")
     out, err = io.StringIO(), Terminal()
     start, *rest = run(ended("cp1", "swap", "change", "- on", "+ off"), mode="plan")
-    with Several(Progress(err), PlanView(out, inventory(tmp_path, workers=2))) as view:
+    with CompositeView(Progress(err), PlanView(out, inventory(tmp_path, workers=2))) as view:
         view.handle(start)
         view.handle(StepStarted(1.0, "w2", "facts", "facts", "Gather facts"))
         assert out.getvalue() == ""
@@ -294,7 +284,7 @@ def test_leaving_at_once_says_which_steps_go_on(tmp_path: Path, monkeypatch: pyt
 
 def test_blank_lines_of_a_failure_are_not_counted_as_left_out() -> None:
     failure = Failure("exit status 1", "apt-get update", 1, ("first", "", "second", ""))
-    lines = list(failure_lines(Paint(io.StringIO()), "w1", "prepare", "swap", failure, ""))
+    lines = list(failure_lines(Style(io.StringIO()), "w1", "prepare", "swap", failure, ""))
     assert [line.split() for line in lines[2:]] == [["output", "first"], ["second"]]
 
 

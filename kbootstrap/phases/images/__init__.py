@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host
-from kbootstrap.model import Context, Phase, Step
+from kbootstrap.inventory.models import Host
 from kbootstrap.phases.common import every_host
 from kbootstrap.phases.network import flannel
 from kbootstrap.phases.packages import version
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.steps import Step
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -19,7 +20,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             params={
                 "VERSION": version(context),
                 "REPOSITORY": context.inventory.cluster.image_repository,
-                "ROLE": "control-plane" if host.is_master else "worker",
+                "ROLE": host.role,
                 "EXTRA": " ".join(flannel.images(context.inventory)),
             },
             timeout=3600,

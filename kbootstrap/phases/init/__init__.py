@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from kbootstrap import kubeadm
-from kbootstrap.inventory import Host
-from kbootstrap.model import Context, Phase, Step
-from kbootstrap.phases.common import first_master
+from kbootstrap.inventory.models import Host
+from kbootstrap.kubernetes import kubeadm
+from kbootstrap.phases.common import first_control_plane
 from kbootstrap.phases.packages import version
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.steps import Step
 from kbootstrap.versions import config_api
 
 
@@ -36,6 +37,6 @@ PHASE = Phase(
     "init",
     "Start the control plane",
     "The first control plane host becomes the cluster; everything else joins it.",
-    hosts=first_master,
+    hosts=first_control_plane,
     steps=steps,
 )

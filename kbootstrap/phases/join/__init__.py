@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from kbootstrap import kubeadm
-from kbootstrap.inventory import Host, Inventory
-from kbootstrap.model import Context, Param, Phase, Secret, Step
+from kbootstrap.inventory.models import Host, Inventory
+from kbootstrap.kubernetes import kubeadm
 from kbootstrap.phases.common import other_hosts
+from kbootstrap.phases.phase import Context, Pairs, Phase
+from kbootstrap.secret import Param, Secret
+from kbootstrap.steps import Step
 
 
 def steps(context: Context, host: Host) -> list[Step]:
-    role = "a control plane host" if host.is_master else "a worker"
+    role = "a control plane host" if host.is_control_plane else "a worker"
     return [
         Step(
             "join",
@@ -20,7 +22,7 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "NODE_NAME": host.name,
                 "CONFIG": _config(context, host),
                 "ENDPOINT": context.inventory.endpoint,
-                "ROLE": "control-plane" if host.is_master else "worker",
+                "ROLE": host.role,
                 "CRI_SOCKET": kubeadm.CRI_SOCKET,
             },
             timeout=900,
@@ -30,23 +32,19 @@ def steps(context: Context, host: Host) -> list[Step]:
 
 
 def _config(context: Context, host: Host) -> Param:
-    join, key = context.values.get("join"), context.values.get("certificate_key")
-    if not isinstance(join, Secret):
+    join = context.outputs.join
+    if join is None:
         return ""
-    command = kubeadm.parse_join_command(join.reveal())
-    return Secret(
-        kubeadm.to_yaml(
-            kubeadm.join_documents(context.inventory, host, command, key if isinstance(key, Secret) else None)
-        )
-    )
+    documents = kubeadm.join_documents(context.inventory, host, join, context.outputs.certificate_key)
+    return Secret(kubeadm.to_yaml(documents))
 
 
-def needs(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
+def requires(inventory: Inventory, host: Host) -> Pairs:
     """The token; and for a control plane host the one before it: etcd takes one new member at a time."""
-    pairs = [("token", inventory.first_master.name)]
-    masters = [master.name for master in inventory.masters]
-    if host.is_master and masters.index(host.name) > 1:
-        pairs.append(("join", masters[masters.index(host.name) - 1]))
+    pairs = [("join-token", inventory.first_control_plane.name)]
+    names = [other.name for other in inventory.control_planes]
+    if host.is_control_plane and names.index(host.name) > 1:
+        pairs.append(("join", names[names.index(host.name) - 1]))
     return pairs
 
 
@@ -56,5 +54,5 @@ PHASE = Phase(
     "Every other host becomes a node.",
     hosts=other_hosts,
     steps=steps,
-    needs=needs,
+    requires=requires,
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host
-from kbootstrap.model import Context, Phase, Step
-from kbootstrap.phases.common import first_master
+from kbootstrap.inventory.models import Host
+from kbootstrap.phases.common import first_control_plane
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.steps import Step
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -14,7 +15,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Give the SSH user a kubeconfig",
             "kubeconfig/user.sh",
             why="kubectl on the control plane host works for the person who logs in, without sudo.",
-            gives=("kubeconfig",),
+            outputs=("kubeconfig",),
         )
     ]
 
@@ -23,6 +24,6 @@ PHASE = Phase(
     "kubeconfig",
     "Hand out the kubeconfig",
     "The administrator's credentials go to the SSH user's home and, on request, to the operator.",
-    hosts=first_master,
+    hosts=first_control_plane,
     steps=steps,
 )

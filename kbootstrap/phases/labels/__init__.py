@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host
-from kbootstrap.model import Context, Phase, Step
-from kbootstrap.phases.common import after_joins, first_master
+from kbootstrap.inventory.models import Host
+from kbootstrap.phases.common import after_joins, first_control_plane
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.steps import Step
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -19,7 +20,7 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "LABELS": " ".join(f"{key}={value}" for key, value in sorted(node.labels.items())),
                 "TAINTS": " ".join(node.taints),
             },
-            about=node.name,
+            subject=node.name,
         )
         for node in context.inventory.hosts
         if node.labels or node.taints
@@ -30,8 +31,8 @@ PHASE = Phase(
     "labels",
     "Label the nodes",
     "Labels and taints of the inventory, on the node objects.",
-    hosts=first_master,
+    hosts=first_control_plane,
     steps=steps,
     after=after_joins,
-    for_cluster=True,
+    cluster_scoped=True,
 )

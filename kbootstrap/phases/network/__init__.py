@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host
-from kbootstrap.kubeadm import to_yaml
-from kbootstrap.model import Context, Phase, Step
-from kbootstrap.phases.common import first_master
+from kbootstrap.inventory.models import Host
+from kbootstrap.kubernetes.kubeadm import to_yaml
+from kbootstrap.phases.common import first_control_plane
 from kbootstrap.phases.network import flannel
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.steps import Step
 from kbootstrap.versions import FLANNEL_VERSION
 
 
@@ -28,6 +29,6 @@ PHASE = Phase(
     "network",
     "Install the pod network",
     "Flannel, from a manifest of our own with a pinned version, never from a moving branch.",
-    hosts=first_master,
+    hosts=first_control_plane,
     steps=steps,
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kbootstrap.versions import FLANNEL_CNI_PLUGIN, FLANNEL_VERSION
 
 if TYPE_CHECKING:
-    from kbootstrap.inventory import Inventory
+    from kbootstrap.inventory.models import Inventory
 
 NAMESPACE = "kube-flannel"
 DEFAULT_REPOSITORY = "docker.io/flannel"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host, Inventory
-from kbootstrap.model import Context, Phase, Step
+from kbootstrap.inventory.models import Host, Inventory
+from kbootstrap.kubernetes.repositories import el_release
 from kbootstrap.phases.common import every_host
-from kbootstrap.phases.repository.sources import el_release
+from kbootstrap.phases.phase import Context, Pairs, Phase
+from kbootstrap.steps import Step
 from kbootstrap.versions import show
 
 _TOOLS = {
@@ -26,8 +27,8 @@ def tools(context: Context, host: Host) -> str:
 
 def version(context: Context) -> str:
     """The exact version once it is known, else the minor."""
-    known = context.values.get("kubernetes_version")
-    return str(known) if known else context.inventory.cluster.exact or show(context.inventory.cluster.minor)
+    cluster = context.inventory.cluster
+    return context.outputs.kubernetes_version or cluster.exact or show(cluster.minor)
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -54,11 +55,11 @@ def steps(context: Context, host: Host) -> list[Step]:
     ]
 
 
-def needs(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
+def requires(inventory: Inventory, host: Host) -> Pairs:
     """Where only the minor is given, the first control plane host must have found the patch."""
-    if inventory.cluster.exact or host.name == inventory.first_master.name:
+    if inventory.cluster.exact or host.name == inventory.first_control_plane.name:
         return []
-    return [("repository", inventory.first_master.name)]
+    return [("repository", inventory.first_control_plane.name)]
 
 
 PHASE = Phase(
@@ -67,5 +68,5 @@ PHASE = Phase(
     "kubelet, kubeadm, kubectl and what they need, pinned.",
     hosts=every_host,
     steps=steps,
-    needs=needs,
+    requires=requires,
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Cluster, Host, Inventory
-from kbootstrap.model import Context, Phase, Step
+from kbootstrap.inventory.models import Cluster, Host, Inventory
+from kbootstrap.kubernetes import repositories
 from kbootstrap.phases.common import every_host
 from kbootstrap.phases.network.flannel import DEFAULT_REPOSITORY
-from kbootstrap.phases.repository import sources
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.steps import Step
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -15,12 +16,12 @@ def steps(context: Context, host: Host) -> list[Step]:
         return []
     cluster = context.inventory.cluster
     urls = {
-        "kubelet": sources.kubernetes(cluster, facts).key_url,
-        "containerd": sources.docker(cluster, facts).key_url,
+        "kubelet": repositories.kubernetes(cluster, facts).key_url,
+        "containerd": repositories.docker(cluster, facts).key_url,
     }
     addresses = [f"{peer.node_ip}:{peer.ssh.port or 22}" for peer in _peers(context.inventory, host)]
-    master = context.facts.get(context.inventory.first_master.name)
-    if master is not None and master.cluster_state == "member":
+    first = context.facts.get(context.inventory.first_control_plane.name)
+    if first is not None and first.cluster_state == "member":
         addresses.append(context.inventory.endpoint)
     return [
         Step(
@@ -35,14 +36,14 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "PEERS": " ".join(addresses),
                 "NAME": _name(context.inventory),
             },
-            waits=True,
+            wait_only=True,
         )
     ]
 
 
 def _peers(inventory: Inventory, host: Host) -> list[Host]:
     """Up to three control plane hosts, and the next two of the inventory: every host is looked at by two others."""
-    others = [other for other in inventory.masters if other.name != host.name][:3]
+    others = [other for other in inventory.control_planes if other.name != host.name][:3]
     place = inventory.hosts.index(host)
     after = [*inventory.hosts[place + 1 :], *inventory.hosts[:place]][:2]
     return others + [other for other in after if other not in others]

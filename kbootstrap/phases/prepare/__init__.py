@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Cluster, Host
-from kbootstrap.model import Context, Phase, Step
+from kbootstrap import ports
+from kbootstrap.inventory.models import Cluster, Host
 from kbootstrap.phases.common import every_host
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.steps import Step
 
 MODULES = "overlay br_netfilter"
 SETTINGS = (
@@ -13,10 +15,6 @@ SETTINGS = (
     "net.bridge.bridge-nf-call-ip6tables=1",
 )
 """https://kubernetes.io/docs/setup/production-environment/container-runtimes/ and Flannel's own requirements."""
-
-CONTROL_PLANE_PORTS = ("6443/tcp", "2379-2380/tcp", "10250/tcp", "10257/tcp", "10259/tcp")
-WORKER_PORTS = ("10250/tcp", "10256/tcp", "30000-32767/tcp", "30000-32767/udp")
-"""https://kubernetes.io/docs/reference/networking/ports-and-protocols/"""
 
 SYNC_SECONDS = 120
 """Longest wait for the first clock synchronisation."""
@@ -81,7 +79,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             why="A certificate made with a wrong clock is wrong for a year.",
             params={"SECONDS_TO_WAIT": str(SYNC_SECONDS)},
             timeout=SYNC_SECONDS + 30,
-            waits=True,
+            wait_only=True,
         ),
     ]
 
@@ -92,7 +90,7 @@ def _firewall(cluster: Cluster, host: Host) -> list[Step]:
         return []
     if cluster.firewall == "disable":
         return [Step("firewall", "Turn the host's firewall off", "prepare/firewall-off.sh", why=why)]
-    ports = CONTROL_PLANE_PORTS if host.is_master else WORKER_PORTS
+    opened = ports.firewall(control_plane=host.is_control_plane)
     vxlan = (f"{cluster.network.port}/udp",) if cluster.network.backend == "vxlan" else ()
     return [
         Step(
@@ -100,7 +98,7 @@ def _firewall(cluster: Cluster, host: Host) -> list[Step]:
             "Open the ports Kubernetes needs",
             "prepare/firewall-ports.sh",
             why=why,
-            params={"PORTS": " ".join(ports + vxlan), "SOURCES": f"{cluster.pod_cidr} {cluster.service_cidr}"},
+            params={"PORTS": " ".join(opened + vxlan), "SOURCES": f"{cluster.pod_cidr} {cluster.service_cidr}"},
         )
     ]
 

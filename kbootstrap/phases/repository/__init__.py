@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host
-from kbootstrap.model import Context, Phase, Step
-from kbootstrap.phases.common import every_host
-from kbootstrap.phases.repository import sources
+from kbootstrap.inventory.models import Host
+from kbootstrap.kubernetes import repositories
+from kbootstrap.phases.common import every_host, repository_step
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.steps import Step
 from kbootstrap.versions import show
 
 
 def steps(context: Context, host: Host) -> list[Step]:
     cluster = context.inventory.cluster
     why = "There is one repository per minor, and only packages signed with its pinned key are installed."
-    made = [sources.kubernetes(cluster, context.facts[host.name]).step(why)]
-    if host.name == context.inventory.first_master.name and "kubernetes_version" not in context.values:
+    made = [repository_step(repositories.kubernetes(cluster, context.facts[host.name]), why)]
+    if host.name == context.inventory.first_control_plane.name and context.outputs.kubernetes_version is None:
         made.append(
             Step(
                 "resolve",
@@ -21,8 +22,8 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "repository/resolve.sh",
                 why="Every host must install the same patch; the first control plane host decides which.",
                 params={"MINOR": show(cluster.minor)},
-                waits=True,
-                gives=("kubernetes_version",),
+                wait_only=True,
+                outputs=("kubernetes_version",),
             )
         )
     return made

@@ -7,35 +7,32 @@ least one control plane host takes no part in the reset.
 
 from __future__ import annotations
 
-from kbootstrap import kubeadm
-from kbootstrap.inventory import Host, Inventory
-from kbootstrap.model import Context, Phase, Step
-from kbootstrap.phases.common import every_host
+from kbootstrap.inventory.models import Host, Inventory
+from kbootstrap.kubernetes import kubeadm
+from kbootstrap.phases.common import control_plane_hosts, every_host
+from kbootstrap.phases.phase import Context, Pairs, Phase
+from kbootstrap.steps import Step
 
 DRAIN_SECONDS = 300
 """Longest wait for the pods of one node to end: ten times their usual grace period."""
 _WORDS = ("undo.sh",)
 
 
-def staying_master(inventory: Inventory, leaving: frozenset[str]) -> Host | None:
-    """The control plane host that speaks for the cluster; None where the cluster does not stay."""
-    return next((master for master in inventory.masters if master.name not in leaving), None)
+def staying_control_plane(inventory: Inventory, leaving: frozenset[str]) -> Host | None:
+    """The control plane host that acts for the cluster; None where no control plane host stays."""
+    return next((host for host in inventory.control_planes if host.name not in leaving), None)
 
 
-def _masters(inventory: Inventory) -> list[Host]:
-    return list(inventory.masters)
-
-
-def _told(context: Context, host: Host) -> list[Host]:
+def _nodes_to_notify(context: Context, host: Host) -> list[Host]:
     """The hosts whose leaving this control plane host tells the cluster; those that cannot be reset do not leave."""
-    if staying_master(context.inventory, context.leaving) != host:
+    if staying_control_plane(context.inventory, context.leaving) != host:
         return []
     return [other for other in _leaving_order(context.inventory) if other.name in context.leaving - context.lost]
 
 
 def _leaving_order(inventory: Inventory) -> list[Host]:
     """Workers first, the first control plane host last."""
-    return [host for host in inventory.hosts if not host.is_master] + list(reversed(inventory.masters))
+    return [host for host in inventory.hosts if not host.is_control_plane] + list(reversed(inventory.control_planes))
 
 
 # --- drain, forget ---------------------------------------------------------------------------------------------------
@@ -52,7 +49,7 @@ def _drain_steps(context: Context, host: Host) -> list[Step]:
             timeout=DRAIN_SECONDS + 60,
             words=_WORDS,
         )
-        for other in _told(context, host)
+        for other in _nodes_to_notify(context, host)
     ]
 
 
@@ -69,10 +66,10 @@ def forget_step(host: Host, node: Host) -> Step:
 
 
 def _forget_steps(context: Context, host: Host) -> list[Step]:
-    return [forget_step(host, other) for other in _told(context, host)]
+    return [forget_step(host, other) for other in _nodes_to_notify(context, host)]
 
 
-def _after_reset(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
+def _after_reset(inventory: Inventory, host: Host) -> Pairs:
     return [("reset", other.name) for other in inventory.hosts]
 
 
@@ -80,18 +77,18 @@ DRAIN = Phase(
     "drain",
     "Drain the nodes that leave",
     "Where the cluster stays, other nodes take over the pods; where the whole cluster goes, nothing is drained.",
-    hosts=_masters,
+    hosts=control_plane_hosts,
     steps=_drain_steps,
-    for_cluster=True,
+    cluster_scoped=True,
 )
 FORGET = Phase(
     "forget",
     "Remove the nodes that left",
     "Where the cluster stays, it keeps no trace of a host that left.",
-    hosts=_masters,
+    hosts=control_plane_hosts,
     steps=_forget_steps,
     after=_after_reset,
-    for_cluster=True,
+    cluster_scoped=True,
 )
 
 # --- reset -----------------------------------------------------------------------------------------------------------
@@ -125,13 +122,13 @@ def _reset_steps(context: Context, host: Host) -> list[Step]:
     ]
 
 
-def _needs_drain(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
-    return [("drain", master.name) for master in inventory.masters]
+def _needs_drain(inventory: Inventory, host: Host) -> Pairs:
+    return [("drain", other.name) for other in inventory.control_planes]
 
 
-def _after_workers(inventory: Inventory, host: Host) -> list[tuple[str, str]]:
+def _after_workers(inventory: Inventory, host: Host) -> Pairs:
     """Workers side by side, then control plane hosts one after the other: etcd lets one member go at a time."""
-    if not host.is_master:
+    if not host.is_control_plane:
         return []
     order = _leaving_order(inventory)
     return [("reset", other.name) for other in order[: order.index(host)]]
@@ -143,7 +140,7 @@ PHASE = Phase(
     "kubeadm reset, and everything of the cluster that it does not clean up.",
     hosts=every_host,
     steps=_reset_steps,
-    needs=_needs_drain,
+    requires=_needs_drain,
     after=_after_workers,
 )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host
-from kbootstrap.kubeadm import CRI_SOCKET
-from kbootstrap.model import Context, Phase, Step
-from kbootstrap.phases.common import every_host
-from kbootstrap.phases.repository import sources
+from kbootstrap.inventory.models import Host
+from kbootstrap.kubernetes import repositories
+from kbootstrap.kubernetes.kubeadm import CRI_SOCKET
+from kbootstrap.phases.common import every_host, repository_step
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.steps import Step
 from kbootstrap.versions import containerd_major, pause_image
 
 
@@ -15,7 +16,7 @@ def steps(context: Context, host: Host) -> list[Step]:
     runtime = cluster.runtime
     why = "Docker's repository has current containerd packages for every distribution; its key is pinned."
     return [
-        sources.docker(cluster, context.facts[host.name]).step(why),
+        repository_step(repositories.docker(cluster, context.facts[host.name]), why),
         Step(
             "containerd",
             f"Install containerd {runtime.version or ''}".strip(),

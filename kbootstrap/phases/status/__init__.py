@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host
-from kbootstrap.model import Context, Phase, Step
-from kbootstrap.phases.common import first_master
+from kbootstrap.inventory.models import Host
+from kbootstrap.phases.common import first_control_plane
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.steps import Step
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -14,10 +15,12 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Read nodes, pods and the kubeconfig",
             "status/read.sh",
             why="The API server is asked on the control plane host, so the operator needs nothing but SSH.",
-            waits=True,
-            gives=("nodes", "pods", "kubeconfig"),
+            wait_only=True,
+            outputs=("nodes", "pods", "kubeconfig"),
         )
     ]
 
 
-PHASE = Phase("status", "Read the cluster", "What `status` and `kubeconfig` show.", hosts=first_master, steps=steps)
+PHASE = Phase(
+    "status", "Read the cluster", "What `status` and `kubeconfig` show.", hosts=first_control_plane, steps=steps
+)

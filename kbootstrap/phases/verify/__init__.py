@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host
-from kbootstrap.model import Context, Phase, Step
-from kbootstrap.phases.common import after_joins, first_master
+from kbootstrap.inventory.models import Host
+from kbootstrap.phases.common import after_joins, first_control_plane
 from kbootstrap.phases.packages import version
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.steps import Step
 
 TIMEOUT_S = 300
 """Longest wait for nodes and pods, in seconds: a slow disk and a first image pull fit in."""
@@ -26,7 +27,7 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "TIMEOUT": str(TIMEOUT_S),
             },
             timeout=TIMEOUT_S + 60,
-            waits=True,
+            wait_only=True,
             words=("troubles.sh",),
         ),
         Step(
@@ -36,7 +37,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             why="Nodes can be Ready while DNS or the pod network is not.",
             params={"TIMEOUT": str(TIMEOUT_S)},
             timeout=TIMEOUT_S + 60,
-            waits=True,
+            wait_only=True,
             words=("troubles.sh",),
         ),
     ]
@@ -46,8 +47,8 @@ PHASE = Phase(
     "verify",
     "Verify the cluster",
     "The run is only done when the API server says so.",
-    hosts=first_master,
+    hosts=first_control_plane,
     steps=steps,
     after=after_joins,
-    for_cluster=True,
+    cluster_scoped=True,
 )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kbootstrap.model import ConnectError
+from kbootstrap.errors import ConnectError
 
 Verdict = Literal["known", "unknown", "changed", "revoked"]
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kbootstrap.model import Param, Step
 from kbootstrap.versions import show
 
 if TYPE_CHECKING:
-    from kbootstrap.facts import Facts
-    from kbootstrap.inventory import Cluster
+    from kbootstrap.inventory.models import Cluster
+    from kbootstrap.remote.facts import Facts
 
 KUBERNETES_PACKAGES = ("kubelet", "kubeadm", "kubectl", "cri-tools", "kubernetes-cni")
 
 
 @dataclass(frozen=True)
-class Source:
+class Repository:
     """One package repository. ``suite`` is what follows the address in a Debian source line."""
 
     id: str
@@ -28,24 +27,8 @@ class Source:
     exclude: str = ""
     signed_metadata: bool = False
 
-    def step(self, why: str) -> Step:
-        """The step that makes the host know this repository and trust exactly its pinned keys."""
-        params: dict[str, Param] = {
-            "ID": self.id,
-            "NAME": self.title,
-            "URL": self.url,
-            "KEY_URL": self.key_url,
-            "FINGERPRINTS": " ".join(self.fingerprints),
-            "SUITE": self.suite,
-            "EXCLUDE": self.exclude,
-            "SIGNED": "1" if self.signed_metadata else "0",
-        }
-        title = f"Add the package repository of {self.title}"
-        shell = "repository/repository.sh"
-        return Step(f"{self.id}-repository", title, shell, why=why, params=params, timeout=600, retries=3)
 
-
-def kubernetes(cluster: Cluster, facts: Facts) -> Source:
+def kubernetes(cluster: Cluster, facts: Facts) -> Repository:
     """The repository of the wanted minor.
 
     Its layout: https://kubernetes.io/blog/2023/08/15/pkgs-k8s-io-introduction/
@@ -55,24 +38,26 @@ def kubernetes(cluster: Cluster, facts: Facts) -> Source:
     base = base.replace("{minor}", minor) if "{minor}" in base else f"{base}/core:/stable:/v{minor}"
     title = f"Kubernetes {minor}"
     if facts.family == "debian":
-        return Source("kubernetes", title, f"{base}/deb/", f"{base}/deb/Release.key", cluster.package_key, suite="/")
+        return Repository(
+            "kubernetes", title, f"{base}/deb/", f"{base}/deb/Release.key", cluster.package_key, suite="/"
+        )
     key = f"{base}/rpm/repodata/repomd.xml.key"
     exclude = " ".join(KUBERNETES_PACKAGES)
     url = f"{base}/rpm/"
-    return Source("kubernetes", title, url, key, cluster.package_key, exclude=exclude, signed_metadata=True)
+    return Repository("kubernetes", title, url, key, cluster.package_key, exclude=exclude, signed_metadata=True)
 
 
-def docker(cluster: Cluster, facts: Facts) -> Source:
+def docker(cluster: Cluster, facts: Facts) -> Repository:
     """Docker's repository, which has containerd.io; https://docs.docker.com/engine/install/ has its layout."""
     base = f"{cluster.runtime.package_repository}/linux"
     keys = cluster.runtime.package_key
     if facts.family == "debian":
         system = "ubuntu" if facts.os_id == "ubuntu" else "debian"
         suite = f"{facts.os_codename} stable"
-        return Source("docker", "containerd", f"{base}/{system}", f"{base}/{system}/gpg", keys, suite=suite)
+        return Repository("docker", "containerd", f"{base}/{system}", f"{base}/{system}/gpg", keys, suite=suite)
     release = el_release(facts)
     url = f"{base}/centos/{release}/{facts.arch}/stable/"
-    return Source("docker", "containerd", url, f"{base}/centos/gpg", keys)
+    return Repository("docker", "containerd", url, f"{base}/centos/gpg", keys)
 
 
 def el_release(facts: Facts) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from kbootstrap.inventory import Host
-from kbootstrap.kubeadm import JOIN_TTL
-from kbootstrap.model import Context, Phase, Step
-from kbootstrap.phases.common import first_master, other_hosts
+from kbootstrap.inventory.models import Host
+from kbootstrap.kubernetes.kubeadm import JOIN_TTL
+from kbootstrap.phases.common import first_control_plane, other_hosts
+from kbootstrap.phases.phase import Context, Phase
 from kbootstrap.phases.reset import forget_step
+from kbootstrap.steps import Step
 
 
 def joining(context: Context) -> list[Host]:
@@ -28,32 +29,33 @@ def steps(context: Context, host: Host) -> list[Step]:
     if newcomers:
         made.append(
             Step(
-                "token",
+                "join-token",
                 f"Make a join token, valid {JOIN_TTL.removesuffix('0s')}",
-                "token/token.sh",
+                "join_token/join-token.sh",
                 why="Tokens are made for one run, live half an hour and are deleted at its end.",
                 params={"TTL": JOIN_TTL},
-                gives=("join",),
+                outputs=("join",),
             )
         )
-    if any(newcomer.is_master for newcomer in newcomers):
+    if any(newcomer.is_control_plane for newcomer in newcomers):
         made.append(
             Step(
                 "certificate-key",
                 "Upload the control plane certificates for the joining control plane hosts",
-                "token/certificates.sh",
+                "join_token/certificates.sh",
                 why="They fetch the shared certificates, encrypted with a key that lives 2 hours.",
-                gives=("certificate_key",),
+                outputs=("certificate_key",),
             )
         )
     return made
 
 
 PHASE = Phase(
-    "token",
+    "join-token",
     "Prepare the joins",
     "A host joins with a token and a pinned CA; both are born in this run.",
-    hosts=first_master,
+    hosts=first_control_plane,
     steps=steps,
-    for_cluster=True,
+    cluster_scoped=True,
+    part_of="join",
 )

@@ -1,16 +1,16 @@
-"""The requirements: what inventory and facts show to be wrong, for all hosts at once, before any change."""
+"""The requirements of a node: what inventory and facts show to be wrong, for all hosts at once, before any change."""
 
 from __future__ import annotations
 
 import ipaddress
 import statistics
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from kbootstrap import versions
-from kbootstrap.facts import Facts
-from kbootstrap.inventory import Host, Inventory
+from kbootstrap import ports, versions
+from kbootstrap.inventory.models import Host, Inventory
+from kbootstrap.remote.facts import Facts
 
 MAX_CLOCK_DIFFERENCE_S = 30
 """Most seconds between a host's clock and the median of all; beyond it certificates fail in confusing ways."""
@@ -24,15 +24,11 @@ SHOWN_ADDRESSES = 10
 ARCHITECTURES = ("x86_64", "aarch64")
 
 _CLUSTER_INTERFACES = ("cni", "flannel", "kube-", "veth", "docker", "br-", "virbr", "lo")
-_CONTROL_PLANE_PORTS = (6443, 2379, 2380, 10250, 10256, 10257, 10259)
-_NODE_PORTS = range(30000, 32768)
-"""Unlike the others these are Kubernetes' only once a Service has one of them."""
-_WORKER_PORTS = (10250, 10256)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a host that stops it (``error``) or is worth a word (``warning``)."""
+    """What is wrong with a host: an ``error`` stops it, a ``warning`` is only reported."""
 
     host: str
     level: Literal["error", "warning"]
@@ -41,59 +37,19 @@ class Finding:
 
 
 def findings(inventory: Inventory, facts: Mapping[str, Facts]) -> list[Finding]:
-    """Everything there is to say, host by host in the inventory's order. Hosts without facts are left out."""
+    """Everything that is wrong, host by host in the inventory's order. Hosts without facts are left out."""
     found: list[Finding] = []
     for host in inventory.hosts:
         if host.name in facts:
-            for look in _PER_HOST:
-                found += look(inventory, host, facts[host.name])
-    found += _twins(inventory, facts)
+            for check in _PER_HOST:
+                found += check(inventory, host, facts[host.name])
+    found += _duplicate_identities(inventory, facts)
     found += _clocks(facts)
     found += _membership(inventory, facts)
     return found
 
 
-def reset_findings(inventory: Inventory, facts: Mapping[str, Facts], leaving: Collection[str]) -> list[Finding]:
-    """What speaks against a reset of the hosts that are ``leaving``."""
-    found: list[Finding] = []
-    for host in inventory.hosts:
-        if host.name in facts:
-            found += _runnable(inventory, host, facts[host.name])
-            if host.name in leaving:
-                found += _of_another_cluster(inventory, host, facts)
-    return found
-
-
-def _of_another_cluster(inventory: Inventory, host: Host, facts: Mapping[str, Facts]) -> Iterator[Finding]:
-    """A member of a cluster that this inventory does not describe: its API server or its CA is another one."""
-    mine, first = facts[host.name], inventory.first_master
-    master = facts.get(first.name, mine)
-    if not mine.kubelet_conf or not mine.kubelet_server:
-        return
-    if not _serves(inventory, host, mine):
-        reason = f"its API server is {mine.kubelet_server}, the inventory's is {inventory.endpoint}"
-    elif _serves(inventory, first, master) and _differ(mine.ca_sha256, master.ca_sha256):
-        reason = f"its CA is not that of {first.name}"
-    else:
-        return
-    yield Finding(
-        host.name,
-        "error",
-        f"is a member of another cluster: {reason}",
-        f"Is it the right host? If that cluster may lose it: --force-host {host.name}.",
-    )
-
-
-def _serves(inventory: Inventory, host: Host, facts: Facts) -> bool:
-    """Does the host's kubelet speak to the inventory's API server?
-
-    Since 1.33 the kubelet of a control plane host speaks to the API server beside it.
-    """
-    own = {f"{address}:6443" for address in (host.node_ip, host.address)} if host.is_master else set()
-    return facts.kubelet_server.removeprefix("https://").rstrip("/") in {inventory.endpoint, *own}
-
-
-def _runnable(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
+def runnable(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
     if facts.uid != 0:
         yield Finding(
             host.name, "error", f"steps would run as uid {facts.uid}, not as root", "Set ssh.sudo, or log in as root."
@@ -108,7 +64,7 @@ def _runnable(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Findin
 
 
 def _system(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
-    yield from _runnable(inventory, host, facts)
+    yield from runnable(inventory, host, facts)
     if facts.arch not in ARCHITECTURES:
         yield Finding(host.name, "error", f"{facts.arch} is not supported", f"Known: {', '.join(ARCHITECTURES)}.")
     if not facts.systemd:
@@ -123,12 +79,12 @@ def _system(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]
 
 
 def _size(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
-    if host.is_master and facts.cpus < CONTROL_PLANE_CPUS:
+    if host.is_control_plane and facts.cpus < CONTROL_PLANE_CPUS:
         level: Literal["error", "warning"] = "warning" if _ignored(inventory, "NumCPU") else "error"
         yield Finding(host.name, level, f"{facts.cpus} CPU; a control plane wants {CONTROL_PLANE_CPUS}", "Add a CPU.")
-    wanted = CONTROL_PLANE_MEMORY_MIB if host.is_master else WORKER_MEMORY_MIB
+    wanted = CONTROL_PLANE_MEMORY_MIB if host.is_control_plane else WORKER_MEMORY_MIB
     if facts.memory_mib < wanted:
-        level = "error" if host.is_master and not _ignored(inventory, "Mem") else "warning"
+        level = "error" if host.is_control_plane and not _ignored(inventory, "Mem") else "warning"
         yield Finding(host.name, level, f"{facts.memory_mib} MiB of memory; {wanted} are wanted", "Add memory.")
     if facts.disk_free_mib < DISK_MIB and facts.cluster_state == "fresh":
         yield Finding(
@@ -191,7 +147,7 @@ def _overlap(text: str, wanted: ipaddress.IPv4Network, member: bool) -> bool:
 def _ports(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
     if facts.cluster_state != "fresh":
         return
-    taken = sorted(facts.listening & set(_CONTROL_PLANE_PORTS if host.is_master else _WORKER_PORTS))
+    taken = sorted(facts.listening & set(ports.listening(control_plane=host.is_control_plane)))
     if taken:
         yield Finding(
             host.name,
@@ -207,11 +163,11 @@ def _ports(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
             f"something uses UDP port {network.port} already, which Flannel needs",
             "See `ss -lunp` there: a VXLAN device (no process) can share it, a program cannot. Or set network.port.",
         )
-    shadowed = sorted(port for port in facts.listening if port in _NODE_PORTS)
+    shadowed = sorted(port for port in facts.listening if port in ports.NODE_PORTS)
     if shadowed:
-        ports = ", ".join(map(str, shadowed[:5]))
+        shown = ", ".join(map(str, shadowed[:5]))
         yield Finding(
-            host.name, "warning", f"something listens on {ports}, a port that Kubernetes may give to a Service"
+            host.name, "warning", f"something listens on {shown}, a port that Kubernetes may give to a Service"
         )
 
 
@@ -237,7 +193,7 @@ _PER_HOST: tuple[Callable[[Inventory, Host, Facts], Iterator[Finding]], ...] = (
 # --- what only shows when hosts are compared -------------------------------------------------------------------------
 
 
-def _twins(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Finding]:
+def _duplicate_identities(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Finding]:
     """Cloned machines share what must be unique; kubeadm's documentation names these three.
 
     Equal host names are only worth a word: each host is given its own before it becomes a node.
@@ -262,13 +218,13 @@ def _twins(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Finding
                         host.name,
                         "error",
                         f"has the same {what} as {seen[value]} ({value})",
-                        _TWIN_HINTS[what],
+                        _DUPLICATE_HINTS[what],
                     )
                 elif value:
                     seen[value] = host.name
 
 
-_TWIN_HINTS = {
+_DUPLICATE_HINTS = {
     "machine-id": "A cloned machine: rm /etc/machine-id && systemd-machine-id-setup, then reboot.",
     "product_uuid": "A cloned virtual machine: give it a new UUID in the hypervisor.",
     "MAC address": "A cloned virtual machine: give it a new network card in the hypervisor.",
@@ -295,32 +251,32 @@ def _clocks(facts: Mapping[str, Facts]) -> Iterator[Finding]:
 
 def _membership(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Finding]:
     """Which cluster a host belongs to, if any; a member of another one is never touched."""
-    master = facts.get(inventory.first_master.name)
+    first = facts.get(inventory.first_control_plane.name)
     for host in inventory.hosts:
         mine = facts.get(host.name)
         if mine is None or mine.cluster_state == "fresh":
             continue
-        if _differ(mine.node_name, host.name):
+        if differ(mine.node_name, host.name):
             yield Finding(
                 host.name,
                 "error",
                 f"is the node {mine.node_name} of its cluster: a node's name cannot be changed",
                 f"Call it {mine.node_name} in the inventory, or take it out first: kbootstrap reset --limit.",
             )
-        elif host.name == inventory.first_master.name:
-            yield from _first_master(inventory, mine)
+        elif host.name == inventory.first_control_plane.name:
+            yield from _first_control_plane(inventory, mine)
         elif mine.cluster_state == "half":
             yield Finding(
                 host.name, "warning", "an earlier join did not finish: the host will be reset and joined again"
             )
-        elif master is not None and master.cluster_state == "fresh":
+        elif first is not None and first.cluster_state == "fresh":
             yield Finding(
                 host.name,
                 "error",
-                f"is a member of a cluster ({mine.kubelet_server}), and {inventory.first_master.name} is not",
-                "Is the first master the right one? If the old cluster is gone: kubeadm reset on this host.",
+                f"is a member of a cluster ({mine.kubelet_server}), and {inventory.first_control_plane.name} is not",
+                "Is the first control plane host of the inventory the right one? If the old cluster is gone: kubeadm reset on this host.",
             )
-        elif master is not None and _differ(mine.ca_sha256, master.ca_sha256):
+        elif first is not None and differ(mine.ca_sha256, first.ca_sha256):
             yield Finding(
                 host.name,
                 "error",
@@ -329,13 +285,13 @@ def _membership(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Fi
             )
 
 
-def _differ(one: str, other: str) -> bool:
+def differ(one: str, other: str) -> bool:
     """Are both known, and not the same?"""
     return bool(one and other) and one != other
 
 
-def _first_master(inventory: Inventory, facts: Facts) -> Iterator[Finding]:
-    name, cluster = inventory.first_master.name, inventory.cluster
+def _first_control_plane(inventory: Inventory, facts: Facts) -> Iterator[Finding]:
+    name, cluster = inventory.first_control_plane.name, inventory.cluster
     if facts.cluster_state == "half":
         if facts.init_begun and not facts.init_done:
             yield Finding(

@@ -1,8 +1,10 @@
-"""What every command does before its first script: steps in Python, named here so that they can be explained."""
+"""Builtin steps: what every command does in Python before its first script, named so that it can be explained."""
 
 from __future__ import annotations
 
-from kbootstrap.model import Phase, Step
+from kbootstrap.phases.common import every_host
+from kbootstrap.phases.phase import Phase
+from kbootstrap.steps import Step
 
 SSH = Step(
     "ssh",
@@ -14,7 +16,7 @@ FACTS = Step(
     "facts",
     "Gather facts",
     "",
-    "The plan is made from what the host is, not from what it should be; shell/probe.sh asks the host.",
+    "The plan is made from what the host is, not from what it should be; shell/facts.sh asks the host.",
 )
 REQUIREMENTS = Step(
     "requirements",
@@ -25,10 +27,10 @@ REQUIREMENTS = Step(
 
 
 def _phase(name: str, title: str, why: str, step: Step) -> Phase:
-    return Phase(name, title, why, hosts=lambda inventory: list(inventory.hosts), steps=lambda _context, _host: [step])
+    return Phase(name, title, why, hosts=every_host, steps=lambda _context, _host: [step])
 
 
 PHASES = (
     _phase("connect", "Connect", "First in every command: one connection per host for the whole run.", SSH),
-    _phase("facts", "Gather facts", "Then in every command: one look at each host, which changes nothing.", FACTS),
+    _phase("facts", "Gather facts", "Second in every command: each host is examined once; nothing changes.", FACTS),
 )

@@ -1,0 +1,72 @@
+"""What the commands that speak to hosts have in common: their options, and how they load and choose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kbootstrap.secret import Secret
+
+if TYPE_CHECKING:
+    from kbootstrap.inventory.models import Inventory
+    from kbootstrap.run.options import Options
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OUTPUT = click.option(
+    "--output",
+    "-o",
+    type=click.Choice(["auto", "live", "lines", "json"]),
+    default="auto",
+    help="How to show the run: auto is live on a terminal and lines elsewhere; json prints one object per line.",
+)
+LIMIT = click.option("--limit", metavar="HOSTS", default="", help="Only these hosts (names separated by commas).")
+VERBOSE = click.option(
+    "--verbose", "-v", is_flag=True, help="Show everything: every step, all output, whole differences."
+)
+
+
+def common(function: F) -> F:
+    """The options of every command that connects."""
+    for option in (
+        click.option("--parallelism", type=click.IntRange(1, 1000), help="Work on at most this many hosts at once."),
+        click.option("--ask-sudo-password", "-K", is_flag=True, help="Ask for the sudo password."),
+        click.option("--ask-password", "-k", is_flag=True, help="Ask for the SSH password."),
+        click.argument("inventory", type=click.Path(dir_okay=False, path_type=Path)),
+    ):
+        function = option(function)
+    return function
+
+
+def shown(function: F) -> F:
+    """The options of every command that shows a run of chosen hosts."""
+    return LIMIT(OUTPUT(VERBOSE(function)))
+
+
+def load(path: Path) -> Inventory:
+    """The inventory; its warnings are printed."""
+    from kbootstrap.inventory import load as load_inventory
+
+    loaded = load_inventory(path)
+    for warning in loaded.warnings:
+        click.echo(f"{click.style('Warning:', fg='yellow')} {warning}", err=True)
+    return loaded
+
+
+def chosen(common: dict[str, Any], limit: str = "", **others: Any) -> Options:
+    """The options of a run, from those of ``common`` and of one command. Asks for passwords."""
+    from kbootstrap.run.options import Options
+
+    def ask(wanted: bool, prompt: str) -> Secret | None:
+        return Secret(click.prompt(prompt, hide_input=True, err=True)) if wanted else None
+
+    return Options(
+        limit=tuple(name.strip() for name in limit.split(",") if name.strip()),
+        parallelism=common["parallelism"],
+        ssh_password=ask(common["ask_password"], "SSH password"),
+        sudo_password=ask(common["ask_sudo_password"], "sudo password"),
+        **others,
+    )

@@ -1,0 +1,132 @@
+"""How the command line executes a verb: its views, its journal, Ctrl-C, and the question before a change."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kbootstrap.errors import KbootstrapError
+from kbootstrap.events import Event, RunEnded
+from kbootstrap.text import counted
+
+if TYPE_CHECKING:
+    from kbootstrap.inventory.models import Inventory
+    from kbootstrap.run.options import Options
+    from kbootstrap.ui import View
+
+PENDING = 3
+"""Exit code of ``plan --exit-code`` when something would change."""
+
+Verb = Callable[..., RunEnded]
+"""A function of ``kbootstrap.run``; what it takes beyond options, control and view is bound already."""
+
+
+def execute(verb: Verb, inventory: Inventory, options: Options, view: View, *, stoppable: bool = False) -> RunEnded:
+    """Run the verb with its view and its journal. With ``stoppable`` the first Ctrl-C stops it after the steps."""
+    from kbootstrap.run.journal import Journal
+    from kbootstrap.run.options import Control, new_run_id
+
+    run_id = new_run_id()
+    with Journal(run_id) as journal, view:
+        control = Control(run_id, str(journal.path), redactor=click.get_current_context().find_root().obj)
+
+        def handle(event: Event) -> None:
+            journal.handle(event)
+            view.handle(event)
+
+        with _interruptible(control.stop) if stoppable else contextlib.nullcontext():
+            return verb(inventory, options=options, control=control, view=handle)
+
+
+def control() -> Any:
+    """The control of a run without a journal."""
+    from kbootstrap.run.options import Control
+
+    return Control(redactor=click.get_current_context().find_root().obj)
+
+
+@contextlib.contextmanager
+def _interruptible(stop: threading.Event) -> Iterator[None]:
+    """The first Ctrl-C stops the run after the running steps and says so; the second ends kbootstrap at once."""
+
+    def on_interrupt(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def plan_view(inventory: Inventory, output: str, verbose: bool, *, run_follows: bool = False) -> View:
+    """A plan, with progress on standard error until it is complete.
+
+    When a run follows, the JSON lines of that run are the only ones on standard output.
+    """
+    from kbootstrap.ui import CompositeView, can_redraw, choose_view
+    from kbootstrap.ui.plan import PlanView
+
+    if output == "json" and not run_follows:
+        return choose_view("json")
+    plan = PlanView(sys.stderr if output == "json" else sys.stdout, inventory, verbose=verbose)
+    if output == "lines" or not can_redraw(sys.stderr):
+        return plan
+    from kbootstrap.ui.live import Progress
+
+    return CompositeView(Progress(sys.stderr), plan)
+
+
+def require_terminal(instead: str) -> None:
+    """There will be a question: check for a terminal before anything connects."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"there is no terminal to ask on; give {instead}")
+
+
+def exit_code_of_plan(planned: RunEnded, *, exit_code: bool) -> int:
+    """The exit code of a plan; with ``--exit-code`` it says whether changes are pending."""
+    pending = exit_code and planned.exit_code == 0 and _changes(planned)
+    return PENDING if pending else planned.exit_code
+
+
+def confirm_up(planned: RunEnded) -> bool:
+    """Whether to apply the plan: there is something to do, and the operator says yes."""
+    if _nothing_to_do(planned):
+        return False
+    hosts = sum(not host.failure for host in planned.hosts.values())
+    if click.confirm(f"Apply to {counted(hosts, 'host')}?", err=True):
+        return True
+    click.echo("Nothing was changed.", err=True)
+    return False
+
+
+def confirm_reset(planned: RunEnded, inventory: Inventory) -> bool:
+    """Whether to reset: there is something to do, and the operator types the cluster's name."""
+    if _nothing_to_do(planned):
+        return False
+    name = inventory.cluster.name
+    hosts = [host for host, summary in planned.hosts.items() if not summary.failure and summary.counts.get("change")]
+    click.echo(f"This takes down what runs on {', '.join(hosts)}.", err=True)
+    typed = click.prompt(f"Type the cluster's name ({name}) to go on", default="", show_default=False, err=True)
+    if typed.strip() != name:
+        raise KbootstrapError(f"{typed.strip()!r} is not the cluster's name: nothing was changed")
+    return True
+
+
+def _changes(planned: RunEnded) -> int:
+    return planned.counts.get("change", 0) + planned.counts.get("unknown", 0)
+
+
+def _nothing_to_do(planned: RunEnded) -> bool:
+    if planned.exit_code == 0 and not _changes(planned):
+        click.echo("Nothing to do.", err=True)
+        return True
+    return False

@@ -1,0 +1,213 @@
+"""plan, up, check, verify, status, kubeconfig, reset: the commands that speak to hosts."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kbootstrap.cli import runs
+from kbootstrap.cli.options import OUTPUT, VERBOSE, chosen, common, load, shown
+
+
+@click.command()
+@common
+@shown
+@click.option("--exit-code", is_flag=True, help="Exit with 3 when something would change.")
+@click.option(
+    "--script",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write the scripts that `up` would run into this folder, per host.",
+)
+def plan(
+    inventory: Path, exit_code: bool, script: Path | None, limit: str, output: str, verbose: bool, **asks: Any
+) -> int:
+    """Show what `up` would do, and change nothing."""
+    from kbootstrap import run
+
+    wanted = load(inventory)
+    verb: runs.Verb = run.plan if script is None else functools.partial(run.write_scripts, directory=script)
+    planned = runs.execute(verb, wanted, chosen(asks, limit), runs.plan_view(wanted, output, verbose))
+    return runs.exit_code_of_plan(planned, exit_code=exit_code)
+
+
+@click.command()
+@common
+@shown
+@click.option("--yes", "-y", is_flag=True, help="Apply the plan without asking.")
+@click.option("--dry-run", is_flag=True, help="Only show the plan, as `kbootstrap plan` does.")
+@click.option("--from", "start", metavar="PHASE", help="Skip the phases before this one (see `kbootstrap phases`).")
+@click.option("--only", metavar="PHASE", help="Run only this phase.")
+@click.option("--exit-code", is_flag=True, help="With --dry-run: exit with 3 when something would change.")
+def up(
+    inventory: Path,
+    yes: bool,
+    dry_run: bool,
+    start: str | None,
+    only: str | None,
+    exit_code: bool,
+    limit: str,
+    output: str,
+    verbose: bool,
+    **asks: Any,
+) -> int:
+    """Make the cluster what the inventory says.
+
+    Shows the plan, asks, applies it, and verifies that every node is Ready. It can always be run again: what is done
+    is not done twice.
+    """
+    from kbootstrap import run
+    from kbootstrap.ui import choose_view
+
+    wanted = load(inventory)
+    options = chosen(asks, limit, start=start, only=only)
+    if dry_run or not yes:
+        if not dry_run:
+            runs.require_terminal("--yes to apply the plan, or use `kbootstrap plan`")
+        view = runs.plan_view(wanted, output, verbose, run_follows=not dry_run)
+        planned = runs.execute(run.plan, wanted, options, view)
+        if dry_run:
+            return runs.exit_code_of_plan(planned, exit_code=exit_code)
+        if not runs.confirm_up(planned):
+            return planned.exit_code
+    return runs.execute(run.up, wanted, options, choose_view(output, verbose=verbose), stoppable=True).exit_code
+
+
+@click.command()
+@common
+@shown
+def check(inventory: Path, limit: str, output: str, verbose: bool, **asks: Any) -> int:
+    """Check whether the hosts meet the requirements.
+
+    Lists every problem, for all hosts at once, and changes nothing. `plan` and `up` begin with the same checks.
+    """
+    from kbootstrap import run
+
+    wanted = load(inventory)
+    view = runs.plan_view(wanted, output, verbose)
+    return runs.execute(run.check, wanted, chosen(asks, limit), view).exit_code
+
+
+@click.command()
+@common
+@OUTPUT
+@VERBOSE
+def verify(inventory: Path, output: str, verbose: bool, **asks: Any) -> int:
+    """Wait until every node is Ready and every system pod runs.
+
+    Waits up to five minutes for the nodes and as long for the pods, then says what is wrong.
+    """
+    from kbootstrap import run
+    from kbootstrap.ui import choose_view
+
+    wanted = load(inventory)
+    view = choose_view(output, verbose=verbose)
+    return runs.execute(run.verify, wanted, chosen(asks), view, stoppable=True).exit_code
+
+
+@click.command()
+@common
+@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", help="How to show the status.")
+def status(inventory: Path, output: str, **asks: Any) -> int:
+    """Show the nodes as the API server sees them.
+
+    The exit code is 1 when a node is missing or not Ready, or when a system pod does not run.
+    """
+    import dataclasses
+    import json
+
+    from kbootstrap import run
+    from kbootstrap.ui.status import status_lines
+
+    wanted = load(inventory)
+    state = run.status(wanted, options=chosen(asks), control=runs.control())
+    if output == "json":
+        click.echo(json.dumps({**dataclasses.asdict(state), "ok": state.ok}))
+    else:
+        click.echo("\n".join(status_lines(state, wanted)))
+    return 0 if state.ok else 1
+
+
+@click.command()
+@common
+@click.option(
+    "--file", "path", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file (mode 0600)."
+)
+@click.option(
+    "--merge",
+    is_flag=True,
+    help="Merge it into your kubeconfig (or into --file), as a context named after the cluster.",
+)
+def kubeconfig(inventory: Path, path: Path | None, merge: bool, **asks: Any) -> int:
+    """Fetch the administrator's kubeconfig.
+
+    It is printed, written to a file (--file), or merged into yours (--merge): the first file in $KUBECONFIG, or else
+    ~/.kube/config. When that has a current context, it stays the current one.
+    """
+    from kbootstrap import run
+    from kbootstrap.kubernetes import kubeconfig as files
+
+    wanted = load(inventory)
+    text = run.kubeconfig(wanted, options=chosen(asks), control=runs.control())
+    if path is None and not merge:
+        click.echo(text, nl=False)
+        return 0
+    target = path or files.default_path()
+    files.save(text, target, wanted.cluster.name, merge=merge)
+    click.echo(f"wrote {target}; next: kubectl --context {wanted.cluster.name} get nodes", err=True)
+    return 0
+
+
+@click.command()
+@common
+@shown
+@click.option("--yes", "-y", is_flag=True, help="Reset without asking for the cluster's name.")
+@click.option("--dry-run", is_flag=True, help="Only show the plan.")
+@click.option(
+    "--keep-host-settings",
+    is_flag=True,
+    help="Leave the host settings that `up` changed (swap, firewall, sysctl ...) as they are.",
+)
+@click.option("--purge", is_flag=True, help="Also remove the packages that `up` installed, and containerd's images.")
+@click.option(
+    "--force-host",
+    "force_hosts",
+    metavar="HOST",
+    multiple=True,
+    help="Reset this host even though it is a member of another cluster. Can be given more than once.",
+)
+def reset(
+    inventory: Path,
+    yes: bool,
+    dry_run: bool,
+    keep_host_settings: bool,
+    purge: bool,
+    force_hosts: tuple[str, ...],
+    limit: str,
+    output: str,
+    verbose: bool,
+    **asks: Any,
+) -> int:
+    """Undo `up`, on the whole cluster or on some hosts.
+
+    Takes the cluster down, or the hosts of --limit out of it, and gives the hosts back the settings they had before.
+    Shows the plan, and asks for the cluster's name.
+    """
+    from kbootstrap import run
+    from kbootstrap.ui import choose_view
+
+    wanted = load(inventory)
+    options = chosen(asks, limit, keep_settings=keep_host_settings, purge=purge, force_hosts=force_hosts)
+    if dry_run or not yes:
+        if not dry_run:
+            runs.require_terminal("--yes to reset, or --dry-run to see the plan")
+        view = runs.plan_view(wanted, output, verbose, run_follows=not dry_run)
+        planned = runs.execute(run.plan_reset, wanted, options, view)
+        if dry_run or not runs.confirm_reset(planned, wanted):
+            return planned.exit_code
+    return runs.execute(run.reset, wanted, options, choose_view(output, verbose=verbose), stoppable=True).exit_code
+
+
+COMMANDS = (plan, up, check, verify, status, kubeconfig, reset)

@@ -1,0 +1,55 @@
+"""What can go wrong: one exception tree and the failure report of a step.
+
+Every exception here is a mistake of the user, a host or the network. The command line shows it as text, never as a
+traceback, and ends with its ``exit_code``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a step or a host failed: everything a person needs at 2 a.m."""
+
+    message: str
+    command: str = ""
+    exit_status: int | None = None
+    output: tuple[str, ...] = ()
+    hint: str = ""
+
+
+class KbootstrapError(Exception):
+    """The base of all errors that a user, a host or the network can cause."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InventoryError(KbootstrapError):
+    """The inventory, an option or a file given by the user is wrong."""
+
+    exit_code = 2
+
+
+class ConnectError(KbootstrapError):
+    """A host cannot be reached, refuses the login, or shows the wrong key."""
+
+    exit_code = 4
+
+
+class HostKeyError(ConnectError):
+    """A host shows a key that is not the known one. Trying again does not help."""
+
+
+class StepError(KbootstrapError):
+    """A step failed on a host."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message, failure.hint)
+        self.failure = failure

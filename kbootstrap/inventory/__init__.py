@@ -1,0 +1,103 @@
+"""Inventories: what the operator wants, checked as a whole before anything is touched.
+
+``load`` reports every mistake at once, each with file, line and key path.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from kbootstrap.errors import InventoryError
+from kbootstrap.inventory.models import Cluster, Inventory, Model
+from kbootstrap.inventory.source import KeyPath, Source, read
+from kbootstrap.inventory.validation import cross_checks, validated
+from kbootstrap.text import printable
+
+_M = TypeVar("_M", bound=Model)
+
+
+def load(path: Path, env: Mapping[str, str] | None = None) -> Inventory:
+    """Read and check an inventory. Raises InventoryError that lists every mistake with its line and key path."""
+    source = read(path, os.environ if env is None else env)
+    inventory = validated(source)
+    for place, mistake in list(cross_checks(source)):
+        source.add(place, mistake)
+    if source.problems or inventory is None:
+        raise InventoryError(_listing(source), "See docs/inventory.md, or `kbootstrap schema` for your editor.")
+    inventory = _with_ssh_defaults(inventory, path.parent)
+    inventory._path = path
+    inventory._warnings = tuple(_warnings(inventory, source))
+    return inventory
+
+
+def _listing(source: Source) -> str:
+    problems = sorted(set(source.problems), key=lambda problem: (problem.line, str(problem.place)))
+    lines = [_one_line(f"{source.path}:{p.line}: {_dotted(p.place)}: {p.text}") for p in problems]
+    count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    return "\n".join([f"the inventory has {count}:", *(f"  {line}" for line in lines)])
+
+
+def _one_line(text: str) -> str:
+    """What comes from the file is shown in a line, whatever it is."""
+    return printable(text.replace("\n", "\\n"))
+
+
+def _dotted(place: KeyPath) -> str:
+    text = ""
+    for part in place:
+        if isinstance(part, int):
+            text += f"[{part}]"
+            continue
+        # A key that nobody can see is shown as what it is made of.
+        text += ("." if text else "") + (part if part.isprintable() and part else repr(part))
+    return text or "the file"
+
+
+def _with_ssh_defaults(inventory: Inventory, folder: Path) -> Inventory:
+    """Every host with its whole ssh section, paths made absolute."""
+    hosts = []
+    for host in inventory.hosts:
+        own = {key: getattr(host.ssh, key) for key in host.ssh.model_fields_set}
+        ssh = _absolute(inventory.ssh.model_copy(update=own), folder)
+        bastions = tuple(_absolute(bastion, folder) for bastion in ssh.bastions)
+        hosts.append(host.model_copy(update={"ssh": ssh.model_copy(update={"bastions": bastions})}))
+    return inventory.model_copy(update={"hosts": tuple(hosts)})
+
+
+def _absolute(model: _M, folder: Path) -> _M:
+    paths = {key: value for key, value in model if isinstance(value, Path)}
+    return model.model_copy(update={key: folder / path.expanduser() for key, path in paths.items()})
+
+
+def _warnings(inventory: Inventory, source: Source) -> Iterable[str]:
+    count = len(inventory.control_planes)
+    if count > 1 and count % 2 == 0:
+        yield f"{count} control plane hosts survive no more failures than {count - 1}: etcd needs a majority"
+    if count > 1 and inventory.endpoint.rpartition(":")[0] in {host.node_ip for host in inventory.control_planes}:
+        yield "control_plane_endpoint is the address of one control plane host: the cluster depends on that host"
+    if source.clear_secrets and source.path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        places = ", ".join(_dotted(place) for place in source.clear_secrets)
+        yield f"{source.path} has secrets in clear ({places}) and others may read it: chmod 600, or use ${{env:NAME}}"
+    yield from _plain_http(inventory.cluster)
+
+
+def _plain_http(cluster: Cluster) -> Iterator[str]:
+    """Packages are signed; images are whatever the registry says they are."""
+    for key, url in (
+        ("package_repository", cluster.package_repository),
+        ("runtime.package_repository", cluster.runtime.package_repository),
+    ):
+        if url.startswith("http://"):
+            yield (
+                f"cluster.{key} is plain HTTP: packages are checked by their signatures, but anyone on the way sees"
+                " them and may keep newer ones from you"
+            )
+    mirrors = [f"{name} from {url}" for name, urls in cluster.runtime.mirrors.items() for url in urls]
+    plain = [mirror for mirror in mirrors if " http://" in mirror]
+    if plain or cluster.runtime.insecure_registries:
+        names = ", ".join((*plain, *cluster.runtime.insecure_registries))
+        yield f"images come without verified TLS ({names}): anyone on the way can change them"

@@ -1,0 +1,271 @@
+"""Checking an inventory as a whole: what the models refuse, in words for people, and what no single field can know."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from kbootstrap import versions
+from kbootstrap.inventory.fields import cidr
+from kbootstrap.inventory.models import (
+    KUBERNETES_REPOSITORY,
+    Bastion,
+    Cluster,
+    ExtraArgs,
+    Host,
+    Inventory,
+    Kubeadm,
+    Model,
+    Network,
+    Runtime,
+    Ssh,
+)
+from kbootstrap.inventory.source import KeyPath, Source
+from kbootstrap.text import counted
+
+
+def validated(source: Source) -> Inventory | None:
+    if not isinstance(source.data, dict):
+        source.add((), "an inventory is a mapping with the keys cluster and hosts")
+        return None
+    try:
+        return Inventory.model_validate(source.data)
+    except ValidationError as error:
+        for item in error.errors():
+            place = tuple(part for part in item["loc"] if part != "[key]")
+            # A secret that could not be filled in was reported where it is; its empty value is no second mistake.
+            # Nor is a list that counts as too short because its members are wrong.
+            told = any(problem.place == place for problem in source.problems)
+            if not told and not (item["type"] == "too_short" and item["input"]):
+                source.add(place, _error_text(item, place))
+        return None
+
+
+def _error_text(item: Any, place: KeyPath) -> str:
+    kind, value, limits = item["type"], item.get("input"), item.get("ctx", {})
+    if kind == "missing":
+        return "this key is missing"
+    if kind == "extra_forbidden":
+        return f"there is no such key{_suggestion(place)}"
+    if kind == "literal_error":
+        return _not_one_of(place, value, limits["expected"])
+    if kind == "value_error":
+        return str(limits["error"])
+    if kind == "string_type":
+        return f"this must be text{'' if value is None else f'; write it in quotes: {str(value)!r}'}"
+    for kinds, text in _WRONG.items():
+        if kind in kinds:
+            return text.format(value=value, **limits)
+    return str(item["msg"]).lower()
+
+
+_WRONG = {
+    ("model_type", "dict_type"): "this must be a mapping (key: value)",
+    ("tuple_type", "list_type"): "this must be a list",
+    ("int_type", "int_parsing", "int_parsing_size", "int_from_float", "finite_number"): "this must be a whole number",
+    ("bool_type", "bool_parsing"): "this must be true or false",
+    ("path_type",): "this must be the path of a file",
+    ("greater_than_equal",): "{value} is too small: at least {ge}",
+    ("less_than_equal",): "{value} is too large: at most {le}",
+    ("string_too_long",): "this is too long: at most {max_length} characters",
+    ("too_short",): "at least {min_length} must be here",
+    ("too_long",): "at most {max_length} may be here",
+}
+"""What pydantic's kinds of errors mean to somebody who writes YAML."""
+
+
+def _not_one_of(place: KeyPath, value: object, expected: str) -> str:
+    is_runtime = place[-2:] in (("cluster", "runtime"), ("runtime", "name"))
+    if is_runtime and isinstance(value, str) and value in _OTHER_RUNTIMES:
+        return f"{value!r} cannot be the runtime: {_OTHER_RUNTIMES[value]}"
+    meant = " (master means control-plane)" if place[-1:] == ("role",) else ""
+    if isinstance(value, bool):
+        meant = " (YAML reads yes, no, on and off as true and false; put a word in quotes)"
+    return f"{value!r} is not one of {expected}{meant}"
+
+
+_DOCKER = "use containerd; Docker may stay on the host beside it"
+_OTHER_RUNTIMES = {
+    "docker": f"Kubernetes does not speak to Docker itself; {_DOCKER}",
+    "dockershim": f"dockershim left Kubernetes with 1.24, and kbootstrap does not set it up for older ones; {_DOCKER}",
+    "cri-dockerd": f"kbootstrap does not install cri-dockerd; {_DOCKER}",
+    "cri-o": "kbootstrap installs only containerd so far",
+    "crio": "kbootstrap installs only containerd so far",
+    "podman": "Podman does not serve Kubernetes' runtime interface (CRI); use containerd",
+}
+
+
+def _suggestion(place: KeyPath) -> str:
+    """``; did you mean 'kubernetes'?`` for a key that looks like one of its section."""
+    model: Any = Inventory
+    for part in place[:-1]:
+        if isinstance(part, int):
+            continue
+        model = _section(model, part)
+        if model is None:
+            return ""
+    close = difflib.get_close_matches(str(place[-1]), list(model.model_fields), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; the keys here are {', '.join(model.model_fields)}"
+
+
+_SECTIONS: dict[str, type[Model]] = {
+    "cluster": Cluster,
+    "ssh": Ssh,
+    "hosts": Host,
+    "bastions": Bastion,
+    "runtime": Runtime,
+    "network": Network,
+    "kubeadm": Kubeadm,
+    "extra_args": ExtraArgs,
+}
+
+
+def _section(model: type[Model], key: str) -> type[Model] | None:
+    return _SECTIONS.get(key) if key in model.model_fields else None
+
+
+# --- what no single field can know -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _HostPart:
+    """What other hosts and the networks are compared with; None is a value that is missing or wrong by itself."""
+
+    index: int
+    name: str | None
+    address: str | None
+    internal_address: str | None
+    node_ip: str | None
+    role: str | None
+    port: int
+
+    @property
+    def called(self) -> str:
+        return self.name or f"hosts[{self.index}]"
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The parts of a file that are right by themselves: a wrong key must not hide what is wrong elsewhere."""
+
+    kubernetes: str | None
+    package_repository: str | None
+    hosts: tuple[_HostPart, ...]
+    networks: Mapping[str, ipaddress.IPv4Network]
+
+
+def _parts(source: Source) -> _Parts:
+    wrong = {problem.place for problem in source.problems}
+
+    def value(*place: str | int) -> Any:
+        """The file's value of a key; None when it is not there, or wrong."""
+        found = source.data
+        for part in place:
+            try:
+                found = found[part]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return None if place in wrong else found
+
+    def host(index: int) -> _HostPart:
+        at = ("hosts", index)
+        address, internal = value(*at, "address"), value(*at, "internal_address")
+        node_ip = None if (*at, "internal_address") in wrong else internal or address
+        port = int(value(*at, "ssh", "port") or value("ssh", "port") or 22)
+        return _HostPart(index, value(*at, "name"), address, internal, node_ip, value(*at, "role"), port)
+
+    def of_cluster(key: str) -> Any:
+        """As ``value``, and the default where the file leaves it to that."""
+        default = isinstance(value("cluster"), dict) and ("cluster", key) not in wrong
+        return value("cluster", key) or (Cluster.model_fields[key].default if default else None)
+
+    listed = value("hosts")
+    return _Parts(
+        value("cluster", "kubernetes"),
+        of_cluster("package_repository"),
+        tuple(host(index) for index in range(len(listed) if isinstance(listed, list) else 0)),
+        {key: cidr(network) for key in ("pod_cidr", "service_cidr") if (network := of_cluster(key))},
+    )
+
+
+def cross_checks(source: Source) -> Iterator[tuple[KeyPath, str]]:
+    """What is wrong between keys that are each right by themselves."""
+    parts = _parts(source)
+    yield from _version_problems(parts)
+    yield from _host_problems(parts.hosts)
+    yield from _network_problems(parts)
+
+
+def _version_problems(parts: _Parts) -> Iterator[tuple[KeyPath, str]]:
+    if parts.kubernetes is None or parts.package_repository != KUBERNETES_REPOSITORY:
+        return
+    if versions.parse(parts.kubernetes)[0] < versions.OLDEST_UPSTREAM:
+        begin = versions.show(versions.OLDEST_UPSTREAM)
+        yield (
+            ("cluster", "kubernetes"),
+            f"{KUBERNETES_REPOSITORY} begins with {begin}; older packages need a package_repository of your own",
+        )
+
+
+def _host_problems(hosts: tuple[_HostPart, ...]) -> Iterator[tuple[KeyPath, str]]:
+    if hosts and all(host.role == "worker" for host in hosts):
+        yield ("hosts",), "no host has the role control-plane"
+    yield from _duplicates(hosts, "name", lambda host: host.name)
+    # Hosts behind one address with different ports are different hosts as long as their node addresses differ.
+    yield from _duplicates(hosts, "address", lambda host: host.address and (host.address, host.port))
+    yield from _duplicates(hosts, "node_ip", lambda host: host.node_ip)
+    for host in hosts:
+        if host.node_ip is not None and not _is_ip(host.node_ip):
+            yield (
+                ("hosts", host.index, "address"),
+                f"{host.node_ip!r} is a name; give internal_address too, the IP the nodes use among themselves",
+            )
+
+
+def _duplicates(
+    hosts: tuple[_HostPart, ...], key: str, unique: Callable[[_HostPart], object]
+) -> Iterator[tuple[KeyPath, str]]:
+    first: dict[object, _HostPart] = {}
+    for host in hosts:
+        value = unique(host)
+        if value is None or first.setdefault(value, host) is host:
+            continue
+        given = "internal_address" if host.internal_address else "address"
+        place = ("hosts", host.index, given if key == "node_ip" else key)
+        yield place, f"{getattr(host, key)!r} is taken by {first[value].called} already"
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _network_problems(parts: _Parts) -> Iterator[tuple[KeyPath, str]]:
+    pods, services = parts.networks.get("pod_cidr"), parts.networks.get("service_cidr")
+    if pods and services and pods.overlaps(services):
+        yield ("cluster", "pod_cidr"), f"overlaps service_cidr {services}"
+    for key, network in parts.networks.items():
+        inside = [h.called for h in parts.hosts if h.node_ip and _is_ip(h.node_ip) and _in(h.node_ip, network)]
+        if inside:
+            yield ("cluster", key), f"{network} contains the addresses of {', '.join(inside)}"
+    # The controller manager gives every node a /24 of the pod network (--node-cidr-mask-size).
+    room = 2 ** (24 - pods.prefixlen) if pods and pods.prefixlen <= 24 else 0
+    if pods and room < max(1, len(parts.hosts)):
+        yield (
+            ("cluster", "pod_cidr"),
+            f"{pods} has room for {counted(room, 'node')} (a /24 each), the inventory has {len(parts.hosts)}",
+        )
+    if services and not 12 <= services.prefixlen <= 24:
+        yield ("cluster", "service_cidr"), "the API server takes networks from /12 to /24 here"
+
+
+def _in(address: str, network: ipaddress.IPv4Network) -> bool:
+    return ipaddress.IPv4Address(address) in network

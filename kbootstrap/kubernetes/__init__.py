@@ -1,0 +1,1 @@
+"""What kbootstrap knows of Kubernetes: kubeadm's documents, kubeconfig files, ports and package repositories."""

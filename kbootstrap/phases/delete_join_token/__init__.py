@@ -1,0 +1,34 @@
+"""Deletes the join tokens, whether or not every join worked, and those an interrupted run has left."""
+
+from __future__ import annotations
+
+from kbootstrap.inventory.models import Host
+from kbootstrap.phases.common import after_joins, first_control_plane
+from kbootstrap.phases.join_token import joining
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.steps import Step
+
+
+def steps(context: Context, host: Host) -> list[Step]:
+    join = context.outputs.join
+    return [
+        Step(
+            "delete-join-token",
+            "Delete the join tokens",
+            "delete_join_token/delete-join-token.sh",
+            why="A token that is gone cannot be found in a log and used.",
+            params={"TOKEN_ID": join.token_id if join else "", "JOINING": "1" if joining(context) else "0"},
+        )
+    ]
+
+
+PHASE = Phase(
+    "delete-join-token",
+    "Tidy up after the joins",
+    "Nothing that lets a host join stays behind.",
+    hosts=first_control_plane,
+    steps=steps,
+    after=after_joins,
+    cluster_scoped=True,
+    part_of="join",
+)

@@ -1,0 +1,100 @@
+"""Typed outputs: what hosts hand over to later phases and to the operator.
+
+Hosts are not trusted. An output goes to other hosts (the join command, the certificate key, the version) or is kept on
+the operator's machine (the kubeconfig). So each one is validated once, here, and refused unless it has exactly its
+form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kbootstrap import versions
+from kbootstrap.inventory.models import Inventory
+from kbootstrap.kubernetes import kubeconfig
+from kbootstrap.kubernetes.kubeadm import JoinCommand, parse_join_command
+from kbootstrap.secret import Secret
+from kbootstrap.text import printable
+
+_CERTIFICATE_KEY = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the phases of a run have handed over so far; None is what nobody has handed over yet.
+
+    ``nodes`` and ``pods`` are the rows of ``kubectl get``, one a line, as the host printed them.
+    """
+
+    kubernetes_version: str | None = None
+    join: JoinCommand | None = None
+    certificate_key: Secret | None = None
+    kubeconfig: Secret | None = None
+    nodes: str | None = None
+    pods: str | None = None
+
+
+@dataclass(frozen=True)
+class PhaseOutput:
+    """A validated output; ``secrets`` are the parts of it that must never be shown."""
+
+    name: str
+    value: str | Secret | JoinCommand
+    secrets: tuple[Secret, ...] = ()
+
+    def added_to(self, outputs: Outputs) -> Outputs:
+        """The same outputs with this one."""
+        changed: Any = {self.name: self.value}
+        return replace(outputs, **changed)
+
+
+def accept(name: str, text: str, inventory: Inventory) -> PhaseOutput:
+    """Validate what a host handed over. Raises ValueError or KbootstrapError when it has not exactly its form."""
+    return _READERS[name](text, inventory)
+
+
+def _version(text: str, inventory: Inventory) -> PhaseOutput:
+    minor, exact = versions.parse(text[:100])
+    if exact is None or minor != inventory.cluster.minor:
+        raise ValueError(f"{printable(text[:100])!r} is not a version of the wanted minor")
+    return PhaseOutput("kubernetes_version", exact)
+
+
+def _join(text: str, inventory: Inventory) -> PhaseOutput:
+    """A foreign endpoint would send every other host, with its token, somewhere else."""
+    join = parse_join_command(text)
+    if join.endpoint.lower() != inventory.endpoint.lower():
+        raise ValueError(
+            f"its endpoint is {join.endpoint}, the inventory's is {inventory.endpoint} (cluster.control_plane_endpoint)"
+        )
+    return PhaseOutput("join", join, (join.token,))
+
+
+def _certificate_key(text: str, inventory: Inventory) -> PhaseOutput:
+    if not _CERTIFICATE_KEY.match(text):
+        raise ValueError("a certificate key is 64 hex digits")
+    key = Secret(text)
+    return PhaseOutput("certificate_key", key, (key,))
+
+
+def _kubeconfig(text: str, inventory: Inventory) -> PhaseOutput:
+    checked = kubeconfig.checked(text, inventory.cluster.name, inventory.endpoint)
+    return PhaseOutput("kubeconfig", Secret(checked), (kubeconfig.client_key(checked),))
+
+
+def _rows(name: str) -> Callable[[str, Inventory], PhaseOutput]:
+    """Rows for people; they are made printable where they are shown."""
+    return lambda text, _inventory: PhaseOutput(name, text)
+
+
+_READERS: dict[str, Callable[[str, Inventory], PhaseOutput]] = {
+    "kubernetes_version": _version,
+    "join": _join,
+    "certificate_key": _certificate_key,
+    "kubeconfig": _kubeconfig,
+    "nodes": _rows("nodes"),
+    "pods": _rows("pods"),
+}

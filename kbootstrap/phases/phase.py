@@ -1,0 +1,55 @@
+"""What a phase is, and what it is told to turn an inventory into steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from kbootstrap.inventory.models import Host, Inventory
+from kbootstrap.phases.outputs import Outputs
+from kbootstrap.remote.facts import Facts
+from kbootstrap.steps import Step
+
+
+@dataclass(frozen=True)
+class Context:
+    """A snapshot of a run: what the operator wants, and what is known by now. Phases turn it into steps.
+
+    ``facts`` has every host that answered. ``outputs`` are values that earlier phases of this run handed over.
+    ``lost`` are the hosts that failed so far, or take no part in this run. ``leaving`` are the hosts that a reset takes
+    out of the cluster; with ``keep_settings`` it leaves what ``prepare`` changed, with ``purge`` it removes packages.
+    """
+
+    inventory: Inventory
+    facts: Mapping[str, Facts]
+    outputs: Outputs = field(default_factory=Outputs)
+    lost: frozenset[str] = frozenset()
+    leaving: frozenset[str] = frozenset()
+    keep_settings: bool = False
+    purge: bool = False
+
+
+Pairs = list[tuple[str, str]]
+"""(phase, host) pairs."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """An ordered list of steps per host.
+
+    ``hosts`` names the hosts it runs on; ``steps`` is pure: facts and inventory in, steps out. A phase always follows
+    the previous phase of its own host; ``requires`` adds (phase, host) pairs on other hosts that must have succeeded,
+    ``after`` adds pairs that must only have ended. A phase that is ``cluster_scoped`` runs on the one control plane
+    host that acts for all, so ``--limit`` never leaves it out. ``part_of`` names the phase without which this one makes
+    no sense: both are selected together.
+    """
+
+    name: str
+    title: str
+    why: str
+    hosts: Callable[[Inventory], list[Host]]
+    steps: Callable[[Context, Host], list[Step]]
+    requires: Callable[[Inventory, Host], Pairs] = lambda _inventory, _host: []
+    after: Callable[[Inventory, Host], Pairs] = lambda _inventory, _host: []
+    cluster_scoped: bool = False
+    part_of: str = ""

@@ -1,0 +1,112 @@
+"""Bastions: one shared connection per chain, used by every host behind it and opened again when it broke."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import fabric
+import paramiko
+
+from kbootstrap.errors import ConnectError
+from kbootstrap.inventory.models import Bastion, Ssh
+from kbootstrap.remote.ssh.paramiko_private import SshProtocol
+from kbootstrap.remote.ssh.shared import SshShared
+from kbootstrap.remote.ssh.target import Target
+
+
+def jumps(target: Target, connection: fabric.Connection) -> tuple[Bastion, ...]:
+    """The ProxyJump of ssh_config. A pattern that matches the jump host too does not make it jump through itself."""
+    found = []
+    for word in connection.ssh_config.get("proxyjump", "none").split(","):
+        hop = fabric.connection.derive_shorthand(word.strip())
+        if hop["host"] in (target.address, connection.host) or hop["host"].lower() == "none":
+            return ()
+        found.append(Bastion.model_construct(address=hop["host"], user=hop["user"], port=hop["port"]))
+    return tuple(found)
+
+
+Connect = Callable[[Target, tuple[Bastion, ...]], fabric.Connection]
+"""Opens a connection to a target through bastions."""
+
+
+def bastion_connection(
+    bastions: tuple[Bastion, ...], common: Ssh, shared: SshShared, connect: Connect
+) -> BastionConnection:
+    """The connection to the last of these bastions, shared by all hosts with the same bastions and SSH settings."""
+    *before, last = bastions
+    key = (bastions, common.config, common.known_hosts, common.host_key_policy, common.agent, common.connect_timeout)
+    target = Target(last.address, last, common)
+    return shared.bastion(key, lambda: BastionConnection(target, lambda: connect(target, tuple(before))))
+
+
+class BastionConnection:
+    """A connection to a bastion. It is opened when a host needs it, and again when it has broken."""
+
+    def __init__(self, target: Target, make: Callable[[], fabric.Connection]) -> None:
+        self._target = target
+        self._make = make
+        self._lock = threading.Lock()
+        self._connection: fabric.Connection | None = None
+        self._refused: ConnectError | None = None
+        self._refused_at = 0.0
+
+    def channel(self, address: str, port: int, timeout: float) -> paramiko.Channel:
+        """A channel to a host behind the bastion. Raises ConnectError."""
+        connection = self._open(time.monotonic())
+        try:
+            return self._ask(connection, address, port, timeout)
+        except (EOFError, OSError):
+            # The connection broke some time ago; this is the first use since then.
+            self._forget(connection)
+        connection = self._open(time.monotonic())
+        try:
+            return self._ask(connection, address, port, timeout)
+        except (EOFError, OSError) as error:
+            raise self._not_reached(address, port, connection.transport.sock.lost or "its connection broke") from error
+
+    def _ask(self, connection: fabric.Connection, address: str, port: int, timeout: float) -> paramiko.Channel:
+        """Raises ConnectError when the bastion refuses or does not answer, EOFError or OSError when its connection broke."""
+        transport: SshProtocol = connection.transport
+        try:
+            return transport.open_channel("direct-tcpip", (address, port), ("", 0), timeout=timeout)
+        except paramiko.SSHException as error:
+            if not transport.is_active():
+                raise ConnectionError(str(error)) from error
+            raise self._not_reached(address, port, str(error)) from error
+
+    def _not_reached(self, address: str, port: int, why: str) -> ConnectError:
+        return ConnectError(
+            f"{self._target.label}{address}:{port} is not reached from there: {why}",
+            "Is the host up, and does the bastion's sshd allow it (AllowTcpForwarding)?",
+        )
+
+    def _open(self, asked: float) -> fabric.Connection:
+        with self._lock:
+            if self._connection is not None and self._connection.is_connected:
+                return self._connection
+            # Hosts that wait for the same bastion share its failure.
+            if self._refused is not None and self._refused_at > asked:
+                raise self._refused
+            self._close()
+            try:
+                self._connection = self._make()
+            except ConnectError as error:
+                self._refused, self._refused_at = error, time.monotonic()
+                raise
+            return self._connection
+
+    def _forget(self, broken: fabric.Connection) -> None:
+        with self._lock:
+            if self._connection is broken:
+                self._close()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.client.close()
+            self._connection = None
+
+    def close(self) -> None:
+        with self._lock:
+            self._close()

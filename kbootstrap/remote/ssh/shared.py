@@ -1,0 +1,107 @@
+"""What all SSH connections of a run share: ssh_config, known_hosts, private keys and bastions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kbootstrap.errors import ConnectError
+from kbootstrap.remote.ssh.known_hosts import KnownHosts
+from kbootstrap.remote.timeouts import Timeouts
+from kbootstrap.secret import Secret
+
+if TYPE_CHECKING:
+    import fabric
+    import paramiko
+
+_T = TypeVar("_T")
+
+
+class SshShared:
+    """ssh_config, known_hosts and private keys, each read once; bastions, each connected once; and the timeouts."""
+
+    def __init__(self, timeouts: Timeouts = Timeouts()) -> None:  # noqa: B008 - immutable
+        self.timeouts = timeouts
+        self._lock = threading.RLock()
+        self._cache: dict[tuple[str, object], Any] = {}
+
+    def _once(self, kind: str, key: object, make: Callable[[], _T]) -> _T:
+        with self._lock:
+            if (kind, key) not in self._cache:
+                self._cache[kind, key] = make()
+            made: _T = self._cache[kind, key]
+            return made
+
+    def config(self, path: Path | None) -> fabric.Config:
+        """fabric's configuration with this ssh_config and nothing of the operator's fabric files.
+
+        Each call returns a new one, because a connection writes to its configuration and threads must not share it.
+        """
+        import fabric
+
+        return fabric.Config(lazy=True, ssh_config=self._once("config", path, lambda: _ssh_config(path)))
+
+    def known_hosts(self, path: Path) -> KnownHosts:
+        return self._once("known_hosts", path, lambda: KnownHosts(path))
+
+    def key(self, path: Path, passphrase: Secret | None) -> paramiko.PKey:
+        return self._once("key", (path, passphrase), lambda: _load_key(path, passphrase))
+
+    def bastion(self, key: object, make: Callable[[], _T]) -> _T:
+        """One connection per chain of bastions, used by every host behind it."""
+        return self._once("bastion", key, make)
+
+    def close(self) -> None:
+        """Close the connections to the bastions."""
+        with self._lock:
+            for kind, key in list(self._cache):
+                if kind == "bastion":
+                    self._cache.pop((kind, key)).close()
+
+
+class LockedKeyError(ConnectError):
+    """A private key has a passphrase and we have none."""
+
+
+def _ssh_config(path: Path | None) -> paramiko.SSHConfig:
+    import paramiko
+
+    try:
+        if path is not None and path.exists():
+            return paramiko.SSHConfig.from_path(str(path))
+    except (paramiko.SSHException, OSError, ValueError) as error:
+        raise ConnectError(
+            f"{path} cannot be read: {error}", "Correct that file, or set ssh.config: null in the inventory."
+        ) from None
+    return paramiko.SSHConfig()
+
+
+def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
+    import paramiko
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from paramiko.pkey import UnknownKeyType
+
+    try:
+        # paramiko calls the passphrase a str and hands it on to cryptography, which wants bytes.
+        secret: Any = passphrase.reveal().encode() if passphrase else None
+        return paramiko.PKey.from_path(path, secret)
+    except FileNotFoundError:
+        raise ConnectError(f"the SSH key {path} does not exist", "Set ssh.key to an existing private key.") from None
+    except (
+        paramiko.SSHException,
+        UnknownKeyType,
+        UnsupportedAlgorithm,
+        ValueError,
+        TypeError,
+        OSError,
+    ) as error:
+        # paramiko tells a missing passphrase by PasswordRequiredException, cryptography by TypeError.
+        if passphrase is None and isinstance(error, (paramiko.PasswordRequiredException, TypeError)):
+            raise LockedKeyError(
+                f"the SSH key {path} is protected by a passphrase", "Set ssh.passphrase, or add the key to your agent."
+            ) from None
+        raise ConnectError(
+            f"the SSH key {path} cannot be read: {error}", "Check the file and ssh.passphrase."
+        ) from None

@@ -1,0 +1,178 @@
+"""The sockets below SSH: TCP without delays, a ProxyCommand, and a wrapper that detects silence."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shlex
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+from kbootstrap.errors import ConnectError
+from kbootstrap.inventory.models import Host
+from kbootstrap.remote.timeouts import Timeouts
+
+SSH_PORT = 22
+READ_BYTES = 8 * 1024
+"""Bytes read from a socket at once; every waiting connection reserves as much memory."""
+
+
+class NoDelaySocket(socket.socket):
+    """A TCP socket without Nagle's algorithm and without delayed ACKs, which cost paramiko 40 ms per exchange.
+
+    The kernel resets TCP_QUICKACK, so it is set again after every read.
+    """
+
+    @classmethod
+    def open(cls, address: str, port: int, timeout: float) -> NoDelaySocket:
+        plain = socket.create_connection((address, port), timeout=timeout)
+        made = cls(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        made.settimeout(timeout)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        data = super().recv(size, flags)
+        if hasattr(socket, "TCP_QUICKACK"):
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return data
+
+    def close(self) -> None:
+        _shut_down(self)
+        super().close()
+
+
+def connect_early(host: Host) -> NoDelaySocket | OSError | None:
+    """Open the TCP connection early, so that sshd starts while we import fabric. Returns the socket, or the error.
+
+    Returns None when a bastion or an ssh_config file decides how the host is reached.
+    """
+    if host.ssh.bastions or (host.ssh.config is not None and host.ssh.config.exists()):
+        return None
+    try:
+        return NoDelaySocket.open(host.address, host.ssh.port or SSH_PORT, host.ssh.connect_timeout)
+    except OSError as error:
+        return error
+
+
+def _shut_down(end: socket.socket) -> None:
+    """Tell both sides at once. Closing alone does not: another thread that waits on the socket keeps it open."""
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+
+
+class ProxySocket(socket.socket):
+    """Our end of a ProxyCommand of ssh_config. The command runs without a shell and ends with the connection."""
+
+    _process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def open(cls, command: str) -> ProxySocket:
+        ours, theirs = socket.socketpair()
+        proxy = cls(fileno=ours.detach())
+        try:
+            with theirs:
+                end = theirs.fileno()
+                proxy._process = subprocess.Popen(
+                    shlex.split(command), stdin=end, stdout=end, stderr=subprocess.DEVNULL
+                )
+        except (OSError, ValueError) as error:
+            proxy.close()
+            raise ConnectError(
+                f"the ProxyCommand does not start: {error}", "Check ProxyCommand in your ssh_config."
+            ) from None
+        return proxy
+
+    def close(self) -> None:
+        _shut_down(self)
+        super().close()
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+
+
+class WatchedSocket:
+    """The socket that paramiko gets: TCP, a ProxyCommand or a bastion's channel, with deadlines.
+
+    paramiko itself waits without a limit in several places. It calls ``recv`` repeatedly while nothing arrives, and
+    ``send`` while nothing can be sent, so deadlines are checked there. ``lost`` says why the connection was given up.
+    """
+
+    def __init__(self, end: Any, timeouts: Timeouts = Timeouts()) -> None:  # noqa: B008 - immutable
+        self._end = end
+        self._timeouts = timeouts
+        self._heard = time.monotonic()
+        self._until: float | None = None
+        self._seconds = 0.0
+        self._ask: Callable[[], None] | None = None
+        self._ahead = b""
+        self.lost = ""
+
+    def limit(self, seconds: float) -> None:
+        """Give up after ``seconds``, even when data arrives. ``watch`` or another limit ends this one."""
+        self._ask, self._seconds, self._until = None, seconds, time.monotonic() + seconds
+
+    def limit_login(self) -> None:
+        """Give up when a single attempt to log in, or the start of a command, takes too long."""
+        self.limit(self._timeouts.login)
+
+    def watch(self, ask: Callable[[], None]) -> None:
+        """From now on call ``ask`` when nothing arrives, and give up when no answer comes."""
+        self._heard, self._until, self._ask = time.monotonic(), None, ask
+        self.settimeout(self._timeouts.poll)
+
+    def recv(self, size: int) -> bytes:
+        """Read as a socket does. paramiko reads every packet in two parts; the second part is kept here."""
+        data = self._ahead or self._receive()
+        self._ahead = data[size:]
+        return data[:size]
+
+    def _receive(self) -> bytes:
+        try:
+            data: bytes = self._end.recv(READ_BYTES)
+        except TimeoutError as error:
+            self._check_deadlines(error)
+            raise
+        if self._ask is None:
+            self._check_deadlines()
+        else:
+            self._heard, self._until = time.monotonic(), None
+        return data
+
+    def send(self, data: bytes) -> int:
+        try:
+            sent: int = self._end.send(data)
+        except TimeoutError as error:
+            self._check_deadlines(error)
+            raise
+        return sent
+
+    def _check_deadlines(self, error: TimeoutError | None = None) -> None:
+        now = time.monotonic()
+        # TCP's own timeout is a TimeoutError too, but for paramiko that class only means "nothing yet".
+        if error is not None and error.errno is not None:
+            self.lost = "no sign of life"
+        elif self._until is not None and now > self._until:
+            self.lost = f"no answer within {self._seconds:g} s"
+        if self.lost:
+            raise ConnectionAbortedError(errno.ECONNABORTED, self.lost)
+        if self._ask is not None and self._until is None and now - self._heard > self._timeouts.keepalive:
+            self._seconds, self._until = self._timeouts.answer, now + self._timeouts.answer
+            self._ask()
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._end.settimeout(seconds)
+
+    @property
+    def _closed(self) -> bool:
+        """paramiko reads this private attribute of sockets."""
+        closed: bool = self._end._closed
+        return closed
+
+    def close(self) -> None:
+        # A bastion's channel sends a last message, which fails when the bastion's connection is what broke.
+        with contextlib.suppress(EOFError):
+            self._end.close()

@@ -1,0 +1,86 @@
+"""A transport over SSH: fabric opens the connection, paramiko carries the bytes. Both are imported when needed."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from kbootstrap.inventory.models import Host
+from kbootstrap.remote.ssh.shared import SshShared
+from kbootstrap.remote.ssh.sockets import WatchedSocket, connect_early
+
+if TYPE_CHECKING:
+    import fabric
+    import paramiko
+
+
+class SshPipe:
+    def __init__(self, channel: paramiko.Channel, watched: WatchedSocket) -> None:
+        self._channel = channel
+        self._watched = watched
+        self._sending = threading.Lock()
+
+    def send(self, data: bytes) -> None:
+        with self._sending:
+            self._channel.settimeout(60)
+            try:
+                self._channel.sendall(data)
+            except EOFError:
+                raise self._broken() from None
+
+    def recv(self, timeout: float) -> bytes:
+        self._channel.settimeout(timeout)
+        data = self._channel.recv(65536)
+        # A command that ends says so; a connection that breaks does not.
+        if not data and not self._channel.eof_received:
+            raise self._broken()
+        return data
+
+    def _broken(self) -> ConnectionError:
+        return ConnectionError(self._watched.lost or "closed by the host")
+
+    def close(self) -> None:
+        try:
+            self._channel.close()
+        except EOFError:
+            raise self._broken() from None
+
+
+class SshTransport:
+    """One host over SSH, as the inventory says: ssh_config, bastions, keys, agent, passwords, host key policy."""
+
+    def __init__(self, host: Host, shared: SshShared) -> None:
+        self.host = host
+        self._shared = shared
+        self._connection: fabric.Connection | None = None
+
+    def connect(self) -> None:
+        """Open and authenticate. Raises ConnectError naming the host, the cause and a way out."""
+        early = connect_early(self.host)
+        from kbootstrap.remote.ssh.connection import open_connection
+
+        self._connection = open_connection(self.host, self._shared, early)
+
+    def execute(self, command: str) -> SshPipe:
+        import paramiko
+
+        from kbootstrap.remote.ssh.paramiko_private import ChannelReply
+
+        if self._connection is None:
+            raise ConnectionError("not connected")
+        transport, watched = self._connection.transport, self._connection.transport.sock
+        watched.limit_login()
+        try:
+            channel = transport.open_session()
+            channel.event = ChannelReply(transport)
+            channel.set_combine_stderr(True)
+            channel.exec_command(command)
+        except (paramiko.SSHException, EOFError) as error:
+            raise ConnectionError(watched.lost or str(error) or "closed by the host") from error
+        transport.watch()
+        return SshPipe(channel, watched)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.client.close()
+            self._connection = None

@@ -1,0 +1,196 @@
+"""Runs tasks as soon as what they require is done, and streams what happens.
+
+Worker threads talk to hosts. Everything else happens in the thread that called ``Scheduler.run``: workers post events,
+and functions that change what the run knows, and that thread takes them in the order in which they were posted.
+"""
+
+from __future__ import annotations
+
+import heapq
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from kbootstrap.errors import KbootstrapError
+from kbootstrap.events import Event, Notice, PathSegment
+
+POLL_S = 0.2
+"""Seconds between two checks whether the run was asked to stop."""
+
+Key = tuple[str, str]
+"""A phase and a host."""
+Update = Callable[[], None]
+"""Changes what the run knows; called in the scheduler's thread."""
+Post = Callable[["Event | Update"], None]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task has ended. Times are those of ``time.monotonic``."""
+
+    key: Key
+    ok: bool
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """One (phase, host) pair.
+
+    ``start`` runs in the scheduler's thread when it is the task's turn. It returns the work for a worker thread, which
+    says whether it succeeded. ``skip`` reports the task as skipped. ``failed`` is called when the work did not succeed.
+    """
+
+    key: Key
+    start: Callable[[], Callable[[Post], bool]]
+    skip: Callable[[], None] = lambda: None
+    failed: Callable[[], None] = lambda: None
+    requires: tuple[Key, ...] = ()
+    after: tuple[Key, ...] = ()
+
+
+class TaskGraph:
+    """Which tasks may start. Every task counts what it still waits for, so an end costs only its followers."""
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self.tasks = {task.key: task for task in tasks}
+        self._order = {key: number for number, key in enumerate(self.tasks)}
+        self._left: dict[Key, int] = {}
+        self._followers: dict[Key, list[Key]] = {}
+        self._ready: list[tuple[int, Key]] = []
+        for key, task in self.tasks.items():
+            known = {other for other in task.requires + task.after if other in self.tasks}
+            self._left[key] = len(known)
+            for other in known:
+                self._followers.setdefault(other, []).append(key)
+            if not known:
+                heapq.heappush(self._ready, (self._order[key], key))
+
+    def __bool__(self) -> bool:
+        return bool(self._ready)
+
+    def next(self) -> Task:
+        """The first task, in the order they were given, that waits for nothing."""
+        return self.tasks[heapq.heappop(self._ready)[1]]
+
+    def end(self, key: Key) -> None:
+        """This task has ended: tasks that waited only for it are ready."""
+        for follower in self._followers.pop(key, ()):
+            self._left[follower] -= 1
+            if not self._left[follower]:
+                heapq.heappush(self._ready, (self._order[follower], follower))
+
+
+@dataclass
+class Scheduler:
+    """Runs tasks in the order of their requirements, at most ``parallelism`` at once, until all have ended.
+
+    ``stop`` ends the run early: ``on_stop`` tells the running tasks, the others are skipped. ``path`` is the critical
+    path of everything that was run so far.
+    """
+
+    emit: Callable[[Event], None]
+    parallelism: int
+    stop: threading.Event = field(default_factory=threading.Event)
+    on_stop: Callable[[], None] = lambda: None
+    path: list[PathSegment] = field(default_factory=list)
+    _inbox: queue.SimpleQueue[Event | Ended | Update | Exception] = field(default_factory=queue.SimpleQueue, init=False)
+    _stopping: bool = field(default=False, init=False)
+
+    def post(self, item: Event | Update) -> None:
+        """Hand an event or an update to the scheduler's thread, from any thread at any time."""
+        self._inbox.put(item)
+
+    def drain(self) -> None:
+        """Take what was posted after the last task had ended."""
+        while not self._inbox.empty():
+            item = self._inbox.get()
+            if not isinstance(item, (Ended, Exception)):
+                self._apply(item)
+
+    def run(self, tasks: Iterable[Task]) -> dict[Key, bool]:
+        """Run these tasks; returns which of them succeeded. Raises the exception of a task that has a bug."""
+        graph = TaskGraph(tasks)
+        ended: dict[Key, bool] = {}
+        running: set[Key] = set()
+        spans: dict[Key, tuple[float, float]] = {}
+        while len(ended) < len(graph.tasks):
+            if self.stop.is_set() and not self._stopping:
+                self._stopping = True
+                text = "stopping after the running steps ... (Ctrl-C again to leave at once)"
+                self.emit(Notice(time.time(), "warning", text))
+                self.on_stop()
+            self._start_ready(graph, running, ended)
+            if running:
+                for item in self._take():
+                    running.discard(item.key)
+                    ended[item.key], spans[item.key] = item.ok, (item.began, item.ended)
+                    if not item.ok:
+                        graph.tasks[item.key].failed()
+                    graph.end(item.key)
+            elif not graph and len(ended) < len(graph.tasks):
+                raise RuntimeError("tasks wait for each other")
+        self.path += _critical_path(graph.tasks, spans)
+        return ended
+
+    def _start_ready(self, graph: TaskGraph, running: set[Key], ended: dict[Key, bool]) -> None:
+        while graph and (self.stop.is_set() or len(running) < self.parallelism):
+            task = graph.next()
+            key = task.key
+            if self.stop.is_set() or not all(ended.get(k, True) for k in task.requires):
+                ended[key] = False
+                graph.end(key)
+                task.skip()
+            else:
+                running.add(key)
+                threading.Thread(target=self._work, args=(key, task.start()), name="/".join(key), daemon=True).start()
+
+    def _take(self) -> list[Ended]:
+        """Take everything that was posted; waits a moment for the first item. Returns the tasks that ended."""
+        ended: list[Ended] = []
+        try:
+            item = self._inbox.get(timeout=POLL_S)
+        except queue.Empty:
+            return ended
+        while True:
+            if isinstance(item, Ended):
+                ended.append(item)
+            elif isinstance(item, Exception):
+                raise item
+            else:
+                self._apply(item)
+            if self._inbox.empty():
+                return ended
+            item = self._inbox.get()
+
+    def _apply(self, item: Event | Update) -> None:
+        if isinstance(item, Event):
+            self.emit(item)
+        else:
+            item()
+
+    def _work(self, key: Key, work: Callable[[Post], bool]) -> None:
+        ok, began = False, time.monotonic()
+        try:
+            ok = work(self.post)
+        except KbootstrapError as error:
+            self.post(Notice(time.time(), "error", f"{error.message}\n{error.hint}".strip(), key[1]))
+        except Exception as error:
+            self._inbox.put(error)
+        finally:
+            self._inbox.put(Ended(key, ok, began, time.monotonic()))
+
+
+def _critical_path(tasks: Mapping[Key, Task], spans: Mapping[Key, tuple[float, float]]) -> list[PathSegment]:
+    """Back from the task that ended last, each time to the one it waited for last."""
+    path: list[PathSegment] = []
+    reached = set(spans)
+    while reached:
+        key = max(reached, key=lambda each: spans[each][1])
+        began, ended = spans[key]
+        path.append(PathSegment(*key, ended - began))
+        reached = {other for other in tasks[key].requires + tasks[key].after if other in spans}
+    return path[::-1]

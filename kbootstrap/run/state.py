@@ -1,0 +1,59 @@
+"""What a run knows: it grows while the run goes on, and only in the scheduler's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from kbootstrap.events import Event, HostSummary, StepEnded, StepStarted
+from kbootstrap.phases.outputs import Outputs
+from kbootstrap.phases.phase import Context
+from kbootstrap.remote.facts import Facts
+from kbootstrap.steps import State
+
+
+@dataclass
+class RunState:
+    """Facts, outputs and lost hosts of a run. ``given`` is the context with what the operator wants."""
+
+    given: Context
+    facts: dict[str, Facts] = field(default_factory=dict)
+    outputs: Outputs = field(default_factory=Outputs)
+    lost: set[str] = field(default_factory=set)
+
+    def context(self) -> Context:
+        """A snapshot for the phases. The facts are complete before the first phase, so they are not copied."""
+        return replace(self.given, facts=self.facts, outputs=self.outputs, lost=frozenset(self.lost))
+
+    def know_version(self, version: str) -> None:
+        """The exact Kubernetes version is known before any phase has found it out."""
+        self.outputs = replace(self.outputs, kubernetes_version=version)
+
+
+class StepCounts:
+    """Counts step states per host while events pass by; ``running`` has the step that each host is at."""
+
+    def __init__(self, hosts: Iterable[str]) -> None:
+        self.hosts = {host: HostSummary(counts={}) for host in hosts}
+        self.running: dict[str, str] = {}
+
+    def handle(self, event: Event) -> None:
+        if isinstance(event, StepStarted):
+            self.running[event.host] = f"{event.phase}.{event.step}"
+        if not isinstance(event, StepEnded):
+            return
+        self.running.pop(event.host, None)
+        old = self.hosts[event.host]
+        counts = {**old.counts, event.state: old.counts.get(event.state, 0) + 1}
+        new = replace(old, counts=counts)
+        if event.failure is not None and old.failure is None:
+            new = replace(new, failed_phase=event.phase, failed_step=event.step, failure=event.failure)
+        self.hosts[event.host] = new
+
+    @property
+    def total(self) -> dict[State, int]:
+        total: dict[State, int] = {}
+        for summary in self.hosts.values():
+            for state, number in summary.counts.items():
+                total[state] = total.get(state, 0) + number
+        return total

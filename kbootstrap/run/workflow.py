@@ -1,0 +1,112 @@
+"""The verbs as data: which phases each runs, what it requires first, and whom it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from kbootstrap import phases
+from kbootstrap.errors import InventoryError
+from kbootstrap.inventory.models import Host, Inventory
+from kbootstrap.phases import join
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.phases.preflight.requirements import Finding, findings
+from kbootstrap.phases.reset import staying_control_plane
+from kbootstrap.phases.reset.requirements import reset_findings
+from kbootstrap.run.options import Options
+
+Requirements = Callable[[Context, "Sequence[Phase]", Options], list[Finding]]
+"""What the facts show to be wrong, from what is known, the selected phases and the operator's options."""
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """One verb.
+
+    ``before`` are phases that change nothing and must end on every host before ``phases`` begin. ``requirements`` are
+    checked before both; None checks nothing. A workflow that ``needs_first_control_plane`` changes no host when that
+    one cannot take part. One that ``removes_hosts`` takes the hosts of the run out of the cluster, so another control
+    plane host acts for the cluster. One that ``hands_out_kubeconfig`` keeps a copy of it for the operator.
+    """
+
+    name: str
+    phases: tuple[Phase, ...]
+    before: tuple[Phase, ...] = ()
+    requirements: Requirements | None = None
+    needs_first_control_plane: bool = False
+    removes_hosts: bool = False
+    hands_out_kubeconfig: bool = False
+
+    def leaving(self, inventory: Inventory, options: Options) -> frozenset[str]:
+        """The hosts that this run takes out of the cluster."""
+        if not self.removes_hosts:
+            return frozenset()
+        return frozenset(options.limit or (host.name for host in inventory.hosts))
+
+    def acting(self, inventory: Inventory, leaving: frozenset[str]) -> Host | None:
+        """The control plane host that acts for the cluster; None when the whole cluster goes."""
+        return staying_control_plane(inventory, leaving) if self.removes_hosts else inventory.first_control_plane
+
+    def selected(self, options: Options) -> Workflow:
+        """The same workflow with only the phases of ``--from`` and ``--only``. Raises InventoryError."""
+        names = _selected_names((*self.before, *self.phases), options)
+        return replace(
+            self,
+            before=tuple(phase for phase in self.before if phase.name in names),
+            phases=tuple(phase for phase in self.phases if phase.name in names),
+        )
+
+
+def _selected_names(offered: tuple[Phase, ...], options: Options) -> set[str]:
+    by_name = {phase.name: phase for phase in offered}
+    names = list(by_name)
+    for name in (options.start, options.only):
+        if name is not None and name not in by_name:
+            raise InventoryError(f"there is no phase {name!r}", f"The phases are: {', '.join(names)}")
+    if options.start is not None and options.only is not None:
+        raise InventoryError("--from and --only are given together", "Give one of them.")
+    whole = by_name[options.only].part_of if options.only is not None else ""
+    if whole:
+        raise InventoryError(f"the phase {options.only} runs only together with {whole}", f"Use --only {whole}.")
+    if options.only is not None:
+        chosen = {options.only}
+    elif options.start is not None:
+        chosen = set(names[names.index(options.start) :])
+    else:
+        chosen = set(names)
+    return chosen | {phase.name for phase in offered if phase.part_of in chosen}
+
+
+def _requirements_to_join(context: Context, selected: Sequence[Phase], options: Options) -> list[Finding]:
+    found = findings(context.inventory, context.facts)
+    return found + (_cluster_to_join(context, options) if join.PHASE in selected else [])
+
+
+def _cluster_to_join(context: Context, options: Options) -> list[Finding]:
+    """A run limited to hosts that would join needs a cluster that is there already."""
+    first = context.inventory.first_control_plane.name
+    if not options.limit or first in options.limit:
+        return []
+    facts = context.facts.get(first)
+    if facts is None or facts.cluster_state == "member":
+        return []
+    text = f"there is no cluster to join: {first} is not initialised"
+    return [Finding(host, "error", text, f"Add {first} to --limit, or run without it.") for host in options.limit]
+
+
+def _requirements_to_leave(context: Context, _selected: Sequence[Phase], options: Options) -> list[Finding]:
+    return reset_findings(context.inventory, context.facts, context.leaving - set(options.force_hosts))
+
+
+UP = Workflow(
+    "up",
+    phases=phases.UP,
+    before=phases.PREFLIGHT,
+    requirements=_requirements_to_join,
+    needs_first_control_plane=True,
+    hands_out_kubeconfig=True,
+)
+CHECK = Workflow("check", phases=(), before=phases.PREFLIGHT, requirements=_requirements_to_join)
+RESET = Workflow("reset", phases=phases.RESET, requirements=_requirements_to_leave, removes_hosts=True)
+VERIFY = Workflow("verify", phases=phases.VERIFY)
+STATUS = Workflow("status", phases=phases.STATUS)
