@@ -2,11 +2,80 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import generate_docs
 import pytest
 from examples import ROOT
+
+_FENCE = re.compile(r"^ *```.*?^ *```$", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\(([^)\s]+)[^)]*\)")
+_HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
+
+
+def pages(root: Path) -> Iterator[Path]:
+    """Every Markdown page below the folder, but none of virtual environments, caches and builds."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = [
+            name for name in folders if name == ".github" or not name.startswith((".", "build", "node_modules"))
+        ]
+        yield from (Path(folder, name) for name in names if name.endswith(".md"))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub makes from the headings of a page."""
+    found: list[str] = []
+    for heading in _HEADING.findall(_FENCE.sub("", page.read_text(encoding="utf-8"))):
+        text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()
+        slug = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+        repeated = sum(1 for other in found if re.fullmatch(re.escape(slug) + r"(-\d+)?", other))
+        found.append(f"{slug}-{repeated}" if repeated else slug)
+    return set(found)
+
+
+def broken_links(root: Path) -> Iterator[str]:
+    """Relative links of all pages whose file or anchor does not exist."""
+    for page in sorted(pages(root)):
+        for target in _LINK.findall(_FENCE.sub("", page.read_text(encoding="utf-8"))):
+            path, _, anchor = target.partition("#")
+            file = page.parent / path if path else page
+            if "://" in target or target.startswith("mailto:"):
+                continue
+            if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
+                yield f"{page.relative_to(root)}: {target}"
+
+
+def test_every_link_and_anchor_of_every_page_exists() -> None:
+    assert list(broken_links(ROOT)) == []
+
+
+def test_a_broken_link_or_anchor_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/other.md").write_text("[a](gone.md)")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/there.md").write_text(
+        "# What it does, and *why*\n[up](../README.md#a-part) [here](#again-1) [x](https://example.com/x#y)\n"
+        "## Again\n## Again\n```sh\n# no heading\n[a](no-link.md)\n```\n"
+    )
+    (tmp_path / "README.md").write_text(
+        "# A `part`\n[a](docs/there.md#what-it-does-and-why) [b](docs/there.md#no-heading)\n"
+        "![c](gone.svg) [d](#a) [e](docs)"
+    )
+    assert list(broken_links(tmp_path)) == [
+        "README.md: docs/there.md#no-heading",
+        "README.md: gone.svg",
+        "README.md: #a",
+    ]
+
+
+def test_the_examples_of_the_library_page_are_python() -> None:
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs/library.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) >= 5
+    for text in examples:
+        compile(text, "docs/library.md", "exec")
 
 
 def test_every_link_and_image_of_the_pages_leads_somewhere() -> None:
