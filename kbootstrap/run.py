@@ -368,7 +368,7 @@ class Run:
         if status != 0:
             text = f"the facts probe did not end within {FACTS_S} s" if status == 124 else "the facts probe failed"
             hint = "Log in and see what hangs or fails there: a file system that is away, a full disk, no memory."
-            raise StepError(Failure(text, "probe.sh", status, tuple(lines[-20:]), hint))
+            raise StepError(Failure(text, "facts.sh", status, tuple(lines[-20:]), hint))
         found = facts.parse(lines, received_at=time.time())
         self._facts[host.name] = found
         size = f"{counted(found.cpus, 'CPU')}, {found.memory_mib / 1024:.1f} GiB"
@@ -567,7 +567,7 @@ def _fields(line: str, count: int) -> list[str]:
 
 
 def _node_status(line: str) -> NodeStatus:
-    """A line of ``nodes`` in shell/prelude.sh."""
+    """A line of ``nodes`` in shell/runner.sh."""
     name, ready, version, address, labels, reason = _fields(line, 6)
     master = any(f"node-role.kubernetes.io/{role}" in labels for role in ("control-plane", "master"))
     return NodeStatus(
@@ -581,7 +581,7 @@ def _node_status(line: str) -> NodeStatus:
 
 
 def _pod_trouble(line: str) -> str:
-    """Why a pod (a line of ``pods`` in shell/prelude.sh) does not run, or nothing."""
+    """Why a pod (a line of ``pods`` in shell/runner.sh) does not run, or nothing."""
     namespace, name, phase, ready, owner, reason, message = _fields(line, 7)
     if phase == "Succeeded" or (phase == "Running" and ("false" not in ready or owner == "Node")):
         return ""

@@ -49,13 +49,13 @@ def shell_file(path: str) -> str:
 
 
 def beginning() -> str:
-    """The text of begin.sh, the command of a connection."""
-    return shell_file("shell/begin.sh")
+    """The text of bootstrap.sh, the command of a connection."""
+    return shell_file("shell/bootstrap.sh")
 
 
 def launcher(mark: str) -> bytes:
-    """launch.sh as begin.sh reads it from its input, with the mark of the connection's reports."""
-    text = shell_file("shell/launch.sh").encode()
+    """launcher.sh as bootstrap.sh reads it from its input, with the mark of the connection's reports."""
+    text = shell_file("shell/launcher.sh").encode()
     return f"{mark} {len(text)}\n".encode() + text
 
 
@@ -66,7 +66,7 @@ def build(steps: Iterable[Step], family: str, *, checked: bool = False) -> str:
     With ``checked`` the first step was looked at just now and does not hold: it is applied without another look.
     """
     steps = list(steps)
-    parts = [shell_file("shell/prelude.sh"), shell_file(f"shell/{family}.sh")]
+    parts = [shell_file("shell/runner.sh"), shell_file(f"shell/os/{family}.sh")]
     parts += [shell_file(f"shell/{name}") for name in dict.fromkeys(name for step in steps for name in step.words)]
     parts += [f"kb_begin {quote(step.id)}\n" for step in steps[:1]]
     words = ["kb_change" if checked else "kb_step", *["kb_step"] * len(steps)]
@@ -76,7 +76,7 @@ def build(steps: Iterable[Step], family: str, *, checked: bool = False) -> str:
 
 def probe() -> str:
     """The script that gathers a host's facts; it needs no prelude."""
-    return shell_file("shell/probe.sh")
+    return shell_file("shell/facts.sh")
 
 
 def _step(word: str, step: Step, following: Step | None) -> str:

@@ -1,4 +1,4 @@
-"""One host during a run: the launcher's protocol (see shell/launch.sh) over a transport, with reconnects.
+"""One host during a run: the launcher's protocol (see shell/launcher.sh) over a transport, with reconnects.
 
 A session opens one connection and one command per host; every script of the run is fed through it. What only looks
 runs from memory and ends with its connection. What changes something runs detached, so a broken connection is reopened
@@ -47,7 +47,7 @@ CLOSE_S = 2
 """Seconds a host has to tidy up before the connection is closed."""
 
 TO_DO = 76
-"""Exit status of a look in apply mode that came to a step which does not hold (see shell/prelude.sh)."""
+"""Exit status of a look in apply mode that came to a step which does not hold (see shell/runner.sh)."""
 
 _GREETING = "@kbootstrap"
 _LAUNCHER_WORDS = {"ready", "busy", "waiting", "alive", "gone", "killed"}

@@ -12,7 +12,7 @@ SHELLS = ("dash", "bash")
 
 def sh(shell: str, script: str, mode: str = "apply", folder: Path = Path("/")) -> list[str]:
     """What a script after the prelude prints, line by line; reports begin with ``@m``."""
-    text = shell_file("shell/prelude.sh") + f"KB_STATE={folder}/state\nKB_DIR={folder}\n" + script
+    text = shell_file("shell/runner.sh") + f"KB_STATE={folder}/state\nKB_DIR={folder}\n" + script
     done = subprocess.run(
         [shell],
         input=text,

@@ -92,7 +92,7 @@ def _explain(phase: Phase, one: Step) -> None:
 
 def _words(step: Step) -> tuple[str, ...]:
     """The files that have the shell functions a step calls and does not define."""
-    return ("prelude.sh", "el.sh or debian.sh", *step.words)
+    return ("runner.sh", "os/el.sh or os/debian.sh", *step.words)
 
 
 @click.command()

@@ -14,7 +14,7 @@ FACTS = Step(
     "facts",
     "Gather facts",
     "",
-    "The plan is made from what the host is, not from what it should be; shell/probe.sh asks the host.",
+    "The plan is made from what the host is, not from what it should be; shell/facts.sh asks the host.",
 )
 REQUIREMENTS = Step(
     "requirements",

@@ -10,7 +10,7 @@ from kbootstrap.script import quote, shell_file
 pytestmark = pytest.mark.parametrize("shell", SHELLS)
 
 VERIFY = (
-    shell_file("shell/troubles.sh")
+    shell_file("shell/lib/wait.sh")
     + shell_file("phases/verify/nodes.sh")
     + "is_control_plane() { :; }\nTIMEOUT=0\nVERSION=1.34.2\n"
 )

@@ -12,8 +12,8 @@ from words import sh
 from kbootstrap.model import Step
 from kbootstrap.script import shell_file
 
-UNDO = shell_file("shell/undo.sh")
-WORDS = ("undo.sh",)
+UNDO = shell_file("shell/lib/restore.sh")
+WORDS = ("lib/restore.sh",)
 UNDOES = {"hosts": "hosts", "swap": "swap", "sysctl": "kernel", "modules": "kernel", "selinux": "selinux"}
 UNDOES["hostname"] = "hostname"
 

@@ -113,7 +113,7 @@ def test_the_scripts_are_the_reviewed_ones(
 ) -> None:
     facts: Facts = EL9 if family == "el" else DEBIAN12
     made = born(context(inventory(tmp_path, masters=2, kubernetes=minor, package_repository=MIRROR), facts))
-    words = ", ".join(f"{name} {digest('shell', name)}" for name in ("prelude.sh", f"{family}.sh", "troubles.sh"))
+    words = ", ".join(f"{name} {digest('shell', name)}" for name in ("runner.sh", f"os/{family}.sh", "lib/wait.sh"))
     text = f"# {words}\n" + "".join(listing(made, host) for host in ("cp1", "cp2", "w1"))
     compare(GOLDEN / f"{family}-{minor}.txt", text, request)
 
@@ -121,7 +121,7 @@ def test_the_scripts_are_the_reviewed_ones(
 def test_the_scripts_of_reset_are_the_reviewed_ones(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The whole cluster, one control plane host and a worker of a cluster that stays, and with every option."""
     made = context(inventory(tmp_path, masters=2))
-    text = f"# undo.sh {digest('shell', 'undo.sh')}\n"
+    text = f"# restore.sh {digest('shell', 'restore.sh')}\n"
     for title, other in {
         "everything": replace(made, leaving=frozenset(("cp1", "cp2", "w1"))),
         "cp2 and w1, with --purge --keep-host-settings": replace(

@@ -24,7 +24,7 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "CRI_SOCKET": kubeadm.CRI_SOCKET,
             },
             timeout=900,
-            words=("undo.sh",),
+            words=("lib/restore.sh",),
         )
     ]
 

@@ -14,7 +14,7 @@ from kbootstrap.phases.common import every_host
 
 DRAIN_SECONDS = 300
 """Longest wait for the pods of one node to end: ten times their usual grace period."""
-_WORDS = ("undo.sh",)
+_WORDS = ("lib/restore.sh",)
 
 
 def staying_master(inventory: Inventory, leaving: frozenset[str]) -> Host | None:

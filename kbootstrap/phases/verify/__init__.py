@@ -27,7 +27,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             },
             timeout=TIMEOUT_S + 60,
             waits=True,
-            words=("troubles.sh",),
+            words=("lib/wait.sh",),
         ),
         Step(
             "pods",
@@ -37,7 +37,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             params={"TIMEOUT": str(TIMEOUT_S)},
             timeout=TIMEOUT_S + 60,
             waits=True,
-            words=("troubles.sh",),
+            words=("lib/wait.sh",),
         ),
     ]
 

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# prelude.sh - runs the steps of one phase on this host and reports what happened.
+# runner.sh - runs the steps of one phase on this host and reports what happened.
 #
 # The rest of the script has two parts per step: a function `kb_load`, which sets the step's parameters and defines its `check`
 # and `apply`, and a call of `kb_step`, which runs each of the two in a subshell of its own. KB_MODE is the only thing in which

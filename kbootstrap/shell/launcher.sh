@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# launch.sh - what serves one connection: it takes scripts on stdin and streams their reports back. begin.sh has read it,
+# launcher.sh - what serves one connection: it takes scripts on stdin and streams their reports back. bootstrap.sh has read it,
 # and KB_MARK, with which every report begins.
 #
-#   sh -c "$(cat begin.sh)" kbootstrap MODE RUN OWNER        (below sudo where the inventory says so)
+#   sh -c "$(cat bootstrap.sh)" kbootstrap MODE RUN OWNER        (below sudo where the inventory says so)
 #
 # Protocol, a line each on stdin; sizes in bytes:
 #   look NAME SIZE + SIZE bytes   run this script, which only looks, from memory; no file is written
@@ -117,7 +117,7 @@ kb_step_of() {
 }
 
 # kb_detach - start $kb_script so that it outlives this connection, the SSH session and sshd: in a session of its own, and
-# before it changes anything (kb_leave_session of prelude.sh) in a scope of its own. The .pid file says which process group
+# before it changes anything (kb_leave_session of runner.sh) in a scope of its own. The .pid file says which process group
 # it is. The lock stays with the shell around the script: a daemon that a step leaves behind (dnf's gpg-agent) must not hold
 # it. Without that shell nobody would tell how a script ended that was killed.
 kb_detach() {

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# undo.sh - words for steps that take a host out of its cluster, and that put back what was there before kbootstrap.
+# restore.sh - words for steps that take a host out of its cluster, and that put back what was there before kbootstrap.
 # `init` and `join` use the first half on a host where an earlier try broke off, `reset` uses both.
 
 # --- a host without its cluster --------------------------------------------------------------------------------------

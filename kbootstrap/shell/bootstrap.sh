@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# begin.sh - the command a connection runs: it greets, then takes "MARK SIZE" and that many bytes of launch.sh from stdin.
+# bootstrap.sh - the command a connection runs: it greets, then takes "MARK SIZE" and that many bytes of launcher.sh from stdin.
 # So sudo's log and the process list show a short command instead of the whole launcher. Lines before the mark are thrown
 # away: a sudo that asks for no password leaves the password unread.
 echo '@kbootstrap hello'

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# troubles.sh - words for steps that watch the cluster. Such a step defines `troubles`, which prints a line for each one it
+# wait.sh - words for steps that watch the cluster. Such a step defines `troubles`, which prints a line for each one it
 # finds, and nothing when all is well. When it fails itself, nothing is known, and least of all that all is well.
 
 # no_troubles - the check: prints what is wrong.
