@@ -36,8 +36,9 @@ from kbootstrap.model import (
     StepStarted,
     Stretch,
 )
+from kbootstrap.protocol import Status
 from kbootstrap.redact import PrivateKeys
-from kbootstrap.session import TO_DO, BrokenError, Item, Session
+from kbootstrap.session import BrokenError, Item, Session
 
 CHECK_TIMEOUT_S = 120
 """Longest a check may take; a plan waits no longer than this for any step."""
@@ -275,7 +276,7 @@ class PhaseRun:
         self._keys = PrivateKeys()
         self._command = ""
         self._hint = ""
-        self._unfit: list[str] = []
+        self._failed_requirements: list[str] = []
         self._failed = False
         self._mode: Mode = "plan"
         self._retries = 0
@@ -307,8 +308,8 @@ class PhaseRun:
         Most phases of a second `up` end with the look, which costs what it costs in a plan. Returns the exit status.
         """
         try:
-            status = session.look(self._phase, script.build(self._left, self._family), handle, self._overdue)
-            known = status == TO_DO and self._step is not None
+            status = session.run_inline(self._phase, script.build(self._left, self._family), handle, self._overdue)
+            known = status == Status.TO_DO and self._step is not None
             if self._mode == "plan" or not known:
                 return status
         except BrokenError as error:
@@ -321,7 +322,7 @@ class PhaseRun:
             return 0
         self._deadline = time.monotonic() + _patience(left[0])
         text = script.build(left, self._family, checked=known)
-        return session.run(self._phase, text, handle, self._overdue)
+        return session.run_detached(self._phase, text, handle, self._overdue)
 
     def _await_next(self) -> None:
         """A script that does not come to its next step is as overdue as a check that does not end."""
@@ -371,7 +372,7 @@ class PhaseRun:
         self._step, self._stage, self._began = step, "check", time.time()
         self._deadline = time.monotonic() + _patience(step)
         self._lines, self._command, self._hint, self._retries = {}, "", "", 0
-        self._unfit = []
+        self._failed_requirements = []
         self._keys = PrivateKeys()
         emit(StepStarted(self._began, self._host, self._phase, step.id, step.title))
 
@@ -409,8 +410,8 @@ class PhaseRun:
             raise _nonsense(f"{self._host} sent more than {MAX_WARNINGS} warnings")
         emit(Notice(time.time(), "warning", self._text(" ".join(args)), self._host))
 
-    def _on_unfit(self, args: tuple[str, ...], emit: Emit) -> None:
-        self._unfit = [*self._unfit, self._text(" ".join(args))][:MAX_KEPT_LINES]
+    def _on_requirement_failed(self, args: tuple[str, ...], emit: Emit) -> None:
+        self._failed_requirements = [*self._failed_requirements, self._text(" ".join(args))][:MAX_KEPT_LINES]
 
     def _on_value(self, args: tuple[str, ...], emit: Emit) -> None:
         """A value counts only from the step that may hand it over: no worker speaks for the control plane."""
@@ -425,8 +426,12 @@ class PhaseRun:
         if self._step is None or len(args) < 2 or args[0] != self._step.id:
             raise _nonsense(f"{self._host} ends a step that does not run")
         word = args[1]
-        if self._unfit:
-            self._end("failed", Failure("; ".join(self._unfit), output=tuple(self._unfit), hint=self._hint), emit)
+        if self._failed_requirements:
+            self._end(
+                "failed",
+                Failure("; ".join(self._failed_requirements), output=tuple(self._failed_requirements), hint=self._hint),
+                emit,
+            )
         elif word in _STATES[self._mode]:
             self._end(_STATES[self._mode][word], None, emit)
         elif word in ("failed", "unverified") and len(args) == 3 and _STATUS.match(args[2]):
@@ -436,7 +441,7 @@ class PhaseRun:
 
     def _failure(self, word: str, status: int | None) -> Failure:
         output = self._lines.get("apply", [])
-        message = output[-1] if output and status == 64 else f"exit status {status}"
+        message = output[-1] if output and status == Status.FAILED_WITH_MESSAGE else f"exit status {status}"
         if word == "unverified":
             output = output + self._lines.get("verify", [])
             message = "applied, but it still does not hold: " + "; ".join(self._lines.get("verify", [])[-3:])
@@ -461,12 +466,14 @@ class PhaseRun:
         self._end("failed", failure, emit)
 
     def _close(self, status: int, emit: Emit) -> None:
-        """The script ended. Anything but 0, a failed step (1) or a stop (75) is its own failure."""
-        if status == 124 and self._step is not None:
+        """The script ended. Any other status than these three is a failure of its own."""
+        if status == Status.TIMED_OUT and self._step is not None:
             seconds = self._step.timeout if self._stage == "apply" else _patience(self._step)
             output = tuple(self._lines.get(self._stage, []))
-            self._fail_current(Failure(f"not done after {seconds} s", self._command, 124, output, self._hint), emit)
-        elif self._step is not None or status not in (0, 1, 75):
+            self._fail_current(
+                Failure(f"not done after {seconds} s", self._command, Status.TIMED_OUT, output, self._hint), emit
+            )
+        elif self._step is not None or status not in (Status.OK, Status.STEP_FAILED, Status.STOPPED):
             self._fail_current(Failure(f"the script broke off with exit status {status}", exit_status=status), emit)
         if status != 0:
             self._failed = True

@@ -63,7 +63,7 @@ class Step:
 
     ``shell`` is the file's path below ``kbootstrap/phases``; ``params`` become shell variables (names in capitals);
     ``timeout`` is in seconds and covers ``apply``; ``retries`` is how often a failed ``apply`` is tried again;
-    ``words`` are shell files below ``kbootstrap/shell`` with words that not every step needs; ``waits`` marks a step
+    ``libraries`` are the files below ``kbootstrap/shell/lib`` whose functions it calls; ``waits`` marks a step
     that only waits for something (its success is ``ok``, never ``changed``); ``gives`` names the values it may hand
     over: a host that hands over any other is not believed; ``about`` is the host a step on the control plane is about,
     without which there is nothing to do.
@@ -77,7 +77,7 @@ class Step:
     timeout: int = 300
     retries: int = 0
     waits: bool = False
-    words: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
     gives: tuple[str, ...] = ()
     about: str = ""
 

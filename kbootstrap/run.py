@@ -44,6 +44,7 @@ from kbootstrap.model import (
 from kbootstrap.phases.opening import FACTS, REQUIREMENTS, SSH
 from kbootstrap.phases.reset import staying_master
 from kbootstrap.preflight import Finding, findings, reset_findings
+from kbootstrap.protocol import Status
 from kbootstrap.redact import Redactor
 from kbootstrap.session import Item, LockedError, Session
 from kbootstrap.transport import SshShared, SshTransport, Transport
@@ -341,7 +342,7 @@ class Run:
             notice=self._notice(host.name),
         )
         try:
-            session.open(ahead=("facts", script.probe()))
+            session.open(ahead=("facts", script.facts_script()))
         except LockedError:
             self._busy.add(host.name)
             raise
@@ -364,9 +365,15 @@ class Run:
                 raise KbootstrapError(f"the host's facts have more than {facts.MAX_LINES} lines", "Look at the host.")
 
         deadline = time.monotonic() + FACTS_S
-        status = self._sessions[host.name].look("facts", script.probe(), keep, lambda: time.monotonic() > deadline)
+        status = self._sessions[host.name].run_inline(
+            "facts", script.facts_script(), keep, lambda: time.monotonic() > deadline
+        )
         if status != 0:
-            text = f"the facts probe did not end within {FACTS_S} s" if status == 124 else "the facts probe failed"
+            text = (
+                f"the facts probe did not end within {FACTS_S} s"
+                if status == Status.TIMED_OUT
+                else "the facts probe failed"
+            )
             hint = "Log in and see what hangs or fails there: a file system that is away, a full disk, no memory."
             raise StepError(Failure(text, "facts.sh", status, tuple(lines[-20:]), hint))
         found = facts.parse(lines, received_at=time.time())
@@ -567,7 +574,7 @@ def _fields(line: str, count: int) -> list[str]:
 
 
 def _node_status(line: str) -> NodeStatus:
-    """A line of ``nodes`` in shell/runner.sh."""
+    """A line of ``nodes`` in shell/lib/cluster.sh."""
     name, ready, version, address, labels, reason = _fields(line, 6)
     master = any(f"node-role.kubernetes.io/{role}" in labels for role in ("control-plane", "master"))
     return NodeStatus(
@@ -581,7 +588,7 @@ def _node_status(line: str) -> NodeStatus:
 
 
 def _pod_trouble(line: str) -> str:
-    """Why a pod (a line of ``pods`` in shell/runner.sh) does not run, or nothing."""
+    """Why a pod (a line of ``pods`` in shell/lib/cluster.sh) does not run, or nothing."""
     namespace, name, phase, ready, owner, reason, message = _fields(line, 7)
     if phase == "Succeeded" or (phase == "Running" and ("false" not in ready or owner == "Node")):
         return ""

@@ -86,7 +86,7 @@ def test_every_repository_is_written_with_its_checks_on(facts: Facts, shell: str
     for source, signed in ((sources.kubernetes(cluster, facts), True), (sources.docker(cluster, facts), False)):
         words = (source.id, source.title, source.url, source.suite, source.exclude, str(int(source.signed_metadata)))
         call = "repo_text " + " ".join(map(quote, words))
-        script = shell_file(f"shell/{facts.family}.sh") + call
+        script = shell_file(f"shell/os/{facts.family}.sh") + call
         text = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True).stdout
         assert source.fingerprints
         assert "http://" not in text + source.key_url

@@ -19,7 +19,7 @@ from kbootstrap.model import Context, Event, Phase, Secret
 from kbootstrap.phases import RESET, UP, join, untoken
 from kbootstrap.phases.catalogue import NODE, catalogue, everything
 from kbootstrap.run import Options, check
-from kbootstrap.script import PACKAGE, build, quote
+from kbootstrap.script import PACKAGE, build, library_path, quote, resolve
 from kbootstrap.session import Session
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -90,6 +90,14 @@ def digest(folder: str, name: str) -> str:
     return hashlib.sha256((PACKAGE / folder / name).read_bytes()).hexdigest()[:12]
 
 
+def shell_listing(made: Context, phases: tuple[Phase, ...], family: str) -> str:
+    """The runner and every library that is sent to a host, with their checksums."""
+    steps = [step for phase in phases for host in phase.hosts(made.inventory) for step in phase.steps(made, host)]
+    names = sorted(resolve((name for step in steps for name in step.libraries), family))
+    paths = ["shell/runner.sh", *(library_path(name, family) for name in names)]
+    return "# " + ", ".join(f"{path.removeprefix('shell/')} {digest('', path)}" for path in paths) + "\n"
+
+
 def listing(made: Context, host: str, phases: tuple[Phase, ...] = UP) -> str:
     """Phase by phase: the steps of a host, the hash of their shell, their parameters as the host gets them."""
     lines = []
@@ -113,15 +121,14 @@ def test_the_scripts_are_the_reviewed_ones(
 ) -> None:
     facts: Facts = EL9 if family == "el" else DEBIAN12
     made = born(context(inventory(tmp_path, masters=2, kubernetes=minor, package_repository=MIRROR), facts))
-    words = ", ".join(f"{name} {digest('shell', name)}" for name in ("runner.sh", f"os/{family}.sh", "lib/wait.sh"))
-    text = f"# {words}\n" + "".join(listing(made, host) for host in ("cp1", "cp2", "w1"))
+    text = shell_listing(made, UP, family) + "".join(listing(made, host) for host in ("cp1", "cp2", "w1"))
     compare(GOLDEN / f"{family}-{minor}.txt", text, request)
 
 
 def test_the_scripts_of_reset_are_the_reviewed_ones(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The whole cluster, one control plane host and a worker of a cluster that stays, and with every option."""
     made = context(inventory(tmp_path, masters=2))
-    text = f"# restore.sh {digest('shell', 'restore.sh')}\n"
+    text = shell_listing(replace(made, leaving=frozenset(("cp1", "cp2", "w1"))), RESET, "el")
     for title, other in {
         "everything": replace(made, leaving=frozenset(("cp1", "cp2", "w1"))),
         "cp2 and w1, with --purge --keep-host-settings": replace(

@@ -42,7 +42,16 @@ class Source:
         }
         title = f"Add the package repository of {self.title}"
         shell = "repository/repository.sh"
-        return Step(f"{self.id}-repository", title, shell, why=why, params=params, timeout=600, retries=3)
+        return Step(
+            f"{self.id}-repository",
+            title,
+            shell,
+            why=why,
+            params=params,
+            timeout=600,
+            retries=3,
+            libraries=("files", "network", "os", "state"),
+        )
 
 
 def kubernetes(cluster: Cluster, facts: Facts) -> Source:

@@ -14,6 +14,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Read nodes, pods and the kubeconfig",
             "status/read.sh",
             why="The API server is asked on the control plane host, so the operator needs nothing but SSH.",
+            libraries=("cluster",),
             waits=True,
             gives=("nodes", "pods", "kubeconfig"),
         )

@@ -32,6 +32,7 @@ def steps(context: Context, host: Host) -> list[Step]:
                 f"Make a join token, valid {JOIN_TTL.removesuffix('0s')}",
                 "token/token.sh",
                 why="Tokens are made for one run, live half an hour and are deleted at its end.",
+                libraries=("wait",),
                 params={"TTL": JOIN_TTL},
                 gives=("join",),
             )
@@ -43,6 +44,7 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "Upload the control plane certificates for the joining control plane hosts",
                 "token/certificates.sh",
                 why="They fetch the shared certificates, encrypted with a key that lives 2 hours.",
+                libraries=("wait",),
                 gives=("certificate_key",),
             )
         )

@@ -18,6 +18,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Delete the join tokens",
             "untoken/untoken.sh",
             why="A token that is gone cannot be found in a log and used.",
+            libraries=("cluster", "wait"),
             params={"TOKEN_ID": token_id, "JOINING": "1" if joining(context) else "0"},
         )
     ]

@@ -1,6 +1,21 @@
 # shellcheck shell=sh
-# wait.sh - words for steps that watch the cluster. Such a step defines `troubles`, which prints a line for each one it
-# finds, and nothing when all is well. When it fails itself, nothing is known, and least of all that all is well.
+# wait.sh - wait for the cluster, on a control plane host. A step that watches the cluster defines `troubles`, which prints a
+# line for each one it finds, and nothing when all is well. When `troubles` itself fails, nothing is known.
+# requires: cluster
+
+# wait_for_api - before anything is asked of it. After a reboot the control plane needs a while; only then is silence a failure.
+wait_for_api() {
+    have_cluster
+    kb_left=60
+    while ! api_answers; do
+        if [ "$kb_left" -le 0 ]; then
+            fail "the API server on this host does not answer" \
+                "See journalctl -u kubelet and crictl ps -a there. If the cluster is really gone: kbootstrap reset, then up."
+        fi
+        kb_left=$((kb_left - 1))
+        sleep 2
+    done
+}
 
 # no_troubles - the check: prints what is wrong.
 no_troubles() {

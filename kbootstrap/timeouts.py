@@ -1,0 +1,44 @@
+"""How long kbootstrap waits for a host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """All in seconds. Tests inject short ones."""
+
+    opening: float = 60
+    """To become root and to take the host's lock, after the login."""
+    quiet: float = 10
+    """Silence after which the launcher is asked whether the script is alive."""
+    dead: float = 30
+    """Silence after which the connection counts as dead, although the launcher was asked."""
+    gone: float = 2
+    """For the last lines of a script that has ended."""
+    wait: float = 1800
+    """For a script left by an interrupted run to end. The longest step may take half of that."""
+    reconnect: float = 300
+    """For reconnecting to a host, before the host counts as lost."""
+    stable: float = 5
+    """A connection that breaks sooner than this counts as unstable."""
+    kill: float = 30
+    """For the host to kill a detached script that took too long."""
+    kill_inline: float = 5
+    """The same for a script that runs inline: it changes nothing, so it gets no time to clean up."""
+    tick: float = 1
+    """Between two questions whether a script takes too long."""
+    close: float = 2
+    """For the host to remove the files of the run before the connection is closed."""
+    keepalive: float = 8
+    """Silence after which SSH asks the other side for an answer. This also keeps a NAT on the way open."""
+    answer: float = 15
+    """For that answer. Together with ``keepalive`` a dead connection is detected within 30 s."""
+    poll: float = 3
+    """Between two looks at the clock while a connection waits. Hundreds of connections wait at once."""
+    login: float = 30
+    """For a single attempt to log in, and for the start of the command."""
+
+
+DEFAULTS = Timeouts()
