@@ -56,7 +56,7 @@ BORN_ANEW = r"""
 /run/flannel/subnet\.env               who joined first got the first piece of the pod network
 /var/lib/kbootstrap/(init|join)\.log    what kubeadm said
 /var/lib/kbootstrap/kubeconfig         a checksum of admin.conf
-/var/lib/kbootstrap/was                compared line by line
+/var/lib/kbootstrap/original                compared line by line
 /var/lib/sim/(cluster|owners)          the lab's own records
 """
 """Files that are there in both, with the same mode, and with another content."""
@@ -300,7 +300,9 @@ def end_state(fleet: Fleet) -> set[tuple[str, ...]]:
             if _BORN_ANEW.fullmatch(path):
                 what = " ".join(what.split()[:2])
             found.add((host, path, packages.get(path, what)))
-        found |= {(host, "was", line) for line in fleet.text(host, "cat /var/lib/kbootstrap/was").splitlines()}
+        found |= {
+            (host, "original", line) for line in fleet.text(host, "cat /var/lib/kbootstrap/original").splitlines()
+        }
     return found | _cluster(fleet)
 
 

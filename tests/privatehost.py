@@ -8,10 +8,14 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from kbootstrap.model import Step
+from kbootstrap.phases.catalogue import everything
 from kbootstrap.script import build
+
+LIBRARIES = {step.shell: step.libraries for _phase, steps in everything() for step in steps}
 
 PRIVATE = ("etc", "var/lib", "run", "usr/local/sbin", "usr/lib/systemd", "proc")
 COMMANDS = {
@@ -71,7 +75,7 @@ class Host:
         inside = f'set -e\n{mounts}{first}\nexec "$@"'
         done = subprocess.run(
             ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inside, "sh", self.shell, "-s", mode],
-            input=build([step], "el"),
+            input=build([replace(step, libraries=LIBRARIES[step.shell])], "el"),
             capture_output=True,
             text=True,
             timeout=30,

@@ -1,24 +1,25 @@
-"""Running the words steps are written in, without a host."""
+"""Running the functions steps are written with, without a host."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
 
-from kbootstrap.script import shell_file
+from kbootstrap.script import PACKAGE, runner, shell_file
 
 SHELLS = ("dash", "bash")
+LIBRARIES = "".join(shell_file(f"shell/lib/{path.name}") for path in sorted((PACKAGE / "shell/lib").glob("*.sh")))
 
 
 def sh(shell: str, script: str, mode: str = "apply", folder: Path = Path("/")) -> list[str]:
-    """What a script after the prelude prints, line by line; reports begin with ``@m``."""
-    text = shell_file("shell/prelude.sh") + f"KB_STATE={folder}/state\nKB_DIR={folder}\n" + script
+    """What a script after the runner and all libraries prints, line by line; reports begin with ``@m``."""
+    text = runner() + LIBRARIES + f"KB_STATE={folder}/state\nKB_DIR={folder}\n" + script
     done = subprocess.run(
         [shell],
         input=text,
         capture_output=True,
         text=True,
-        env={"KB_MODE": mode, "KB_MARK": "@m", "PATH": "/usr/bin:/bin"},
+        env={"KB_MODE": mode, "KB_MARKER": "@m", "PATH": "/usr/bin:/bin"},
     )
     return [*(done.stdout + done.stderr).splitlines(), f"status {done.returncode}"]
 

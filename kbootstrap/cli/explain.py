@@ -87,14 +87,18 @@ def _explain(phase: Phase, one: Step) -> None:
         click.echo(f"\nParameters: {', '.join(sorted(one.params))}")
     limits = f"at most {one.timeout} s" + (f", tried up to {one.retries + 1} times" if one.retries else "")
     click.echo(f"Limits: {limits}" + ("; only waits, changes nothing" if one.wait_only else ""))
-    click.echo(f"Words it uses: {', '.join(f'shell/{name}' for name in _words(one))}")
+    click.echo(f"Libraries: {', '.join(_libraries(one))}")
     click.echo(f"\n--- phases/{one.script}")
     click.echo((PACKAGE / "phases" / one.script).read_text(encoding="utf-8"), nl=False)
 
 
-def _words(step: Step) -> tuple[str, ...]:
+def _libraries(step: Step) -> list[str]:
     """The files that have the shell functions a step calls and does not define."""
-    return ("prelude.sh", "el.sh or debian.sh", *step.libraries)
+    from kbootstrap.remote.script import library_path
+
+    families = ("el", "debian")
+    files = [dict.fromkeys(library_path(name, family) for family in families) for name in step.libraries]
+    return ["shell/runner.sh", *(" or ".join(file) for file in files)]
 
 
 @click.command()

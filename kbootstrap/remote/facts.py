@@ -1,4 +1,4 @@
-"""What a host is: the output of shell/probe.sh as a frozen value."""
+"""What a host is: the output of shell/facts.sh as a frozen value."""
 
 from __future__ import annotations
 

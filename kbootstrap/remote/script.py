@@ -15,6 +15,7 @@ from pathlib import Path
 
 from kbootstrap.secret import Param, Secret
 from kbootstrap.steps import Step
+from kbootstrap.remote.protocol import shell_assignments
 
 PACKAGE = Path(__file__).parent.parent
 MAX_LINE = 64 * 1024
@@ -24,6 +25,7 @@ MAX_VALUE = 1024 * 1024
 
 _HERE_DOCUMENT = re.compile(r"<<'?([A-Z]+)'?")
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*\Z")
+_REQUIRES = re.compile(r"^# requires: (.+)$", re.M)
 
 
 def quote(value: str) -> str:
@@ -38,7 +40,7 @@ def shell_file(path: str) -> str:
     """The text of a shell file below the package, without lines that are only comments (here-documents stay whole)."""
     kept = []
     end = ""
-    for line in (PACKAGE / path).read_text(encoding="utf-8").splitlines():
+    for line in _source(path).splitlines():
         if end:
             end = "" if line == end else end
         elif not line.strip() or line.strip() == "#" or line.lstrip().startswith("# "):
@@ -49,39 +51,73 @@ def shell_file(path: str) -> str:
     return "\n".join(kept) + "\n"
 
 
-def beginning() -> str:
-    """The text of begin.sh, the command of a connection."""
-    return shell_file("shell/begin.sh")
+@functools.cache
+def _source(path: str) -> str:
+    return (PACKAGE / path).read_text(encoding="utf-8")
 
 
-def launcher(mark: str) -> bytes:
-    """launch.sh as begin.sh reads it from its input, with the mark of the connection's reports."""
-    text = shell_file("shell/launch.sh").encode()
-    return f"{mark} {len(text)}\n".encode() + text
+def library_path(name: str, family: str) -> str:
+    """The shell file of a library. ``os`` is the one of the OS family."""
+    return f"shell/os/{family}.sh" if name == "os" else f"shell/lib/{name}.sh"
+
+
+@functools.cache
+def required(name: str, family: str) -> tuple[str, ...]:
+    """The libraries whose functions a library calls: its comment ``# requires: NAME ...``."""
+    found = _REQUIRES.search(_source(library_path(name, family)))
+    return tuple(found[1].split()) if found else ()
+
+
+def resolve(names: Iterable[str], family: str) -> list[str]:
+    """These libraries and all that they require, each once."""
+    found: dict[str, None] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop(0)
+        if name not in found:
+            found[name] = None
+            waiting += required(name, family)
+    return list(found)
+
+
+def bootstrap() -> str:
+    """The text of bootstrap.sh, the command of a connection."""
+    return shell_file("shell/bootstrap.sh")
+
+
+def launcher(marker: str) -> bytes:
+    """launcher.sh as bootstrap.sh reads it from its input, with the marker of the connection's reports."""
+    text = shell_file("shell/launcher.sh").encode()
+    return f"{marker} {len(text)}\n".encode() + text
+
+
+def runner() -> str:
+    """The head of every script: the exit statuses and runner.sh."""
+    return shell_assignments() + shell_file("shell/runner.sh")
 
 
 def build(steps: Iterable[Step], family: str, *, checked: bool = False) -> str:
     """One script for the steps of one phase on one host of an OS family (``el`` or ``debian``).
 
     The same text serves plan and apply: ``KB_MODE`` is set from outside (or is the first argument when run by hand).
-    With ``checked`` the first step was looked at just now and does not hold: it is applied without another look.
+    With ``checked`` the first step was checked just now and does not hold: it is applied without another check.
     """
     steps = list(steps)
-    parts = [shell_file("shell/prelude.sh"), shell_file(f"shell/{family}.sh")]
-    parts += [shell_file(f"shell/{name}") for name in dict.fromkeys(name for step in steps for name in step.libraries)]
+    libraries = resolve((name for step in steps for name in step.libraries), family)
+    parts = [runner(), *(shell_file(library_path(name, family)) for name in libraries)]
     parts += [f"kb_begin {quote(step.id)}\n" for step in steps[:1]]
-    words = ["kb_change" if checked else "kb_step", *["kb_step"] * len(steps)]
-    parts += [_step(*each) for each in zip(words, steps, [*steps[1:], None], strict=False)]
+    calls = ["kb_change" if checked else "kb_step", *["kb_step"] * len(steps)]
+    parts += [_step(*each) for each in zip(calls, steps, [*steps[1:], None], strict=False)]
     return "".join(parts)
 
 
-def probe() -> str:
-    """The script that gathers a host's facts; it needs no prelude."""
-    return shell_file("shell/probe.sh")
+def facts_script() -> str:
+    """The script that gathers a host's facts; it needs no runner."""
+    return shell_file("shell/facts.sh")
 
 
-def _step(word: str, step: Step, following: Step | None) -> str:
-    call = [word, quote(step.id), str(step.retries), str(int(step.wait_only))]
+def _step(call_name: str, step: Step, following: Step | None) -> str:
+    call = [call_name, quote(step.id), str(step.retries), str(int(step.wait_only))]
     call += [quote(following.id)] if following else []
     return f"kb_load() {{\n{_assignments(step.params)}{shell_file('phases/' + step.script)}}}\n{' '.join(call)}\n"
 
@@ -118,14 +154,14 @@ class Output:
 class Parser:
     """Splits a host's byte stream into reports and output lines.
 
-    The mark is looked for anywhere in a line, because a command may print text without a newline before the next
-    report. Lines are bounded by ``MAX_LINE``, so a host that never ends a line costs no memory; every byte is looked at
-    once, so one that sends it in tiny pieces costs no time. ``offset`` counts the bytes of complete lines, without the
-    reports named in ``foreign``: those come from the launcher and are not part of the log that is followed.
+    The marker is searched for anywhere in a line, because a command may print text without a newline before the next
+    report. Lines are bounded by ``MAX_LINE``, so a host that never ends a line costs no memory; every byte is read
+    once, so a host that sends it in tiny pieces costs no time. ``offset`` counts the bytes of complete lines, without
+    the reports named in ``foreign``: those come from the launcher and are not part of the log that is followed.
     """
 
-    def __init__(self, mark: str, foreign: Collection[str] = ()) -> None:
-        self._mark = mark.encode() + b" "
+    def __init__(self, marker: str, foreign: Collection[str] = ()) -> None:
+        self._marker = marker.encode() + b" "
         self._foreign = foreign
         self._rest = bytearray()
         self._at = -1
@@ -141,11 +177,11 @@ class Parser:
         self._add(rest)
 
     def _add(self, data: bytes) -> None:
-        """More of the line. ``_at`` is where its first mark begins; -1: there is none so far."""
-        searched = max(0, len(self._rest) - len(self._mark))
+        """More of the line. ``_at`` is where its first marker begins; -1: there is none so far."""
+        searched = max(0, len(self._rest) - len(self._marker))
         self._rest += data
         if self._at < 0:
-            self._at = self._rest.find(self._mark, searched)
+            self._at = self._rest.find(self._marker, searched)
         self._bound()
 
     def _take(self) -> bytes:
@@ -155,16 +191,16 @@ class Parser:
         return line
 
     def _bound(self) -> None:
-        """Forget the middle of a line that grows too long; its beginning stays, and a mark that may have just begun."""
+        """Drop the middle of a line that grows too long. Its beginning stays, and a marker that may have just begun."""
         if self._at > MAX_LINE:
-            self._forget(MAX_LINE, self._at)
+            self._drop_bytes(MAX_LINE, self._at)
             self._at = MAX_LINE
-        elif self._at < 0 and len(self._rest) > MAX_LINE + len(self._mark):
-            self._forget(MAX_LINE, len(self._rest) - len(self._mark))
+        elif self._at < 0 and len(self._rest) > MAX_LINE + len(self._marker):
+            self._drop_bytes(MAX_LINE, len(self._rest) - len(self._marker))
         if self._at >= 0 and len(self._rest) - self._at > MAX_VALUE * 2:
-            self._forget(self._at + MAX_VALUE * 2, len(self._rest))
+            self._drop_bytes(self._at + MAX_VALUE * 2, len(self._rest))
 
-    def _forget(self, start: int, end: int) -> None:
+    def _drop_bytes(self, start: int, end: int) -> None:
         del self._rest[start:end]
         self._dropped += end - start
 
@@ -178,13 +214,13 @@ class Parser:
         yield from (item for item in self._line(self._take()) if isinstance(item, Output) and item.line)
 
     def _line(self, line: bytes) -> Iterator[Report | Output]:
-        before, mark, report = line.partition(self._mark)
-        if before or not mark:
+        before, marker, report = line.partition(self._marker)
+        if before or not marker:
             yield Output(before[:MAX_LINE].decode("utf-8", "replace").rstrip("\r"))
-        if mark:
+        if marker:
             word, *args = report.decode("utf-8", "replace").rstrip("\r").split(" ")
             if word in self._foreign:
-                self.offset -= len(mark) + len(report) + 1
+                self.offset -= len(marker) + len(report) + 1
             yield Report(word, tuple(args))
 
 

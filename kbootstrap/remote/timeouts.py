@@ -27,6 +27,8 @@ class Timeouts:
     """For the host to kill a detached script that took too long."""
     kill_inline: float = 5
     """The same for a script that runs inline: it changes nothing, so it gets no time to clean up."""
+    tick: float = 1
+    """Between two questions whether a script takes too long."""
     close: float = 2
     """For the host to remove the files of the run before the connection is closed."""
     keepalive: float = 8
@@ -34,6 +36,9 @@ class Timeouts:
     answer: float = 15
     """For that answer. Together with ``keepalive`` a dead connection is detected within 30 s."""
     poll: float = 3
-    """Between two looks at the clock while a connection waits. Hundreds of connections wait at once, so this is rare."""
+    """Between two looks at the clock while a connection waits. Hundreds of connections wait at once."""
     login: float = 30
     """For a single attempt to log in, and for the start of the command."""
+
+
+DEFAULTS = Timeouts()

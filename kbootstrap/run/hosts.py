@@ -122,7 +122,7 @@ class Hosts:
 
     def _connect(self, name: str, session: Session, post: Post) -> tuple[str, ...]:
         try:
-            session.open(ahead=("facts", script.facts()))
+            session.open(ahead=("facts", script.facts_script()))
         except LockedError:
             post(lambda: self.busy.add(name))
             raise
@@ -149,7 +149,7 @@ def _gathered(name: str, session: Session) -> Facts:
             )
 
     deadline = time.monotonic() + FACTS_S
-    status = session.run_inline("facts", script.facts(), keep, lambda: time.monotonic() > deadline)
+    status = session.run_inline("facts", script.facts_script(), keep, lambda: time.monotonic() > deadline)
     if status != Status.OK:
         late = status == Status.TIMED_OUT
         text = f"gathering facts did not end within {FACTS_S} s" if late else "gathering facts failed"

@@ -35,6 +35,7 @@ _STATES: dict[Mode, dict[str, State]] = {
     "plan": {"ok": "ok", "change": "change", "unknown": "unknown"},
     "apply": {"ok": "ok", "changed": "changed"},
 }
+_REPORT_WORDS = frozenset(map(str, ReportWord))
 _EXIT_STATUS = re.compile(r"[0-9]{1,3}\Z")
 
 
@@ -133,7 +134,7 @@ class PhaseRun:
         if isinstance(item, script.Output):
             self._output(item.line, post)
             return
-        if item.word not in ReportWord:
+        if item.word not in _REPORT_WORDS:
             raise self._protocol_error(f"sent an unknown report: {item.word[:MAX_TEXT]!r}")
         getattr(self, f"_on_{item.word}")(item.args, post)
 

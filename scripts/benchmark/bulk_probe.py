@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmark.connect_probe import make_host
-from kbootstrap import bulk
+from benchmark import bulk
 from kbootstrap.transport import SshShared, SshTransport
 
 TARGET = "/run/bulk"

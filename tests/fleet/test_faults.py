@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 
 import pytest
@@ -9,8 +10,10 @@ from driver import Fleet
 from labs import MakeLab
 from moments import ended, until, up_held
 
-from kbootstrap import inventory, run, session
+from kbootstrap import inventory, run
 from kbootstrap.model import Event, RunEnded
+from kbootstrap.session import Session
+from kbootstrap.timeouts import Timeouts
 
 DOCKER = "download.docker.com"
 DNF_LOCK = """
@@ -38,7 +41,7 @@ def converges(fleet: Fleet, *options: str) -> None:
 def test_a_host_that_dies_in_the_middle_stops_nobody_else(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, because nobody wants to wait for the five minutes a host may be away."""
     fleet = lab(1, 2)
-    monkeypatch.setattr(session, "RECONNECT_S", 2)
+    monkeypatch.setattr(run, "Session", functools.partial(Session, timeouts=Timeouts(reconnect=2)))
     monkeypatch.setattr(run, "state_home", lambda: fleet.inventory.parent / "state")
     fleet.fault("w2", "hold", moment="packages kubernetes command 1")
     seen: list[Event] = []

@@ -1,4 +1,4 @@
-"""The words steps are written in, in dash and in bash: what they report, what they leave on disk."""
+"""The functions steps are written with, in dash and in bash: what they report, what they leave on disk."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from words import SHELLS, sh, step
 
-from kbootstrap.model import Step
-from kbootstrap.script import PACKAGE, build
+from kbootstrap.steps import Step
+from kbootstrap.remote.script import PACKAGE, build
 
 pytestmark = pytest.mark.parametrize("shell", SHELLS)
 
@@ -112,7 +112,7 @@ def test_no_program_sees_a_parameter_even_where_the_environment_has_its_name(she
     (tmp_path / "s.sh").write_text("check() { [ -n \"$TOKEN\" ] && ! env | grep -q '^TOKEN='; }\n")
     path = os.path.relpath(tmp_path / "s.sh", PACKAGE / "phases")
     script = build([Step("s", "S", path, "W.", {"TOKEN": "secret"})], "debian")
-    env = {"KB_MODE": "plan", "KB_MARK": "@m", "PATH": "/usr/bin:/bin", "TOKEN": "theirs"}
+    env = {"KB_MODE": "plan", "KB_MARKER": "@m", "PATH": "/usr/bin:/bin", "TOKEN": "theirs"}
     done = subprocess.run([shell, "-c", script], capture_output=True, text=True, env=env)
     assert "@m end s ok" in done.stdout, done.stdout + done.stderr
 

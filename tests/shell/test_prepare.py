@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from privatehost import CASES, FSTAB, HOSTS, SWAP, Host, with_hosts, with_swap
 
-from kbootstrap.model import Step
+from kbootstrap.steps import Step
 
 
 @pytest.fixture(params=["dash", "bash"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from words import SHELLS, sh, step
 
-from kbootstrap.script import shell_file
+from kbootstrap.remote.script import shell_file
 
 pytestmark = pytest.mark.parametrize("shell", SHELLS)
 
@@ -23,7 +23,7 @@ def runs(folder: Path) -> int:
 def outcome(shell: str, folder: Path, script: str, apply: str, family: str = "el", retries: int = 1) -> list[str]:
     """A step whose apply this is, with pauses that take no time."""
     text = f'cd {folder}\nsleep() {{ echo "sleep $1"; }}\n{script}'
-    return sh(shell, shell_file(f"shell/{family}.sh") + text + step("[ -e done ]", apply, retries), folder=folder)
+    return sh(shell, shell_file(f"shell/os/{family}.sh") + text + step("[ -e done ]", apply, retries), folder=folder)
 
 
 def test_what_fail_ended_is_not_tried_again(shell: str, tmp_path: Path) -> None:

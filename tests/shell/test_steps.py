@@ -13,12 +13,12 @@ from driver import Fleet
 from examples import DEBIAN12, EL9, context, inventory
 from labs import maker
 
-from kbootstrap.facts import Facts
-from kbootstrap.inventory import Cluster
+from kbootstrap.remote.facts import Facts
+from kbootstrap.inventory.models import Cluster
 from kbootstrap.lab import simulated
 from kbootstrap.phases import UP
 from kbootstrap.phases.repository import sources
-from kbootstrap.script import build, quote, shell_file
+from kbootstrap.remote.script import build, quote, shell_file
 
 FACTS = {"centos9": EL9, "centos7": replace(EL9, os_version="7"), "debian12": DEBIAN12}
 PHASES = ("prepare", "runtime", "repository")
@@ -86,7 +86,7 @@ def test_every_repository_is_written_with_its_checks_on(facts: Facts, shell: str
     for source, signed in ((sources.kubernetes(cluster, facts), True), (sources.docker(cluster, facts), False)):
         words = (source.id, source.title, source.url, source.suite, source.exclude, str(int(source.signed_metadata)))
         call = "repo_text " + " ".join(map(quote, words))
-        script = shell_file(f"shell/{facts.family}.sh") + call
+        script = shell_file(f"shell/os/{facts.family}.sh") + call
         text = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True).stdout
         assert source.fingerprints
         assert "http://" not in text + source.key_url

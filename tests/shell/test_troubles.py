@@ -5,15 +5,11 @@ from __future__ import annotations
 import pytest
 from words import SHELLS, sh
 
-from kbootstrap.script import quote, shell_file
+from kbootstrap.remote.script import quote, shell_file
 
 pytestmark = pytest.mark.parametrize("shell", SHELLS)
 
-VERIFY = (
-    shell_file("shell/troubles.sh")
-    + shell_file("phases/verify/nodes.sh")
-    + "is_control_plane() { :; }\nTIMEOUT=0\nVERSION=1.34.2\n"
-)
+VERIFY = shell_file("phases/verify/nodes.sh") + "is_control_plane() { :; }\nTIMEOUT=0\nVERSION=1.34.2\n"
 
 
 def node(name: str, ready: str = "True", version: str = "v1.34.2", address: str = "10.0.0.1", reason: str = "") -> str:

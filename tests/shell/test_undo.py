@@ -9,11 +9,8 @@ import pytest
 from privatehost import CASES, HOSTS, SWAP, Host, with_hosts, with_swap
 from words import sh
 
-from kbootstrap.model import Step
-from kbootstrap.script import shell_file
+from kbootstrap.steps import Step
 
-UNDO = shell_file("shell/undo.sh")
-WORDS = ("undo.sh",)
 UNDOES = {"hosts": "hosts", "swap": "swap", "sysctl": "kernel", "modules": "kernel", "selinux": "selinux"}
 UNDOES["hostname"] = "hostname"
 
@@ -25,7 +22,7 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Host:
 
 def undo(step: Step) -> Step:
     name = UNDOES[step.id]
-    return Step(name, "U", f"reset/{name}.sh", "W.", {"CLUSTER": "demo"}, words=WORDS)
+    return Step(name, "U", f"reset/{name}.sh", "W.", {"CLUSTER": "demo"})
 
 
 def settled(host: Host) -> dict[str, tuple[str, str]]:
@@ -99,7 +96,7 @@ def test_files_that_were_not_there_go_with_the_folders_made_for_them(host: Host)
     mirrors = Step("m", "M", "runtime/mirrors.sh", "W.", {"MIRRORS": "docker.io https://mirror", "INSECURE": ""})
     assert host.run("apply", mirrors)[0] == "changed"
     assert (host.root / "etc/containerd/certs.d/docker.io/hosts.toml").exists()
-    back = Step("containerd", "C", "reset/containerd.sh", "W.", words=WORDS)
+    back = Step("containerd", "C", "reset/containerd.sh", "W.")
     assert host.run("apply", back)[0] == "changed"
     assert settled(host) == before
     assert not (host.root / "etc/containerd").exists()
@@ -109,7 +106,7 @@ def test_a_folder_somebody_else_uses_by_now_stays(host: Host) -> None:
     mirrors = Step("m", "M", "runtime/mirrors.sh", "W.", {"MIRRORS": "docker.io https://mirror", "INSECURE": ""})
     host.run("apply", mirrors)
     host.write("etc/containerd/mine.toml", "mine")
-    host.run("apply", Step("containerd", "C", "reset/containerd.sh", "W.", words=WORDS))
+    host.run("apply", Step("containerd", "C", "reset/containerd.sh", "W."))
     assert sorted(path.name for path in (host.root / "etc/containerd").iterdir()) == ["mine.toml"]
 
 
@@ -124,7 +121,7 @@ def test_mode_and_owner_of_the_original_come_back(host: Host) -> None:
 
 # --- cleaning --------------------------------------------------------------------------------------------------------
 
-KUBEADM = Step("kubeadm", "K", "reset/kubeadm.sh", "W.", {"CRI_SOCKET": "unix:///x"}, words=WORDS)
+KUBEADM = Step("kubeadm", "K", "reset/kubeadm.sh", "W.", {"CRI_SOCKET": "unix:///x"})
 
 
 def test_folders_go_and_disks_of_their_own_are_emptied(host: Host) -> None:
@@ -234,10 +231,10 @@ COMMIT
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_only_rules_of_the_cluster_are_taken_out(shell: str) -> None:
-    said = sh(shell, f"{UNDO}rules_undone <<'SAVED'\n{SAVED}SAVED\n")
+    said = sh(shell, f"rules_undone <<'SAVED'\n{SAVED}SAVED\n")
     assert "\n".join(said[:-1]) + "\n" == UNDONE
     others = "".join(line for line in SAVED.splitlines(keepends=True) if line.startswith(("*mangle", ":PRE", "COMMIT")))
-    assert sh(shell, f"{UNDO}rules_undone <<'SAVED'\n{others}SAVED\n") == ["status 0"]
+    assert sh(shell, f"rules_undone <<'SAVED'\n{others}SAVED\n") == ["status 0"]
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
@@ -263,7 +260,7 @@ def test_only_rules_of_the_cluster_are_taken_out(shell: str) -> None:
 def test_kubeadms_output_says_where_it_stopped(shell: str, log: str, phase: str, tmp_path: Path) -> None:
     path = tmp_path / "init.log"
     path.write_text(log)
-    (line, _) = sh(shell, f"{UNDO}broken_off init {path}\n")
+    (line, _) = sh(shell, f"broken_off init {path}\n")
     expected = f"init failed at {phase}" if phase else "an earlier kubeadm init did not finish"
     assert line == f"! reset this host: {expected}"
 
@@ -271,7 +268,7 @@ def test_kubeadms_output_says_where_it_stopped(shell: str, log: str, phase: str,
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_kubeadms_output_is_kept_and_its_status_too(shell: str, tmp_path: Path) -> None:
     fake = 'kubeadm() { echo "[preflight] $*"; echo oops >&2; return 7; }\n'
-    said = sh(shell, f"{UNDO}{fake}kubeadm_kept {tmp_path}/log init --config x || echo ended $?\n")
+    said = sh(shell, f"{fake}kubeadm_kept {tmp_path}/log init --config x || echo ended $?\n")
     assert sorted(said) == sorted(
         ["@m command kubeadm init --config x", "[preflight] init --config x", "oops", "ended 7", "status 0"]
     )
@@ -282,10 +279,10 @@ def test_kubeadms_output_is_kept_and_its_status_too(shell: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_only_the_first_word_about_a_thing_is_kept(shell: str, tmp_path: Path) -> None:
-    script = "remember sysctl a.b '1 2'\nremember sysctl a.b 3\nremember unit 'x\\x2d.swap' off\nrecall sysctl a.b\n"
-    script += "recall unit 'x\\x2d.swap'\nrecall sysctl a || echo none\n"
+    script = "save_state sysctl a.b '1 2'\nsave_state sysctl a.b 3\nsave_state unit 'x\\x2d.swap' off\n"
+    script += "saved_state sysctl a.b\nsaved_state unit 'x\\x2d.swap'\nsaved_state sysctl a || echo none\n"
     assert sh(shell, script, folder=tmp_path) == ["1 2", "off", "none", "status 0"]
-    assert len((tmp_path / "state/was").read_text().splitlines()) == 2
+    assert len((tmp_path / "state/original").read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
@@ -296,7 +293,7 @@ def test_a_copy_that_broke_off_is_not_an_original(shell: str, tmp_path: Path) ->
     half = tmp_path / f"state/before{target}.new"
     half.parent.mkdir(parents=True)
     half.write_text("wh")
-    assert sh(shell, f"{UNDO}put_file {target} 644 ours\nput_back {target}\ntouched '*'\n", folder=tmp_path) == [
+    assert sh(shell, f"put_file {target} 644 ours\nput_back {target}\nchanged_files '*'\n", folder=tmp_path) == [
         str(target),
         "status 0",
     ]

@@ -17,6 +17,7 @@ from kbootstrap.inventory import Host
 from kbootstrap.model import ConnectError, Mode
 from kbootstrap.script import Output
 from kbootstrap.session import Item, Session
+from kbootstrap.timeouts import DEFAULTS, Timeouts
 from kbootstrap.transport import SshPipe, SshShared, SshTransport
 
 _runs = itertools.count(1)
@@ -38,6 +39,7 @@ def make_session(
     shared: SshShared | None = None,
     transport: SshTransport | None = None,
     notice: Callable[[str], None] = lambda _text: None,
+    timeouts: Timeouts = DEFAULTS,
 ) -> Session:
     """A session that is not open yet; the caller closes it."""
     return Session(
@@ -49,6 +51,7 @@ def make_session(
         sudo=host.ssh.sudo,
         sudo_password=host.ssh.sudo_password,
         notice=notice,
+        timeouts=timeouts,
     )
 
 
@@ -74,9 +77,9 @@ def say(host: Host, script: str, mode: Mode = "plan", shared: SshShared | None =
     items: list[Item] = []
     with session(host, mode, shared) as opened:
         status = (
-            opened.look("x", script, items.append, lambda: False)
+            opened.run_inline("x", script, items.append, lambda: False)
             if mode == "plan"
-            else opened.run("phase", script, items.append, lambda: False)
+            else opened.run_detached("phase", script, items.append, lambda: False)
         )
     assert status == 0, lines(items)[-5:]
     return lines(items)

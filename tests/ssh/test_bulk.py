@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ssh.servers import PASSWORD, Server, hop, inventory_host
 
-from kbootstrap import bulk
+from benchmark import bulk
 from kbootstrap.inventory import Host
 from kbootstrap.model import KbootstrapError
 from kbootstrap.transport import SshShared, SshTransport

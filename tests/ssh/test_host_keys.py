@@ -257,7 +257,7 @@ def test_the_key_is_looked_at_again_after_a_break(make_server: MakeServer, tmp_p
 
     began = time.monotonic()
     with pytest.raises(HostKeyError, match="changed") as refused:
-        opened.run("phase", "echo begun; sleep 600", swap, lambda: False)
+        opened.run_detached("phase", "echo begun; sleep 600", swap, lambda: False)
     opened.close()
     # At once: another key does not become the right one by trying again.
     assert time.monotonic() - began < 60

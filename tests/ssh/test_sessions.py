@@ -24,6 +24,7 @@ from kbootstrap.inventory import Host
 from kbootstrap.model import ConnectError, Secret
 from kbootstrap.script import Output
 from kbootstrap.session import Item, LostError, Session, SudoError
+from kbootstrap.timeouts import Timeouts
 from kbootstrap.transport import SshShared, SshTransport
 
 # --- a connection that works -----------------------------------------------------------------------------------------
@@ -47,16 +48,16 @@ def test_exit_statuses_and_no_stdin(server: Server, tmp_path: Path, mode: Any) -
                 continue  # in plan mode $$ is the launcher itself
             text = f"cat\n{script}\n"
             if mode == "plan":
-                assert opened.look("x", text, lambda _item: None, lambda: False) == status
+                assert opened.run_inline("x", text, lambda _item: None, lambda: False) == status
             else:
-                assert opened.run(f"phase-{status}", text, lambda _item: None, lambda: False) == status
+                assert opened.run_detached(f"phase-{status}", text, lambda _item: None, lambda: False) == status
 
 
 def test_a_script_that_takes_too_long_is_ended(server: Server, tmp_path: Path) -> None:
     items: list[Item] = []
     with session(inventory_host(tmp_path, server), "apply") as opened:
         began = time.monotonic()
-        assert opened.run("phase", "echo begun; sleep 600", items.append, lambda: bool(items)) == 124
+        assert opened.run_detached("phase", "echo begun; sleep 600", items.append, lambda: bool(items)) == 124
         assert time.monotonic() - began < 10
     assert lines(items) == ["begun"]
 
@@ -64,8 +65,8 @@ def test_a_script_that_takes_too_long_is_ended(server: Server, tmp_path: Path) -
 def test_a_look_that_takes_too_long_is_ended_too(server: Server, tmp_path: Path) -> None:
     items: list[Item] = []
     with session(inventory_host(tmp_path, server)) as opened:
-        assert opened.look("phase", "echo begun; sleep 601; echo never", items.append, lambda: bool(items)) == 124
-        assert opened.look("phase", "echo in", items.append, lambda: False) == 0
+        assert opened.run_inline("phase", "echo begun; sleep 601; echo never", items.append, lambda: bool(items)) == 124
+        assert opened.run_inline("phase", "echo in", items.append, lambda: False) == 0
     assert lines(items) == ["begun", "in"]
     eventually(lambda: server.root("ps -ef | grep '[s]leep 601' || true") == "")
 
@@ -131,7 +132,7 @@ class Interrupted:
         thread = threading.Thread(target=work)
         thread.start()
         try:
-            assert self.session.run("phase", self.SCRIPT, handle, lambda: False) == 0
+            assert self.session.run_detached("phase", self.SCRIPT, handle, lambda: False) == 0
         finally:
             thread.join(60)
             self.session.close()
@@ -178,7 +179,7 @@ def test_a_host_that_is_away_for_a_while(interrupted: Interrupted) -> None:
 
 
 def test_a_host_that_does_not_come_back(interrupted: Interrupted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kbootstrap.session.RECONNECT_S", 2)
+    monkeypatch.setattr(interrupted.session, "_timeouts", Timeouts(reconnect=2))
     with pytest.raises(LostError, match=r"cp1: lost for 2 s: .*connection refused") as lost:
         interrupted.run(interrupted.server.cut)
     assert lost.value.exit_code == 4
@@ -193,7 +194,7 @@ def test_a_break_while_the_host_is_only_looked_at(server: Server, tmp_path: Path
         session(inventory_host(tmp_path, server)) as opened,
         pytest.raises(LostError, match="cp1: the connection broke") as lost,
     ):
-        opened.look("x", "echo begun; sleep 20", drop, lambda: False)
+        opened.run_inline("x", "echo begun; sleep 20", drop, lambda: False)
     assert lost.value.exit_code == 4
 
 
@@ -219,7 +220,7 @@ def test_a_host_that_never_greets(make_sshd: Callable[..., Sshd], tmp_path: Path
     for sudo in ({}, {"sudo": "password", "sudo_password": "any"}):
         began = time.monotonic()
         with pytest.raises(ConnectError, match="no answer in time"):
-            make_session(inventory_host(tmp_path, sshd, **sudo)).open(timeout=1)
+            make_session(inventory_host(tmp_path, sshd, **sudo), timeouts=Timeouts(opening=1)).open()
         assert time.monotonic() - began < 5
     eventually(lambda: connections(sshd) == 0)
 
@@ -268,7 +269,7 @@ def frozen(server: Server, opened: Session, script: str) -> float:
         began = time.monotonic()
 
     with pytest.raises(LostError, match="cp1: the connection broke"):
-        opened.look("x", script, freeze, lambda: False)
+        opened.run_inline("x", script, freeze, lambda: False)
     return time.monotonic() - began
 
 
@@ -334,7 +335,7 @@ def test_a_connection_that_waits_looks_at_the_clock_only_now_and_then(
 
     with session(inventory_host(tmp_path, server)) as opened:
         monkeypatch.setattr(transport.Wire, "_look_at_the_clock", count)
-        opened.look("x", "sleep 4", lambda _item: None, lambda: False)
+        opened.run_inline("x", "sleep 4", lambda _item: None, lambda: False)
     assert 1 <= len(looks) <= 3
 
 
@@ -379,7 +380,7 @@ def test_a_freeze_while_much_is_sent(make_server: MakeServer, tmp_path: Path, im
     server.freeze()
     began = time.monotonic()
     with pytest.raises(LostError, match="cp1: the connection broke"):
-        opened.look("x", "#" * (24 * 1024 * 1024), lambda _item: None, lambda: False)
+        opened.run_inline("x", "#" * (24 * 1024 * 1024), lambda _item: None, lambda: False)
     assert time.monotonic() - began < impatient * 2
     server.thaw()
     opened.close()

@@ -118,7 +118,7 @@ def test_explain_shows_why_and_the_shell() -> None:
     said = kbootstrap("explain", "swap").stdout
     for part in ("prepare.swap", "Turn swap off", "kubelet", "check() {", "apply() {"):
         assert part in said
-    assert "shell/troubles.sh" in kbootstrap("explain", "verify.pods").stdout
+    assert "shell/lib/wait.sh" in kbootstrap("explain", "verify.pods").stdout
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_explain_shows_why_and_the_shell() -> None:
         ("labels-web7", ["labels.labels-NODE", "apply() {"]),
         ("labels.labels-web7", ["labels.labels-NODE", "apply() {"]),
         ("connect", ["connect.ssh", "Every step runs as root"]),
-        ("facts.facts", ["facts.facts", "shell/probe.sh"]),
+        ("facts.facts", ["facts.facts", "shell/facts.sh"]),
         ("requirements", ["preflight.requirements", "run.py"]),
         ("restore/swap", ["restore.swap", "reset/swap.sh"]),
     ],

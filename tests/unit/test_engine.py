@@ -238,17 +238,17 @@ class Replay:
     def close(self) -> None:
         self.closed = True
 
-    def look(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
-        self._ask("look", script, self.items[: self.looked], on_item)
+    def run_inline(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
+        self._ask("inline", script, self.items[: self.looked], on_item)
         if self.breaks:
             raise BrokenError("h1", "reset")
-        return TO_DO if self.looked < len(self.items) else self._end()
+        return Status.TO_DO if self.looked < len(self.items) else self._end()
 
     def reconnect(self, why: str) -> None:
         self.asked.append(f"reconnect: {why}")
 
-    def run(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
-        self._ask("run", script, self.items[self.looked :], on_item)
+    def run_detached(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
+        self._ask("detached", script, self.items[self.looked :], on_item)
         return self._end()
 
     def _ask(self, what: str, script: str, items: list[Item], on_item: Callable[[Item], None]) -> None:
@@ -271,7 +271,7 @@ def play(
     run = PhaseRun(PHASE, "h1", [SWAP, TIME], "el", values.__setitem__, lambda text: text.replace("hunter2", "***"))
     session = Replay(items, status)
     ok = run.work(session, mode, events.append)  # type: ignore[arg-type] # a stand-in for Session
-    assert session.asked == (["look"] if session.looked == len(items) else ["look", "run"])
+    assert session.asked == (["inline"] if session.looked == len(items) else ["inline", "detached"])
     assert session.closed is any("does not say what" in text or "gone" in text for text in hints(events))
     return ok, [event for event in events if isinstance(event, StepEnded)], events, values
 
@@ -381,7 +381,7 @@ def test_a_look_that_breaks_is_looked_at_again_by_the_script(heard: int) -> None
     said = [*ok_step("swap"), report("begin time"), *(ok_step("swap") if heard < 2 else ()), *ok_step("time")]
     session, ended = scripts_of([*said[:heard], *said[3:]], heard, breaks=True)
     assert states(ended) == ["ok", "ok"]
-    assert session.asked == ["look", "reconnect: reset", "run"]
+    assert session.asked == ["inline", "reconnect: reset", "detached"]
     left = ["swap", "time"] if heard < 2 else ["time"]
     assert CALL.findall(session.scripts[1]) == [("kb_begin", left[0]), *(("kb_step", name) for name in left)]
 
@@ -389,13 +389,13 @@ def test_a_look_that_breaks_is_looked_at_again_by_the_script(heard: int) -> None
 def test_a_look_that_breaks_after_its_last_step_is_done() -> None:
     session, ended = scripts_of([*ok_step("swap"), *ok_step("time")], 4, breaks=True)
     assert states(ended) == ["ok", "ok"]
-    assert session.asked == ["look", "reconnect: reset"]
+    assert session.asked == ["inline", "reconnect: reset"]
 
 
 def test_a_plan_that_breaks_fails() -> None:
     session, ended = scripts_of(list(ok_step("swap")), 2, breaks=True, mode="plan")
     assert states(ended) == ["ok", "failed"]
-    assert session.asked == ["look"]
+    assert session.asked == ["inline"]
 
 
 def test_plan_states() -> None:

@@ -12,8 +12,9 @@ from examples import inventory
 
 from kbootstrap.remote.facts import MAX_LINES, MAX_VALUE, Facts, parse
 from kbootstrap.errors import KbootstrapError, StepError
+from kbootstrap.remote.protocol import Status
 from kbootstrap.run import Options, Run
-from kbootstrap.remote.script import probe, quote
+from kbootstrap.remote.script import facts_script, quote
 
 LEAST = ["uid=0", "cpus=2", "memory_kib=2048", "disk_free_kib=4096", "epoch=5"]
 
@@ -47,7 +48,7 @@ def test_lies_that_no_machine_could_tell_are_refused(lie: str) -> None:
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_the_probe_tells_the_truth_about_this_machine(shell: str) -> None:
-    done = subprocess.run([shell, "-s"], input=probe(), capture_output=True, text=True, timeout=30)
+    done = subprocess.run([shell, "-s"], input=facts_script(), capture_output=True, text=True, timeout=30)
     facts = parse(done.stdout.splitlines(), received_at=time.time())
     assert done.returncode == 0
     assert (facts.arch, facts.hostname, facts.kernel) == (platform.machine(), platform.node(), platform.release())
@@ -59,7 +60,7 @@ def test_the_probe_tells_the_truth_about_this_machine(shell: str) -> None:
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_the_services_of_a_kube_proxy_with_ipvs_are_no_addresses_of_the_host(shell: str) -> None:
     listed = "2: eth0    inet 192.168.1.10/24 scope global\n3: kube-ipvs0    inet 10.96.0.1/32 scope global\n"
-    text = f"ip() {{ printf %s {quote(listed)}; }}\n{probe()}"
+    text = f"ip() {{ printf %s {quote(listed)}; }}\n{facts_script()}"
     done = subprocess.run([shell, "-s"], input=text, capture_output=True, text=True, timeout=30)
     assert parse(done.stdout.splitlines()).addresses == {"192.168.1.10": "eth0"}
 
@@ -127,8 +128,8 @@ def test_an_empty_line_is_no_crash(said: str) -> None:
 class Hangs:
     """A session whose host does not end its look."""
 
-    def look(self, *_arguments: object) -> int:
-        return 124
+    def run_inline(self, *_arguments: object) -> int:
+        return Status.TIMED_OUT
 
 
 def test_a_probe_that_hangs_says_so_and_what_to_do(tmp_path: Path) -> None:

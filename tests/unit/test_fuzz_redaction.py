@@ -77,7 +77,7 @@ class Replay:
         self._pieces = [said[a:b] for a, b in itertools.pairwise(bounds)]
         self._error = error
 
-    def look(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
+    def run_inline(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
         parser = Parser(MARK)
         for piece in self._pieces:
             for item in parser.feed(piece):

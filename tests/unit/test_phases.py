@@ -92,6 +92,14 @@ def digest(folder: str, name: str) -> str:
     return hashlib.sha256((PACKAGE / folder / name).read_bytes()).hexdigest()[:12]
 
 
+def shell_listing(made: Context, phases: tuple[Phase, ...], family: str) -> str:
+    """The runner and every library that is sent to a host, with their checksums."""
+    steps = [step for phase in phases for host in phase.hosts(made.inventory) for step in phase.steps(made, host)]
+    names = sorted(resolve((name for step in steps for name in step.libraries), family))
+    paths = ["shell/runner.sh", *(library_path(name, family) for name in names)]
+    return "# " + ", ".join(f"{path.removeprefix('shell/')} {digest('', path)}" for path in paths) + "\n"
+
+
 def listing(made: Context, host: str, phases: tuple[Phase, ...] = UP) -> str:
     """Phase by phase: the steps of a host, the hash of their shell, their parameters as the host gets them."""
     lines = []
@@ -115,15 +123,14 @@ def test_the_scripts_are_the_reviewed_ones(
 ) -> None:
     facts: Facts = EL9 if family == "el" else DEBIAN12
     made = born(context(inventory(tmp_path, masters=2, kubernetes=minor, package_repository=MIRROR), facts))
-    words = ", ".join(f"{name} {digest('shell', name)}" for name in ("prelude.sh", f"{family}.sh", "troubles.sh"))
-    text = f"# {words}\n" + "".join(listing(made, host) for host in ("cp1", "cp2", "w1"))
+    text = shell_listing(made, UP, family) + "".join(listing(made, host) for host in ("cp1", "cp2", "w1"))
     compare(GOLDEN / f"{family}-{minor}.txt", text, request)
 
 
 def test_the_scripts_of_reset_are_the_reviewed_ones(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The whole cluster, one control plane host and a worker of a cluster that stays, and with every option."""
     made = context(inventory(tmp_path, masters=2))
-    text = f"# undo.sh {digest('shell', 'undo.sh')}\n"
+    text = shell_listing(replace(made, leaving=frozenset(("cp1", "cp2", "w1"))), RESET, "el")
     for title, other in {
         "everything": replace(made, leaving=frozenset(("cp1", "cp2", "w1"))),
         "cp2 and w1, with --purge --keep-host-settings": replace(

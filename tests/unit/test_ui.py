@@ -271,7 +271,7 @@ def test_leaving_at_once_says_which_steps_go_on(tmp_path: Path, monkeypatch: pyt
         raise KeyboardInterrupt
 
     looks, works = (Session("x", LocalTransport(), mode="apply", run_id="1", owner="ann") for _ in range(2))
-    works._following = True
+    works._detached = True
     monkeypatch.setattr(Run, "_open", lambda it: it._sessions.update(cp1=looks, w1=works))
     monkeypatch.setattr(Engine, "run", interrupted_run)
     events: list[Event] = []

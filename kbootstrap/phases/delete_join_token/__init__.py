@@ -17,6 +17,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Delete the join tokens",
             "delete_join_token/delete-join-token.sh",
             why="A token that is gone cannot be found in a log and used.",
+            libraries=("cluster", "wait"),
             params={"TOKEN_ID": join.token_id if join else "", "JOINING": "1" if joining(context) else "0"},
         )
     ]

@@ -17,6 +17,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Pull the container images",
             "images/images.sh",
             why="kubeadm and the kubelet find them there, and a registry that does not answer is noticed early.",
+            libraries=("network",),
             params={
                 "VERSION": version(context),
                 "REPOSITORY": context.inventory.cluster.image_repository,

@@ -20,6 +20,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             f"Initialise the control plane (kubeadm init, {config_api(cluster.minor)}, {wanted})",
             "init/init.sh",
             why="kubeadm makes the certificates, starts etcd and the control plane, and registers this node.",
+            libraries=("cleanup", "cluster", "files", "kubeadm", "state", "wait"),
             params={
                 "NODE_NAME": host.name,
                 "CONFIG": kubeadm.to_yaml(kubeadm.init_documents(context.inventory, host, wanted)),
@@ -28,7 +29,6 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "CRI_SOCKET": kubeadm.CRI_SOCKET,
             },
             timeout=900,
-            words=("undo.sh",),
         )
     ]
 

@@ -18,6 +18,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             f"Join the cluster as {role}",
             "join/join.sh",
             why="The host trusts the cluster by the hash of its CA and is trusted by a token that lives half an hour.",
+            libraries=("cleanup", "kubeadm", "network", "services", "state"),
             params={
                 "NODE_NAME": host.name,
                 "CONFIG": _config(context, host),
@@ -26,7 +27,6 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "CRI_SOCKET": kubeadm.CRI_SOCKET,
             },
             timeout=900,
-            words=("undo.sh",),
         )
     ]
 

@@ -33,6 +33,7 @@ def steps(context: Context, host: Host) -> list[Step]:
                 f"Make a join token, valid {JOIN_TTL.removesuffix('0s')}",
                 "join_token/join-token.sh",
                 why="Tokens are made for one run, live half an hour and are deleted at its end.",
+                libraries=("wait",),
                 params={"TTL": JOIN_TTL},
                 outputs=("join",),
             )
@@ -44,6 +45,7 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "Upload the control plane certificates for the joining control plane hosts",
                 "join_token/certificates.sh",
                 why="They fetch the shared certificates, encrypted with a key that lives 2 hours.",
+                libraries=("wait",),
                 outputs=("certificate_key",),
             )
         )

@@ -15,6 +15,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Give the SSH user a kubeconfig",
             "kubeconfig/user.sh",
             why="kubectl on the control plane host works for the person who logs in, without sudo.",
+            libraries=("files", "state"),
             outputs=("kubeconfig",),
         )
     ]

@@ -23,7 +23,7 @@ apply() {
     folder=$(home)/.kube
     group=$(id -g "$(user)")
     if [ ! -d "$folder" ]; then
-        remember folder "$folder"
+        save_state folder "$folder"
         mkdir -m 700 "$folder"
         chown "$(user):$group" "$folder"
     fi

@@ -15,6 +15,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             f"Label and taint {node.name}",
             "labels/labels.sh",
             why="Workloads find their nodes by these; kubelets may not set most of them themselves.",
+            libraries=("cluster", "wait"),
             params={
                 "NODE_NAME": node.name,
                 "LABELS": " ".join(f"{key}={value}" for key, value in sorted(node.labels.items())),

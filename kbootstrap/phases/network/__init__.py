@@ -19,6 +19,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             f"Install Flannel {FLANNEL_VERSION} ({context.inventory.cluster.network.backend})",
             "network/flannel.sh",
             why="Until a pod network is there the kubelets report NetworkPluginNotReady, and no node becomes Ready.",
+            libraries=("cluster", "wait"),
             params={"MANIFEST": to_yaml(documents), "FINGERPRINT": flannel.fingerprint(documents)},
             retries=2,
         )

@@ -45,7 +45,7 @@ exact() {
 }
 
 apply() {
-    remember_unit kubelet
+    save_unit_state kubelet
     wanted=$(exact)
     [ -n "$wanted" ] || fail "the repository has no Kubernetes $VERSION" "Was the phase repository run, and does package_repository have this minor?"
     # shellcheck disable=SC2086 # names are words

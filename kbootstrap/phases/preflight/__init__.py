@@ -29,6 +29,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Check that peers, packages and images can be reached",
             "preflight/reach.sh",
             why="A closed firewall or a missing proxy is found before the first change.",
+            libraries=("network",),
             params={
                 "NEEDED": " ".join(url for command, url in urls.items() if command not in facts.commands),
                 "URLS": " ".join(url for command, url in urls.items() if command in facts.commands),

@@ -20,11 +20,11 @@ try_registry() {
 
 try_peer() { reaches "$1" || echo "warning cannot reach $1 (TCP)"; }
 
-try_name() { getent hosts "$1" >/dev/null || echo "unfit cluster.control_plane_endpoint: $1 does not resolve here"; }
+try_name() { getent hosts "$1" >/dev/null || echo "requirement_failed cluster.control_plane_endpoint: $1 does not resolve here"; }
 
 troubles() {
     for url in $NEEDED; do
-        try_url unfit "$url" &
+        try_url requirement_failed "$url" &
     done
     for url in $URLS; do
         try_url warning "$url" &
@@ -43,8 +43,8 @@ troubles() {
 
 check() {
     troubles | while read -r kind trouble; do
-        if [ "$kind" = unfit ]; then
-            unfit "$trouble"
+        if [ "$kind" = requirement_failed ]; then
+            requirement_failed "$trouble"
             kb_report hint "Fix the name or the way there (DNS, proxy, firewall), or set a mirror in the inventory."
         else
             kb_report warning "$trouble"

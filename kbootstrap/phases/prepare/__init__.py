@@ -28,6 +28,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             f"Name the host {host.name}",
             "prepare/hostname.sh",
             why="The node registers under its host name, and certificates are made for it.",
+            libraries=("state",),
             params={"NAME": host.name},
         ),
         Step(
@@ -35,17 +36,25 @@ def steps(context: Context, host: Host) -> list[Step]:
             "List the nodes in /etc/hosts",
             "prepare/hosts.sh",
             why="The nodes find each other by name even where no DNS knows them.",
+            libraries=("files",),
             params={
                 "CLUSTER": cluster.name,
                 "NODES": "\n".join(f"{node.node_ip} {node.name}" for node in context.inventory.hosts),
             },
         ),
-        Step("swap", "Turn swap off", "prepare/swap.sh", why="The kubelet refuses to start while swap is on."),
+        Step(
+            "swap",
+            "Turn swap off",
+            "prepare/swap.sh",
+            why="The kubelet refuses to start while swap is on.",
+            libraries=("files", "state"),
+        ),
         Step(
             "selinux",
             f"Make SELinux {cluster.selinux}",
             "prepare/selinux.sh",
             why="Pods need the host's files: kubeadm's guide advises permissive; enforcing needs container-selinux.",
+            libraries=("files", "state"),
             params={"MODE": cluster.selinux},
         ),
         *_firewall(cluster, host),
@@ -54,6 +63,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Load the kernel modules overlay and br_netfilter",
             "prepare/modules.sh",
             why="containerd stacks images with overlay; bridged pod traffic passes iptables only with br_netfilter.",
+            libraries=("files",),
             params={"MODULES": MODULES},
         ),
         Step(
@@ -61,6 +71,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Let the kernel forward and filter pod traffic",
             "prepare/sysctl.sh",
             why="Without forwarding a packet never leaves its node; without the bridge settings Services do not work.",
+            libraries=("files", "state"),
             params={"SETTINGS": "\n".join(SETTINGS)},
         ),
         Step(
@@ -68,6 +79,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Keep the clock with chrony",
             "prepare/time.sh",
             why="Certificates and etcd need clocks that agree.",
+            libraries=("files", "os", "services"),
             params={"SERVERS": " ".join(cluster.ntp)},
             timeout=600,
             retries=2,
@@ -89,7 +101,11 @@ def _firewall(cluster: Cluster, host: Host) -> list[Step]:
     if cluster.firewall == "ignore":
         return []
     if cluster.firewall == "disable":
-        return [Step("firewall", "Turn the host's firewall off", "prepare/firewall-off.sh", why=why)]
+        return [
+            Step(
+                "firewall", "Turn the host's firewall off", "prepare/firewall-off.sh", why=why, libraries=("services",)
+            )
+        ]
     opened = ports.firewall(control_plane=host.is_control_plane)
     vxlan = (f"{cluster.network.port}/udp",) if cluster.network.backend == "vxlan" else ()
     return [
@@ -98,6 +114,7 @@ def _firewall(cluster: Cluster, host: Host) -> list[Step]:
             "Open the ports Kubernetes needs",
             "prepare/firewall-ports.sh",
             why=why,
+            libraries=("state",),
             params={"PORTS": " ".join(opened + vxlan), "SOURCES": f"{cluster.pod_cidr} {cluster.service_cidr}"},
         )
     ]

@@ -19,7 +19,7 @@ check() {
 
 apply() {
     for unit in $(managers); do
-        remember_unit "$unit"
+        save_unit_state "$unit"
         run systemctl disable --now "$unit"
     done
 }

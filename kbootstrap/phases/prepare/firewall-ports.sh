@@ -32,18 +32,18 @@ check() {
 }
 
 # firewalld writes the zones anew, and keeps what was there as .old.
-remember_rules() {
+save_rules() {
     for zone in "$(firewall-cmd --get-default-zone)" trusted; do
         keep_original "/etc/firewalld/zones/$zone.xml"
         keep_original "/etc/firewalld/zones/$zone.xml.old"
     done
     missing --permanent | while read -r kind rule; do
-        remember "$kind" "$rule"
+        save_state "$kind" "$rule"
     done
 }
 
 apply() {
-    remember_rules
+    save_rules
     for port in $PORTS; do
         run firewall-cmd --permanent --add-port="$port"
     done

@@ -21,6 +21,6 @@ check() {
 
 apply() {
     keep_original /etc/hostname
-    remember hostname name "$(uname -n)"
+    save_state hostname name "$(uname -n)"
     run hostnamectl set-hostname "$NAME"
 }

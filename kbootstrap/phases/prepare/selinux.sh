@@ -44,7 +44,7 @@ apply() {
     now=$(enforcing)
     if [ -n "$now" ] && [ "$now" != "$(wanted_now)" ]; then
         # Before the file is changed: should the host start anew in between, it would have been read.
-        remember enforce now "$now"
+        save_state enforce now "$now"
     fi
     if [ "$(configured)" != "$MODE" ]; then
         put_file "$CONFIG" 644 "$(sed "s/^SELINUX=.*/SELINUX=$MODE/" "$CONFIG")"

@@ -46,7 +46,7 @@ check() {
 
 apply() {
     for device in $(active_swap); do
-        remember swap "$device"
+        save_state swap "$device"
     done
     if [ -n "$(active_swap)" ]; then
         run swapoff -a
@@ -63,7 +63,7 @@ apply() {
             keep_original "/etc/systemd/system/$unit"
             rm -f "/etc/systemd/system/$unit"
         fi
-        remember mask "$unit"
+        save_state mask "$unit"
         run systemctl mask --now "$unit"
     done
     if zram_generator; then

@@ -31,17 +31,17 @@ check() {
 }
 
 # A setting that is not there yet comes with its module, and goes with it.
-remember_setting() {
+save_setting() {
     path=/proc/sys/$(printf '%s' "$1" | tr . /)
     if [ -r "$path" ]; then
-        remember sysctl "$1" "$(cat "$path")"
+        save_state sysctl "$1" "$(cat "$path")"
     fi
 }
 
 apply() {
     # Before the file is there: should the host start anew in between, it would have been read.
     for setting in $SETTINGS; do
-        remember_setting "${setting%%=*}"
+        save_setting "${setting%%=*}"
     done
     put_file "$FILE" 644 "$SETTINGS"
     for setting in $SETTINGS; do

@@ -50,7 +50,7 @@ check() {
 apply() {
     # Installing and starting chrony turns the others off.
     if [ -z "$(pkg_version chrony)" ] || ! service_is "$(unit)" >/dev/null; then
-        remember_unit chronyd chrony systemd-timesyncd
+        save_unit_state chronyd chrony systemd-timesyncd
     fi
     if [ -z "$(pkg_version chrony)" ]; then
         pkg_install chrony

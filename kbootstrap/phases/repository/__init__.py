@@ -21,6 +21,7 @@ def steps(context: Context, host: Host) -> list[Step]:
                 f"Find the newest Kubernetes {show(cluster.minor)}",
                 "repository/resolve.sh",
                 why="Every host must install the same patch; the first control plane host decides which.",
+                libraries=("os",),
                 params={"MINOR": show(cluster.minor)},
                 wait_only=True,
                 outputs=("kubernetes_version",),

@@ -15,7 +15,6 @@ from kbootstrap.steps import Step
 
 DRAIN_SECONDS = 300
 """Longest wait for the pods of one node to end: ten times their usual grace period."""
-_WORDS = ("undo.sh",)
 
 
 def staying_control_plane(inventory: Inventory, leaving: frozenset[str]) -> Host | None:
@@ -45,9 +44,9 @@ def _drain_steps(context: Context, host: Host) -> list[Step]:
             f"Drain {other.name}",
             "reset/drain.sh",
             why="Its pods are ended in order, and started again on the nodes that stay, before the host leaves.",
+            libraries=("cluster",),
             params={"NODE_NAME": other.name, "SECONDS_TO_WAIT": str(DRAIN_SECONDS)},
             timeout=DRAIN_SECONDS + 60,
-            words=_WORDS,
         )
         for other in _nodes_to_notify(context, host)
     ]
@@ -60,8 +59,8 @@ def forget_step(host: Host, node: Host) -> Step:
         f"Remove {node.name} from the cluster's records",
         "reset/forget.sh",
         why="A node object without a host stays NotReady for ever; a stale etcd member counts for etcd's majority.",
+        libraries=("cluster",),
         params={"NODE_NAME": node.name, "ADDRESS": node.node_ip, "SELF": host.name},
-        words=_WORDS,
     )
 
 
@@ -101,23 +100,23 @@ def _reset_steps(context: Context, host: Host) -> list[Step]:
             "Take the host out of its cluster (kubeadm reset)",
             "reset/kubeadm.sh",
             why="Pods, certificates, etcd's data and the kubelet's state go; an etcd member leaves its cluster first.",
+            libraries=("cleanup",),
             params={"CRI_SOCKET": kubeadm.CRI_SOCKET},
             timeout=900,
-            words=_WORDS,
         ),
         Step(
             "network",
             "Remove the pod network",
             "reset/network.sh",
             why="kubeadm leaves interfaces and files, and the next cluster's pods would get addresses of this one.",
-            words=_WORDS,
+            libraries=("cleanup",),
         ),
         Step(
             "rules",
             "Remove the packet filter rules of Kubernetes",
             "reset/rules.sh",
             why="kubeadm leaves them behind, and they send traffic to Services that are gone.",
-            words=_WORDS,
+            libraries=("cleanup",),
         ),
     ]
 
@@ -159,23 +158,23 @@ def _software_steps(context: Context) -> list[Step]:
             "Put the SSH user's kubeconfig back",
             "reset/kubeconfig.sh",
             why="Its credentials are for a cluster that is gone.",
-            words=_WORDS,
+            libraries=("restore",),
         ),
         Step(
             "containerd",
             "Put containerd's configuration back",
             "reset/containerd.sh",
             why="What used containerd before goes on with it as it was.",
-            words=_WORDS,
+            libraries=("restore",),
         ),
         Step(
             "packages",
             "Remove the packages that came" if context.purge else "Turn the kubelet off, remove the repositories",
             "reset/packages.sh",
             why="A repository and a key that nobody needs are no longer trusted; packages go only when asked for.",
+            libraries=("cleanup", "os", "restore", "state"),
             params={"PURGE": "1" if context.purge else "0"},
             timeout=1800,
-            words=_WORDS,
         ),
     ]
 
@@ -183,13 +182,28 @@ def _software_steps(context: Context) -> list[Step]:
 def _settings_steps(context: Context) -> list[Step]:
     """What undoes `prepare`, in the opposite order of its dependencies."""
     steps = (
-        ("time", "Put the time service back", "The clock is kept by what kept it before."),
-        ("kernel", "Put the kernel's settings back", "A host that is no node any more should not forward packets."),
-        ("selinux", "Put SELinux back as it was", "It protects the host again as its owner wanted."),
-        ("firewall", "Put the firewall back as it was", "Ports that nothing listens on any more are closed."),
-        ("swap", "Turn swap on again", "The host gets back the memory that its owner gave it."),
-        ("hosts", "Take the nodes out of /etc/hosts", "Names of nodes that are gone lead nowhere."),
-        ("hostname", "Give the host its old name back", "Others may know it by that name."),
+        ("time", "Put the time service back", "The clock is kept by what kept it before.", ("restore", "state")),
+        (
+            "kernel",
+            "Put the kernel's settings back",
+            "A host that is no node any more should not forward packets.",
+            ("restore", "state"),
+        ),
+        (
+            "selinux",
+            "Put SELinux back as it was",
+            "It protects the host again as its owner wanted.",
+            ("restore", "state"),
+        ),
+        (
+            "firewall",
+            "Put the firewall back as it was",
+            "Ports that nothing listens on any more are closed.",
+            ("files", "restore", "state"),
+        ),
+        ("swap", "Turn swap on again", "The host gets back the memory that its owner gave it.", ("restore", "state")),
+        ("hosts", "Take the nodes out of /etc/hosts", "Names of nodes that are gone lead nowhere.", ("restore",)),
+        ("hostname", "Give the host its old name back", "Others may know it by that name.", ("restore", "state")),
     )
     return [
         Step(
@@ -198,9 +212,9 @@ def _settings_steps(context: Context) -> list[Step]:
             f"reset/{name}.sh",
             why=why,
             params={"CLUSTER": context.inventory.cluster.name} if name == "hosts" else {},
-            words=_WORDS,
+            libraries=libraries,
         )
-        for name, title, why in steps
+        for name, title, why, libraries in steps
     ]
 
 
@@ -211,7 +225,6 @@ def _state_step(context: Context) -> Step:
         "reset/state.sh",
         why="Last of all: until here an interrupted reset can be run again.",
         params={"KEEP": "1" if context.keep_settings else "0"},
-        words=_WORDS,
     )
 
 

@@ -8,7 +8,7 @@ running() { systemctl is-active --quiet firewalld 2>/dev/null; }
 
 # The zone's file without the ports and networks that kbootstrap opened.
 without_ours() {
-    awk -v ports="$(remembered port | tr '\n' ' ')" -v sources="$(remembered source | tr '\n' ' ')" '
+    awk -v ports="$(saved_keys port | tr '\n' ' ')" -v sources="$(saved_keys source | tr '\n' ' ')" '
         BEGIN { opened = split(ports, port, " "); trusted = split(sources, source, " ") }
         function ours(i, part) {
             for (i = 1; i <= opened; i++) {
@@ -26,7 +26,7 @@ rules() { sed 's/^[[:space:]]*//; /^$/d; /^<?xml/d; /^<\/\{0,1\}zone/d; /^<short
 
 # The rules a zone had before: those of its file, or of the file firewalld comes with.
 rules_before() {
-    if was_there "$1"; then
+    if has_original "$1"; then
         rules <"$KB_STATE/before$1"
     elif [ -f "/usr/lib/firewalld/zones/${1##*/}" ]; then
         rules <"/usr/lib/firewalld/zones/${1##*/}"
@@ -34,7 +34,7 @@ rules_before() {
 }
 
 changed_zones() {
-    for zone in $(touched "$ZONES/*.xml"); do
+    for zone in $(changed_files "$ZONES/*.xml"); do
         if [ -f "$zone" ] && [ "$(without_ours "$zone")" != "$(cat "$zone")" ]; then
             echo "$zone"
         fi
@@ -48,7 +48,7 @@ open_still() {
     for port in $(firewall-cmd --list-ports); do
         case " $permanent " in
             *" $port "*) ;;
-            *) remembered port | grep -xF "$port" || true ;;
+            *) saved_keys port | grep -xF "$port" || true ;;
         esac
     done
 }
@@ -57,7 +57,7 @@ differences() {
     changed_zones | sed 's/$/, without the ports and networks of kbootstrap/; s/^/~ /'
     open_still | sed 's/^/- open port /'
     # shellcheck disable=SC2046 # paths are words
-    files_differ $(touched "$ZONES/*.xml.old")
+    files_differ $(changed_files "$ZONES/*.xml.old")
     units_differ firewalld ufw
 }
 
@@ -74,7 +74,7 @@ apply() {
         fi
     done
     # shellcheck disable=SC2046 # paths are words
-    put_back $(touched "$ZONES/*.xml.old")
+    put_back $(changed_files "$ZONES/*.xml.old")
     if running; then
         run firewall-cmd --reload
     fi

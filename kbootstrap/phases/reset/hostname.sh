@@ -1,14 +1,14 @@
 # shellcheck shell=sh
 # The name the host had.
 
-before() { recall hostname name; }
+before() { saved_state hostname name; }
 
 differences() {
     if name=$(before) && [ "$(uname -n)" != "$name" ]; then
         printf -- '- host name %s\n+ host name %s\n' "$(uname -n)" "$name"
     fi
     # shellcheck disable=SC2046 # paths are words
-    files_differ $(touched /etc/hostname)
+    files_differ $(changed_files /etc/hostname)
 }
 
 check() { show "$(differences)"; }
@@ -19,5 +19,5 @@ apply() {
     fi
     # The name the kernel had need not have been the one in the file.
     # shellcheck disable=SC2046 # paths are words
-    put_back $(touched /etc/hostname)
+    put_back $(changed_files /etc/hostname)
 }

@@ -5,7 +5,7 @@
 EDITS="/^# kbootstrap $CLUSTER begin\$/,/^# kbootstrap $CLUSTER end\$/d"
 
 as_written() {
-    was_there /etc/hosts && [ -r "$KB_STATE/hosts" ] && [ "$(cksum </etc/hosts)" = "$(cat "$KB_STATE/hosts")" ]
+    has_original /etc/hosts && [ -r "$KB_STATE/hosts" ] && [ "$(cksum </etc/hosts)" = "$(cat "$KB_STATE/hosts")" ]
 }
 
 check() { show "$(edits_left /etc/hosts "$EDITS")"; }

@@ -2,13 +2,13 @@
 # The kernel's settings as they were, and no files that set them at boot. Modules that are loaded stay loaded until the host
 # starts anew: whoever uses them by now is not asked.
 
-paths() { touched '/etc/sysctl.d/*' '/etc/modules-load.d/*'; }
+paths() { changed_files '/etc/sysctl.d/*' '/etc/modules-load.d/*'; }
 
 # A key without a value any more has gone with its module.
 settings() {
-    for key in $(remembered sysctl); do
+    for key in $(saved_keys sysctl); do
         path=/proc/sys/$(printf '%s' "$key" | tr . /)
-        before=$(recall sysctl "$key")
+        before=$(saved_state sysctl "$key")
         if [ -r "$path" ] && [ "$(cat "$path")" != "$before" ]; then
             printf '%s=%s\n' "$key" "$before"
         fi

@@ -7,13 +7,13 @@ changed_since() {
 }
 
 ours() {
-    for path in $(touched '*/.kube/config'); do
+    for path in $(changed_files '*/.kube/config'); do
         changed_since "$path" || printf '%s\n' "$path"
     done
 }
 
 check() {
-    for path in $(touched '*/.kube/config'); do
+    for path in $(changed_files '*/.kube/config'); do
         if changed_since "$path"; then
             kb_report warning "$path was changed since kbootstrap wrote it, and stays"
         fi

@@ -3,13 +3,13 @@
 # that had to make room for them come back.
 # Params: PURGE (1: remove the packages that came)
 
-paths() { touched '/etc/yum.repos.d/*' '/etc/apt/*' '/etc/pki/rpm-gpg/*'; }
+paths() { changed_files '/etc/yum.repos.d/*' '/etc/apt/*' '/etc/pki/rpm-gpg/*'; }
 
 # What is installed of that which came, or only the keys that rpm imported.
 came() {
     there=$(pkg_list)
     {
-        remembered package
+        saved_keys package
         if [ -s "$KB_STATE/packages" ]; then
             # An installation broke off: what came with it was never written down.
             printf '%s\n' "$there" | comm -13 "$KB_STATE/packages" -
@@ -24,13 +24,13 @@ came() {
 went() {
     [ "$PURGE" = 1 ] || return 0
     there=$(pkg_list)
-    for name in $(remembered replaced); do
+    for name in $(saved_keys replaced); do
         printf '%s\n' "$there" | grep -qxF "$name" || echo "$name"
     done
 }
 
 held() {
-    for name in $(remembered hold); do
+    for name in $(saved_keys hold); do
         if pkg_is_held "$name" >/dev/null; then
             echo "$name"
         fi
@@ -39,7 +39,7 @@ held() {
 
 # The folders of a runtime that goes: images, and nothing that runs.
 data() {
-    if [ "$PURGE" = 1 ] && recall package containerd.io >/dev/null; then
+    if [ "$PURGE" = 1 ] && saved_state package containerd.io >/dev/null; then
         echo /var/lib/containerd /opt/containerd
     fi
 }

@@ -8,14 +8,14 @@ mode_of() { sed -n 's/^SELINUX=\([a-z]*\).*/\1/p' "$1"; }
 edits() { echo "s/^SELINUX=.*/SELINUX=$(mode_of "$KB_STATE/before$CONFIG")/"; }
 
 enforcing_before() {
-    before=$(recall enforce now) || return 0
+    before=$(saved_state enforce now) || return 0
     if [ -r /sys/fs/selinux/enforce ] && [ "$(cat /sys/fs/selinux/enforce)" != "$before" ]; then
         echo "$before"
     fi
 }
 
 differences() {
-    if was_there "$CONFIG"; then
+    if has_original "$CONFIG"; then
         edits_left "$CONFIG" "$(edits)"
     fi
     enforcing_before | sed 's/^/~ running system: enforce is to be /'
@@ -24,7 +24,7 @@ differences() {
 check() { show "$(differences)"; }
 
 apply() {
-    if was_there "$CONFIG" && [ -n "$(edits_left "$CONFIG" "$(edits)")" ]; then
+    if has_original "$CONFIG" && [ -n "$(edits_left "$CONFIG" "$(edits)")" ]; then
         take_edits_out "$CONFIG" "$(edits)"
     fi
     now=$(enforcing_before)

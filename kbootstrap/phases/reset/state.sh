@@ -5,7 +5,7 @@
 
 left() {
     if [ "$KEEP" = 1 ]; then
-        [ ! -d "$KB_STATE" ] || find "$KB_STATE" -mindepth 1 -maxdepth 1 ! -name before ! -name was ! -name hosts
+        [ ! -d "$KB_STATE" ] || find "$KB_STATE" -mindepth 1 -maxdepth 1 ! -name before ! -name original ! -name hosts
     elif [ -e "$KB_STATE" ]; then
         echo "$KB_STATE"
     fi

@@ -3,10 +3,10 @@
 
 EDITS='s/^# off by kbootstrap: //'
 
-paths() { touched '/etc/systemd/system/*.swap' /etc/systemd/zram-generator.conf; }
+paths() { changed_files '/etc/systemd/system/*.swap' /etc/systemd/zram-generator.conf; }
 
 masked() {
-    for unit in $(remembered mask); do
+    for unit in $(saved_keys mask); do
         if [ "$(readlink "/etc/systemd/system/$unit" 2>/dev/null)" = /dev/null ]; then
             echo "$unit"
         fi
@@ -14,7 +14,7 @@ masked() {
 }
 
 off() {
-    for device in $(remembered swap); do
+    for device in $(saved_keys swap); do
         if ! awk -v device="$device" 'NR > 1 && $1 == device { found = 1 } END { exit !found }' /proc/swaps; then
             echo "$device"
         fi
@@ -22,7 +22,7 @@ off() {
 }
 
 differences() {
-    if was_there /etc/fstab; then
+    if has_original /etc/fstab; then
         edits_left /etc/fstab "$EDITS"
     fi
     masked | sed 's/^/~ unmasked: /'
@@ -34,7 +34,7 @@ differences() {
 check() { show "$(differences)"; }
 
 apply() {
-    if was_there /etc/fstab && [ -n "$(edits_left /etc/fstab "$EDITS")" ]; then
+    if has_original /etc/fstab && [ -n "$(edits_left /etc/fstab "$EDITS")" ]; then
         take_edits_out /etc/fstab "$EDITS"
     fi
     for unit in $(masked); do

@@ -5,11 +5,11 @@
 EDITS='/^# kbootstrap begin$/,/^# kbootstrap end$/d
 s/^# off by kbootstrap: //'
 
-configs() { touched /etc/chrony.conf /etc/chrony/chrony.conf; }
+configs() { changed_files /etc/chrony.conf /etc/chrony/chrony.conf; }
 
 units() {
     for unit in systemd-timesyncd chrony chronyd; do
-        case $(recall unit "$unit") in
+        case $(saved_state unit "$unit") in
             '' | absent*) ;;
             *) echo "$unit" ;;
         esac

@@ -22,6 +22,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             f"Install containerd {runtime.version or ''}".strip(),
             "runtime/package.sh",
             why="Kubernetes runs containers through a CRI runtime; Docker itself has not been one since 1.24.",
+            libraries=("os", "services"),
             params={"VERSION": runtime.version or "", "MAJOR": containerd_major(cluster.minor)},
             timeout=1800,
             retries=3,
@@ -31,6 +32,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Set the registry mirrors",
             "runtime/mirrors.sh",
             why="Pulls go to the mirrors first, which is faster, and works where the registries cannot be reached.",
+            libraries=("files",),
             params={
                 "MIRRORS": "\n".join(f"{name} {url}" for name, urls in runtime.mirrors.items() for url in urls),
                 "INSECURE": " ".join(runtime.insecure_registries),
@@ -41,6 +43,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Configure and start containerd",
             "runtime/config.sh",
             why="The packaged config switches CRI off, and cgroups must be systemd's as the kubelet's are.",
+            libraries=("files", "services", "state"),
             params={
                 "PAUSE_IMAGE": f"{cluster.image_repository}/pause:{pause_image(cluster.minor)}",
                 "CRI_SOCKET": CRI_SOCKET,

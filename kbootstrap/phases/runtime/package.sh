@@ -25,7 +25,7 @@ check() {
 }
 
 apply() {
-    remember_unit containerd
+    save_unit_state containerd
     wanted=$VERSION
     if [ -z "$wanted" ] && [ -n "$MAJOR" ]; then
         wanted=$(pkg_newest containerd.io "$MAJOR")

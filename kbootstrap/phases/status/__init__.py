@@ -15,6 +15,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Read nodes, pods and the kubeconfig",
             "status/read.sh",
             why="The API server is asked on the control plane host, so the operator needs nothing but SSH.",
+            libraries=("cluster",),
             wait_only=True,
             outputs=("nodes", "pods", "kubeconfig"),
         )

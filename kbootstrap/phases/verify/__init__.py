@@ -21,6 +21,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Wait until every node is Ready",
             "verify/nodes.sh",
             why="A host is only a node when the API server calls it Ready, with the right version and address.",
+            libraries=("cluster", "wait"),
             params={
                 "EXPECTED": "\n".join(f"{node.name} {node.node_ip}" for node in expected),
                 "VERSION": version(context),
@@ -28,17 +29,16 @@ def steps(context: Context, host: Host) -> list[Step]:
             },
             timeout=TIMEOUT_S + 60,
             wait_only=True,
-            words=("troubles.sh",),
         ),
         Step(
             "pods",
             "Wait until every system pod runs",
             "verify/pods.sh",
             why="Nodes can be Ready while DNS or the pod network is not.",
+            libraries=("cluster", "wait"),
             params={"TIMEOUT": str(TIMEOUT_S)},
             timeout=TIMEOUT_S + 60,
             wait_only=True,
-            words=("troubles.sh",),
         ),
     ]
 

@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 class SshPipe:
     def __init__(self, channel: paramiko.Channel, watched: WatchedSocket) -> None:
-        self._channel = channel
+        self.channel = channel
         self._watched = watched
         self._sending = threading.Lock()
 
     def send(self, data: bytes) -> None:
         with self._sending:
-            self._channel.settimeout(60)
+            self.channel.settimeout(60)
             try:
-                self._channel.sendall(data)
+                self.channel.sendall(data)
             except EOFError:
                 raise self._broken() from None
 
     def recv(self, timeout: float) -> bytes:
-        self._channel.settimeout(timeout)
-        data = self._channel.recv(65536)
+        self.channel.settimeout(timeout)
+        data = self.channel.recv(65536)
         # A command that ends says so; a connection that breaks does not.
-        if not data and not self._channel.eof_received:
+        if not data and not self.channel.eof_received:
             raise self._broken()
         return data
 
@@ -41,7 +41,7 @@ class SshPipe:
 
     def close(self) -> None:
         try:
-            self._channel.close()
+            self.channel.close()
         except EOFError:
             raise self._broken() from None
 
@@ -52,23 +52,23 @@ class SshTransport:
     def __init__(self, host: Host, shared: SshShared) -> None:
         self.host = host
         self._shared = shared
-        self._connection: fabric.Connection | None = None
+        self.connection: fabric.Connection | None = None
 
     def connect(self) -> None:
         """Open and authenticate. Raises ConnectError naming the host, the cause and a way out."""
         early = connect_early(self.host)
         from kbootstrap.remote.ssh.connection import open_connection
 
-        self._connection = open_connection(self.host, self._shared, early)
+        self.connection = open_connection(self.host, self._shared, early)
 
     def execute(self, command: str) -> SshPipe:
         import paramiko
 
         from kbootstrap.remote.ssh.paramiko_private import ChannelReply
 
-        if self._connection is None:
+        if self.connection is None:
             raise ConnectionError("not connected")
-        transport, watched = self._connection.transport, self._connection.transport.sock
+        transport, watched = self.connection.transport, self.connection.transport.sock
         watched.limit_login()
         try:
             channel = transport.open_session()
@@ -81,6 +81,6 @@ class SshTransport:
         return SshPipe(channel, watched)
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.client.close()
-            self._connection = None
+        if self.connection is not None:
+            self.connection.client.close()
+            self.connection = None

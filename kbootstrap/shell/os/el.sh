@@ -1,6 +1,7 @@
 # shellcheck shell=sh
-# el.sh - the OS vocabulary for CentOS, RHEL and their kin: rpm below, dnf5, dnf or yum above.
-# debian.sh has the same words with the same meaning.
+# el.sh - packages and repositories on CentOS, RHEL and their kin: rpm below, dnf5, dnf or yum above.
+# debian.sh defines the same functions.
+# requires: network packages state
 
 kb_keys=/etc/pki/rpm-gpg
 

@@ -1,7 +1,8 @@
 """Large files to hosts, past paramiko, which moves a quarter of what OpenSSH moves.
 
-The bytes go through the system's ``ssh`` where that can log in as our own connection has, and over that connection
-otherwise. A file that is there already is not sent. Nothing in ``up`` sends large files yet.
+The bytes go through the system's ``ssh`` when it can log in as our own connection did, and over that connection
+otherwise. A file that is there already is not sent. No command of kbootstrap sends large files yet, so this is a
+measurement of what they would cost, not a part of the product.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -22,6 +24,7 @@ from kbootstrap.remote.ssh.transport import SshTransport
 from kbootstrap.remote.transport import Pipe
 
 BLOCK = 1024 * 1024
+CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 ANSWER_S = 300
 """Seconds a host has for a word; to read or to store a file it has them besides what ``SLOWEST`` gives it."""
 SLOWEST = 50_000
@@ -92,10 +95,57 @@ def _output(pipe: Pipe) -> str:
     return said.decode("utf-8", "replace")
 
 
+def openssh_command(transport: SshTransport, known_hosts: Path) -> list[str] | None:
+    """The command line of the system's ssh that logs in as this transport did; the remote command is appended to it.
+
+    Writes the file ``known_hosts`` with the one key that the transport has checked. None when ssh is not installed or
+    cannot log in unattended: with a password or a passphrase, or through a bastion, whose key it would judge itself.
+    """
+    host, connection = transport.host, transport.connection
+    if connection is None:
+        return None
+    ssh, program = host.ssh, shutil.which("ssh")
+    proxies = {connection.ssh_config.get(word, "none").lower() for word in ("proxyjump", "proxycommand")}
+    if program is None or ssh.bastions or proxies != {"none"} or ssh.password is not None or ssh.passphrase is not None:
+        return None
+    key = connection.transport.get_remote_server_key()
+    known_hosts.write_text(f"{host.name} {key.get_name()} {key.get_base64()}\n")
+    options = {
+        "HostName": connection.host,
+        "HostKeyAlias": host.name,
+        "UserKnownHostsFile": _file(known_hosts),
+        "GlobalKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "yes",
+        "UpdateHostKeys": "no",
+        "BatchMode": "yes",
+        "ControlPath": "none",
+        "ClearAllForwardings": "yes",
+        "ForwardAgent": "no",
+        "Compression": "no",
+        "Ciphers": ",".join((*CIPHERS, "chacha20-poly1305@openssh.com", "aes128-ctr")),
+        "ConnectTimeout": f"{ssh.connect_timeout:.0f}",
+        "ServerAliveInterval": str(8),
+        "ServerAliveCountMax": "2",
+        "LogLevel": "ERROR",
+    }
+    if ssh.key is not None:
+        options |= {"IdentityFile": _file(ssh.key), "IdentitiesOnly": "yes"}
+    if not ssh.agent:
+        options["IdentityAgent"] = "none"
+    config = str(ssh.config) if ssh.config is not None and ssh.config.exists() else "none"
+    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return [program, "-F", config, *words, "-l", connection.user, "-p", str(connection.port), "--", host.address]
+
+
+def _file(path: Path) -> str:
+    """A path as ssh's options want it: one word, and % stands for nothing."""
+    return '"' + str(path).replace("%", "%%") + '"'
+
+
 def _over_openssh(transport: SshTransport, source: Path, command: str, patience: float) -> bool:
     """Whether ssh could log in. Raises OSError when the host did not store the file within ``patience`` seconds."""
     with tempfile.TemporaryDirectory() as folder, source.open("rb") as file:
-        ssh = transport.openssh(Path(folder) / "known_hosts")
+        ssh = openssh_command(transport, Path(folder) / "known_hosts")
         if ssh is None:
             return False
         with subprocess.Popen([*ssh, command], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:  # noqa: S603
@@ -122,7 +172,7 @@ def _over_connection(transport: SshTransport, source: Path, command: str) -> Non
     with source.open("rb") as file, contextlib.suppress(OSError):
         while block := file.read(BLOCK):
             pipe.send(block)
-    pipe.finish()
+    pipe.channel.shutdown_write()
     _judge(_output(pipe))
 
 

@@ -1,53 +1,54 @@
 # shellcheck shell=sh
-# launch.sh - what serves one connection: it takes scripts on stdin and streams their reports back. begin.sh has read it,
-# and KB_MARK, with which every report begins.
+# launcher.sh - serves one connection: it reads scripts from stdin and streams their reports back. bootstrap.sh has read it,
+# and KB_MARKER, which begins every report.
 #
-#   sh -c "$(cat begin.sh)" kbootstrap MODE RUN OWNER        (below sudo where the inventory says so)
+#   sh -c "$(cat bootstrap.sh)" kbootstrap MODE RUN OWNER        (below sudo where the inventory says so)
 #
-# Protocol, a line each on stdin; sizes in bytes:
-#   look NAME SIZE + SIZE bytes   run this script, which only looks, from memory; no file is written
-#   run NAME SIZE + SIZE bytes    run it detached from this connection, once, and follow its log from the first byte; the
-#                                 line `whole` behind it says that all of it has arrived
-#   follow NAME OFFSET            follow the log of a script started before, from this byte (1 is the first)
-#   ping N | kill SIGNAL N        is it alive | end the whole script; N, which script is meant, comes back with the answer
-#   stop                          stop after the running step
+# Protocol, a line each on stdin; sizes in bytes (kbootstrap/protocol.py has all words):
+#   inline NAME SIZE + SIZE bytes     run this script from memory; it only checks, and no file is written
+#   detached NAME SIZE + SIZE bytes   run it detached from this connection, once, and follow its log from the first byte;
+#                                     the line `whole` after it says that all of it has arrived
+#   follow NAME OFFSET                follow the log of a script started before, from this byte (1 is the first)
+#   ping N | kill SIGNAL N            is it alive | kill the whole script; the answer repeats N, the number of the script
+#   stop                              stop after the running step
+#   quit                              remove the files of this run and end
 # Answers: ready, busy WHO, waiting STEP WHO (again every few seconds), done STATUS, alive N, gone [N], killed N.
 #
-# In apply mode two locks guard the host: `session` is held by this process, `script` from the first script on by this process
-# and by a running script. So a second operator is turned away at once, while a script whose operator vanished is waited for;
-# and no lock can be stale, because both die with the processes that hold them. A script that only looks holds none.
+# In apply mode two locks guard the host. This process holds `session`. It also holds `script` from the first script on, and so
+# does every running script. A second operator is turned away at once; a script whose operator is gone is waited for. No lock
+# can be stale, because both are released when the processes that hold them end. A script that only checks holds no lock.
 
 umask 077
 kb_mode=$1 kb_run=$2 kb_owner=$3
 kb_root=/run/kbootstrap
 KB_DIR=$kb_root/$kb_run
-kb_script='' kb_starter='' kb_tail='' kb_looker=''
+kb_script='' kb_starter='' kb_tail='' kb_inline=''
 export KB_DIR
 
-kb_say() { printf '%s %s\n' "$KB_MARK" "$*"; }
+kb_say() { printf '%s %s\n' "$KB_MARKER" "$*"; }
 
-# kb_look TEXT - in a process of its own, so that what comes meanwhile is heard. It says itself how it ended.
-kb_look() {
+# kb_run_inline TEXT - in a process of its own, so that this one can still read requests. It reports itself how it ended.
+kb_run_inline() {
     kb_script=''
     (
         trap 'kb_say "done" $?' EXIT
         eval "$1"
     ) </dev/null 2>&1 9>&- 8>&- &
-    kb_looker=$!
+    kb_inline=$!
 }
 
-# kb_looks - does it still look? Its number alone may be another process's by now.
-kb_looks() {
+# kb_inline_runs - does the inline script still run? Its number alone may be another process's by now.
+kb_inline_runs() {
     # PID (NAME) STATE PARENT ...
-    [ -n "$kb_looker" ] && read -r kb_at 2>/dev/null <"/proc/$kb_looker/stat" || return
+    [ -n "$kb_inline" ] && read -r kb_at 2>/dev/null <"/proc/$kb_inline/stat" || return
     case $kb_at in
         *") "[!Z]" $$ "*) return 0 ;;
     esac
     return 1
 }
 
-# kb_end_all PID - end a process and all below it, the upper ones stopped first, so that none starts another meanwhile. Where
-# the kernel does not tell what is below, that ends by itself: nobody hears it any more.
+# kb_end_all PID - kill a process and all its descendants. Each one is stopped first, so that it starts no other meanwhile. Where
+# the kernel does not list children, they end by themselves: nobody reads their output any more.
 kb_end_all() {
     kill -s STOP "$1" 2>/dev/null || return 0
     kb_below=''
@@ -63,8 +64,8 @@ kb_unfollow() {
         kill "$kb_tail" 2>/dev/null
         kb_tail=''
     fi
-    if kb_looks; then
-        kb_end_all "$kb_looker"
+    if kb_inline_runs; then
+        kb_end_all "$kb_inline"
     fi
 }
 
@@ -83,7 +84,7 @@ kb_lock() {
             kb_say busy "$kb_who"
             exit 0
         fi
-        # Our own earlier connection, which broke without this host's sshd noticing.
+        # Our own earlier connection, which is broken although sshd here has not noticed.
         kill "$kb_other_pid" 2>/dev/null
         flock -w 10 8 || exit 1
     fi
@@ -96,10 +97,10 @@ kb_lock() {
     printf '%s %s %s\n' "$kb_run" "$$" "$kb_owner" >"$kb_root/owner"
 }
 
-# kb_folder - where the scripts of this run are: made for the first one, so that a run which changes nothing has none.
+# kb_folder - make the folder for the scripts of this run. The first one makes it, so a run that changes nothing has none.
 kb_folder() { [ -d "$KB_DIR" ] || mkdir "$KB_DIR" || exit 1; }
 
-# kb_wait_for_script - another run's script still works here although nobody follows it: say how far it is until it ends.
+# kb_wait_for_script - another run's script is still running here although nobody follows it. Report its step until it ends.
 kb_wait_for_script() {
     read -r kb_other kb_other_pid kb_who <"$kb_root/owner"
     while :; do
@@ -116,10 +117,10 @@ kb_step_of() {
     printf '%s' "${kb_at:+${kb_log%.log}.}${kb_at:--}"
 }
 
-# kb_detach - start $kb_script so that it outlives this connection, the SSH session and sshd: in a session of its own, and
-# before it changes anything (kb_leave_session of prelude.sh) in a scope of its own. The .pid file says which process group
-# it is. The lock stays with the shell around the script: a daemon that a step leaves behind (dnf's gpg-agent) must not hold
-# it. Without that shell nobody would tell how a script ended that was killed.
+# kb_detach - start $kb_script so that it survives this connection, the SSH session and sshd. It gets a session of its own, and
+# before its first change a systemd scope of its own (kb_leave_session in runner.sh). The .pid file has its process group.
+# The shell around the script holds the lock: a daemon that a step leaves behind (dnf's gpg-agent) must not hold it. That
+# shell also reports how a script ended that was killed.
 kb_detach() {
     if [ -d /run/systemd/system ]; then
         KB_SCOPE=kbootstrap-$kb_run-${kb_script##*/}.scope
@@ -129,12 +130,12 @@ kb_detach() {
     KB_MODE=apply setsid sh -c '
         printf "%s\n" "$$" >"$1.pid"
         sh "$1.sh" >>"$1.log" 2>&1 9>&-
-        printf "%s done %s\n" "$KB_MARK" $? >>"$1.log"
+        printf "%s done %s\n" "$KB_MARKER" $? >>"$1.log"
     ' kbootstrap "$kb_script" </dev/null >/dev/null 2>&1 8>&- &
     kb_starter=$!
 }
 
-# kb_leader - the process group of the script; until it has begun, whoever starts it.
+# kb_leader - the process group of the script. Until the script has begun, the process that starts it.
 kb_leader() {
     kb_pid=$kb_starter
     if [ -s "$kb_script.pid" ]; then
@@ -143,45 +144,45 @@ kb_leader() {
     [ -n "$kb_pid" ]
 }
 
-# kb_alive - does a script run, or did it end so that its last words are on their way? On a busy host `tail` needs a while.
+# kb_alive - does a script run, or has it ended and `tail` has not yet sent its last lines? On a busy host that takes a while.
 kb_alive() {
     if [ -z "$kb_script" ]; then
-        kb_looks
+        kb_inline_runs
         return
     fi
     kb_leader && kill -0 "$kb_pid" 2>/dev/null && return
     case $(tail -n 1 "$kb_script.log") in
-        "$KB_MARK done "*) return 0 ;;
+        "$KB_MARKER done "*) return 0 ;;
     esac
     return 1
 }
 
 KB_MODE=$kb_mode
-export KB_MARK KB_MODE
+export KB_MARKER KB_MODE
 if [ "$kb_mode" = apply ]; then
     kb_lock
-    KB_MODE=look
+    KB_MODE=check
 fi
 kb_say ready
 
 while read -r kb_word kb_a kb_b; do
     case $kb_word in
-        look)
+        inline)
             kb_text=$(head -c "$kb_b")
-            kb_look "$kb_text"
+            kb_run_inline "$kb_text"
             ;;
-        run)
+        detached)
             kb_script=$KB_DIR/$kb_a
             if [ -f "$kb_script.log" ]; then
-                # Sent again after a break, because the answer to the first time was lost.
+                # It was sent again after a break, because the first answer was lost.
                 head -c "$kb_b" >/dev/null
                 read -r kb_word
             else
                 kb_folder
                 head -c "$kb_b" >"$kb_script.sh"
-                # The connection broke half way: half a script is not run.
+                # The connection broke half way. Half a script is not run.
                 read -r kb_word && [ "$kb_word" = whole ] || exit 1
-                # After a reconnect the shell around the script before may still be on its way out.
+                # After a reconnect the shell around the previous script may not have ended yet.
                 flock -w 10 9 || exit 1
                 : >"$kb_script.log"
                 kb_detach

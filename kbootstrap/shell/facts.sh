@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# probe.sh - what this host is, as lines "key=value". Changes nothing, and forks as little as it can.
+# facts.sh - what this host is, as lines "key=value". Changes nothing, and forks as little as it can.
 # A key that appears more than once is a list. facts.py has the meaning of every key.
 #
-# It needs nothing of prelude.sh, so it is small enough to be sent in one go with the launcher. What it finds is said at
+# It needs nothing of runner.sh, so it is small enough to be sent in one go with the launcher. What it finds is said at
 # the end, all at once: every write wakes sshd here and kbootstrap there.
 
 LC_ALL=C

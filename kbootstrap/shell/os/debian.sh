@@ -1,6 +1,7 @@
 # shellcheck shell=sh
-# debian.sh - the OS vocabulary for Debian, Ubuntu and their kin: dpkg below, apt above.
-# el.sh has the same words with the same meaning.
+# debian.sh - packages and repositories on Debian, Ubuntu and their kin: dpkg below, apt above.
+# el.sh defines the same functions.
+# requires: network packages state
 
 kb_keys=/etc/apt/keyrings
 DEBIAN_FRONTEND=noninteractive
@@ -74,7 +75,7 @@ finish_dpkg() {
 pkg_hold() {
     for kb_name in "$@"; do
         if ! pkg_is_held "$kb_name" >/dev/null; then
-            remember hold "$kb_name"
+            save_state hold "$kb_name"
         fi
     done
     run apt-mark hold "$@"

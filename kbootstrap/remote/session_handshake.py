@@ -1,0 +1,132 @@
+"""The beginning of a connection: become root, start the launcher, take the host's lock."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kbootstrap.errors import Failure
+from kbootstrap.secret import Secret
+from kbootstrap.remote.protocol import Answer
+from kbootstrap.remote.script import Output, Report, bootstrap, launcher
+from kbootstrap.remote.session_channel import Channel
+from kbootstrap.remote.session_errors import MAX_ANSWERS, LockedError, SudoError, flood
+from kbootstrap.remote.timeouts import Timeouts
+
+MAX_GREETING = 64 * 1024
+"""Most bytes a host may send before it asks for the sudo password or greets."""
+
+_GREETING = "@kbootstrap"
+_HELLO = f"{_GREETING} hello"
+_HINTS = {
+    "none": "Log in as root, or set ssh.sudo to passwordless or password.",
+    "passwordless": "Give the user NOPASSWD in sudoers, or set ssh.sudo: password (and -K to be asked for it).",
+    "password": "Check the sudo password and that the user may use sudo.",
+}
+
+
+@dataclass(frozen=True)
+class Handshake:
+    """``arguments`` are those of the launcher; ``sudo`` is none, passwordless or password."""
+
+    host: str
+    channel: Channel
+    marker: str
+    arguments: tuple[str, ...]
+    sudo: str
+    sudo_password: Secret | None
+    notice: Callable[[str], None]
+    timeouts: Timeouts
+
+    def command(self) -> str:
+        """The command a connection runs."""
+        shell = ["sh", "-c", bootstrap(), "kbootstrap", *self.arguments]
+        sudo = {
+            "none": [],
+            "passwordless": ["sudo", "-n", "--"],
+            "password": ["sudo", "-S", "-p", self._prompt, "--"],
+        }[self.sudo]
+        return shlex.join(sudo + shell)
+
+    @property
+    def _prompt(self) -> str:
+        return f"{_GREETING} sudo {self.marker[4:12]}\n"
+
+    def shake_hands(self, ahead: bytes) -> None:
+        """Send the launcher, and ``ahead`` behind it, then wait until the host is ready.
+
+        Raises LockedError, SudoError, LostError or OSError.
+        """
+        deadline = time.monotonic() + self.timeouts.opening
+        if self.sudo == "password":
+            self._answer_sudo(deadline)
+        self.channel.send(launcher(self.marker) + ahead)
+        output: deque[str] = deque(maxlen=20)
+        step, wait_until = "", time.monotonic() + self.timeouts.wait
+        items = self.channel.items(lambda: deadline)
+        for number, item in enumerate(items):
+            if number > MAX_ANSWERS:
+                raise flood(self.host)
+            if isinstance(item, Output):
+                output.extend([item.line] if item.line and item.line != _HELLO else [])
+            elif item.word == Answer.READY:
+                return
+            elif item.word == Answer.BUSY:
+                raise self._busy(item)
+            elif item.word == Answer.WAITING:
+                step = self._tell_step(item, step)
+                # The launcher says it again every two seconds.
+                deadline = min(time.monotonic() + self.timeouts.dead, wait_until)
+                if time.monotonic() > wait_until:
+                    raise self._still_running(step)
+        raise self._refused(list(output))
+
+    def _busy(self, item: Report) -> LockedError:
+        return LockedError(
+            f"{self.host}: another run is at work here: {' '.join(item.args)}",
+            "Wait until it has finished, or stop it; this run changed nothing here.",
+        )
+
+    def _tell_step(self, item: Report, before: str) -> str:
+        """Tell the operator, once per step, which script is waited for. Returns the step."""
+        step = " ".join(item.args)[:500]
+        if step != before:
+            self.notice(f"a script left by an interrupted run is still running here, at {step}: waiting for its end")
+        return step
+
+    def _still_running(self, step: str) -> LockedError:
+        minutes = round(self.timeouts.wait / 60)
+        return LockedError(
+            f"{self.host}: a script left by an interrupted run is still running after {minutes} min, at {step}",
+            "Log in and run `ps -ef --forest` to see what it waits for; its log is in /run/kbootstrap/r-*/.",
+        )
+
+    def _answer_sudo(self, deadline: float) -> None:
+        """Give the password when sudo asks, and only then. A second question means that it was wrong."""
+        seen = b""
+        asked = False
+        prompt = self._prompt.encode()
+        while f"{_HELLO}\n".encode() not in seen:
+            if prompt in seen:
+                if self.sudo_password is None:
+                    raise self._refused(["sudo asks for a password and the inventory has none"])
+                _, _, seen = seen.partition(prompt)
+                self.channel.send(self.sudo_password.reveal().encode() + b"\n")
+                asked = True
+            data = self.channel.receive(deadline)
+            seen += data
+            if not data or (asked and prompt in seen) or len(seen) > MAX_GREETING:
+                raise self._refused(seen.decode("utf-8", "replace").replace(self._prompt, "").splitlines())
+
+    def _refused(self, output: list[str]) -> SudoError:
+        return SudoError(
+            Failure(
+                message=f"{self.host}: cannot become root ({self.sudo}): " + (output[-1] if output else "no answer"),
+                command=" ".join(["sudo"] if self.sudo != "none" else ["sh"]),
+                output=tuple(output[-20:]),
+                hint=_HINTS[self.sudo],
+            )
+        )

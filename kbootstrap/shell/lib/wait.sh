@@ -1,0 +1,46 @@
+# shellcheck shell=sh
+# wait.sh - wait for the cluster, on a control plane host. A step that watches the cluster defines `troubles`, which prints a
+# line for each one it finds, and nothing when all is well. When `troubles` itself fails, nothing is known.
+# requires: cluster
+
+# wait_for_api - before anything is asked of it. After a reboot the control plane needs a while; only then is silence a failure.
+wait_for_api() {
+    have_cluster
+    kb_left=60
+    while ! api_answers; do
+        if [ "$kb_left" -le 0 ]; then
+            fail "the API server on this host does not answer" \
+                "See journalctl -u kubelet and crictl ps -a there. If the cluster is really gone: kbootstrap reset, then up."
+        fi
+        kb_left=$((kb_left - 1))
+        sleep 2
+    done
+}
+
+# no_troubles - the check: prints what is wrong.
+no_troubles() {
+    if ! is_control_plane; then
+        echo "known once the cluster exists"
+        return 2
+    fi
+    kb_found=$(troubles) || return 2
+    if [ -n "$kb_found" ]; then
+        printf '%s\n' "$kb_found"
+        return 1
+    fi
+}
+
+# wait_out_troubles SECONDS HINT - the apply: waits until there are none; what is left at the end is the failure.
+wait_out_troubles() {
+    have_cluster
+    kb_left=$1
+    while ! kb_found=$(troubles) || [ -n "$kb_found" ]; do
+        if [ "$kb_left" -le 0 ]; then
+            printf '%s\n' "$kb_found"
+            kb_report hint "$2"
+            return 1
+        fi
+        sleep 1
+        kb_left=$((kb_left - 1))
+    done
+}
