@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 
 import pytest
-from driver import Fleet
-from labs import MakeLab
-from moments import ended, until, up_held
+from support.breakpoints import ended, until, up_held
+from support.driver import Fleet
+from support.labs import MakeLab
 
 from kbootstrap import inventory, run, session
 from kbootstrap.model import Event, RunEnded

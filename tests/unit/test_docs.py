@@ -6,7 +6,7 @@ from pathlib import Path
 
 import generate_docs
 import pytest
-from examples import ROOT
+from support.examples import ROOT
 
 
 def test_every_link_and_image_of_the_pages_leads_somewhere() -> None:
