@@ -15,8 +15,9 @@ from pydantic_core import PydanticUndefined
 
 from kbootstrap import inventory
 from kbootstrap.cli import cli
-from kbootstrap.model import Phase, Step
 from kbootstrap.phases.catalogue import catalogue
+from kbootstrap.phases.phase import Phase
+from kbootstrap.steps import Step
 
 DOCS = Path(__file__).parent.parent / "docs"
 SECTIONS: tuple[tuple[str, type[Any]], ...] = (

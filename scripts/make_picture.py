@@ -16,10 +16,10 @@ from rich.text import Text
 
 from kbootstrap import run
 from kbootstrap.cli import cli
+from kbootstrap.events import Event, Notice, RunEnded
 from kbootstrap.inventory import load
 from kbootstrap.lab import simulated
-from kbootstrap.model import Event, Notice, RunEnded
-from kbootstrap.ui import Paint
+from kbootstrap.ui import Style
 from kbootstrap.ui.live import Board
 from kbootstrap.ui.summary import summary_lines
 
@@ -47,7 +47,7 @@ def screen(inventory: Path, home: str) -> Console:
             console.print(event.text.replace(home, "~/.local/state"))
         elif isinstance(event, RunEnded):
             console.print(board.table())
-            for line in summary_lines(Paint(Terminal()), None, event):
+            for line in summary_lines(Style(Terminal()), None, event):
                 console.print(Text.from_ansi(line))
 
     if run.up(load(inventory), options=run.Options(), view=handle).exit_code:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from kbootstrap.model import KbootstrapError
+from kbootstrap.errors import KbootstrapError
 
 BACKENDS = ("simulated", "containers")
 FAULTS = ("cut", "slow", "stop", "kill", "heal", "reboot", "disk-full", "clock-skew")

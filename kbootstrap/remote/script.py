@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kbootstrap.remote.protocol import shell_assignments
 from kbootstrap.secret import Param, Secret
 from kbootstrap.steps import Step
-from kbootstrap.remote.protocol import shell_assignments
 
 PACKAGE = Path(__file__).parent.parent
 MAX_LINE = 64 * 1024

@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 
 from kbootstrap.errors import ConnectError, HostKeyError, KbootstrapError
-from kbootstrap.secret import Secret
-from kbootstrap.steps import Mode
 from kbootstrap.remote.protocol import Request
 from kbootstrap.remote.session_channel import Channel, Item
 from kbootstrap.remote.session_errors import BrokenError, LockedError, LostError, SudoError, error_text
@@ -22,6 +20,8 @@ from kbootstrap.remote.session_follow import Follower
 from kbootstrap.remote.session_handshake import Handshake
 from kbootstrap.remote.timeouts import DEFAULTS, Timeouts
 from kbootstrap.remote.transport import Transport
+from kbootstrap.secret import Secret
+from kbootstrap.steps import Mode
 
 __all__ = ["BrokenError", "Item", "LockedError", "LostError", "Session", "SudoError"]
 

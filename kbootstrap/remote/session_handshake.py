@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kbootstrap.errors import Failure
-from kbootstrap.secret import Secret
 from kbootstrap.remote.protocol import Answer
 from kbootstrap.remote.script import Output, Report, bootstrap, launcher
 from kbootstrap.remote.session_channel import Channel
 from kbootstrap.remote.session_errors import MAX_ANSWERS, LockedError, SudoError, flood
 from kbootstrap.remote.timeouts import Timeouts
+from kbootstrap.secret import Secret
 
 MAX_GREETING = 64 * 1024
 """Most bytes a host may send before it asks for the sudo password or greets."""

@@ -148,7 +148,7 @@ def _over_openssh(transport: SshTransport, source: Path, command: str, patience:
         ssh = openssh_command(transport, Path(folder) / "known_hosts")
         if ssh is None:
             return False
-        with subprocess.Popen([*ssh, command], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:  # noqa: S603
+        with subprocess.Popen([*ssh, command], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             late = threading.Timer(patience, process.kill)
             late.start()
             said = process.stdout.read(BLOCK) if process.stdout else b""

@@ -15,9 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from benchmark.connect_probe import make_host
 from benchmark import bulk
-from kbootstrap.transport import SshShared, SshTransport
+from benchmark.connect_probe import make_host
+from kbootstrap.remote.ssh.shared import SshShared
+from kbootstrap.remote.ssh.transport import SshTransport
 
 TARGET = "/run/bulk"
 _T = TypeVar("_T")

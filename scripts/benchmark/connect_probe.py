@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 from benchmark.probes import TIMES
-from kbootstrap.inventory import Host, Inventory
-from kbootstrap.transport import SshShared, SshTransport
+from kbootstrap.inventory.models import Host, Inventory
+from kbootstrap.remote.ssh.shared import SshShared
+from kbootstrap.remote.ssh.transport import SshTransport
 
 
 def make_host(address: str, key: Path, known_hosts: Path) -> Host:

@@ -10,8 +10,8 @@ import sys
 
 from benchmark.steps import PHASES
 from kbootstrap import cli, run
-from kbootstrap.inventory import Inventory
-from kbootstrap.model import RunEnded
+from kbootstrap.events import RunEnded
+from kbootstrap.inventory.models import Inventory
 
 
 def up(inventory: Inventory, *, options: run.Options, view: run.View) -> RunEnded:

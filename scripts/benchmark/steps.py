@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kbootstrap import script
-from kbootstrap.inventory import Host as InventoryHost
-from kbootstrap.inventory import Inventory
-from kbootstrap.model import Context, Phase, Step
+from kbootstrap.inventory.models import Host as InventoryHost
+from kbootstrap.inventory.models import Inventory
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.remote import script
+from kbootstrap.steps import Step
 
 NAMES = (
     *("hostname", "hosts", "swap", "selinux", "firewall", "modules", "sysctl", "time"),

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driver import Fleet
-from labs import MakeLab, maker
+from support.driver import Fleet
+from support.labs import MakeLab, maker
 
 from kbootstrap.lab import containers
 

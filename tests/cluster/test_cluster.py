@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from driver import Fleet
-from kube import (
+from support.driver import Fleet
+from support.host_state import Entry, not_files, put_back
+from support.kubectl import (
     assert_healthy,
     deploy_probe,
     eventually,
@@ -21,8 +22,7 @@ from kube import (
     restless_pods,
     slowest,
 )
-from labs import MakeLab
-from plain import Entry, not_files, put_back
+from support.labs import MakeLab
 
 from kbootstrap.model import Secret
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from driver import Fleet
-from kube import assert_healthy, eventually, ready_nodes
-from labs import MakeLab
+from support.driver import Fleet
+from support.kubectl import assert_healthy, eventually, ready_nodes
+from support.labs import MakeLab
 
 
 def test_control_plane_hosts_leave_one_by_one(lab: MakeLab) -> None:

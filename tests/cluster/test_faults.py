@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labs import MakeLab
+from support.labs import MakeLab
 
 
 def test_a_wrong_clock_and_a_full_disk(lab: MakeLab) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from driver import Fleet
-from labs import maker
+from support.driver import Fleet
+from support.labs import maker
 
 from kbootstrap.lab import containers, simulated
 

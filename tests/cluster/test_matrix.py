@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import subprocess
 
-from driver import Fleet
-from kube import assert_healthy, eventually
-from labs import MakeLab
+from support.driver import Fleet
+from support.kubectl import assert_healthy, eventually
+from support.labs import MakeLab
 
 WAITS = r"""
 cat >/usr/local/sbin/{command} <<'EOF'

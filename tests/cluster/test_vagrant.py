@@ -13,8 +13,8 @@ from pathlib import Path
 
 import docker
 import pytest
-from driver import Fleet
-from labs import MakeLab
+from support.driver import Fleet
+from support.labs import MakeLab
 
 from kbootstrap.lab import containers
 from kbootstrap.lab.containers import artifacts

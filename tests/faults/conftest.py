@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import faultmatrix
 import pytest
-from labs import maker
+from support import fault_matrix
+from support.labs import maker
 
 from kbootstrap.lab import simulated
 
 
 @pytest.fixture(scope="session")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[faultmatrix.Reference]:
+def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fault_matrix.Reference]:
     with maker(simulated, tmp_path_factory.mktemp("matrix")) as lab:
-        yield faultmatrix.reference(lab, ("centos9", "debian12", "centos7"))
+        yield fault_matrix.reference(lab, ("centos9", "debian12", "centos7"))

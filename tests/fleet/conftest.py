@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labs import MakeLab, maker
+from support.labs import MakeLab, maker
 
 from kbootstrap.lab import simulated
 

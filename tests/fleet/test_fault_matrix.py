@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-import faultmatrix
 import pytest
-from labs import MakeLab
+from support import fault_matrix
+from support.labs import MakeLab
 
 SEED = 4
 CASES = 5
@@ -14,8 +14,8 @@ CASES = 5
 
 
 @pytest.mark.parametrize("worker", ["centos9", "debian12"])
-def test_a_sample_of_the_fault_matrix(lab: MakeLab, worker: str, record_property: faultmatrix.Note) -> None:
-    known = faultmatrix.reference(lab, ("centos9", worker))
-    every = faultmatrix.cases(known, SEED)
+def test_a_sample_of_the_fault_matrix(lab: MakeLab, worker: str, record_property: fault_matrix.Note) -> None:
+    known = fault_matrix.reference(lab, ("centos9", worker))
+    every = fault_matrix.cases(known, SEED)
     chosen = random.Random(f"{SEED} {worker}").sample(every, CASES)  # noqa: S311 - no secret
-    faultmatrix.run(known, chosen, record_property)
+    fault_matrix.run(known, chosen, record_property)

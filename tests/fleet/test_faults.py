@@ -6,9 +6,9 @@ import functools
 import threading
 
 import pytest
-from driver import Fleet
-from labs import MakeLab
-from moments import ended, until, up_held
+from support.breakpoints import ended, until, up_held
+from support.driver import Fleet
+from support.labs import MakeLab
 
 from kbootstrap import inventory, run
 from kbootstrap.model import Event, RunEnded

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from driver import Events, Fleet
-from labs import MakeLab
+from support.driver import Events, Fleet
+from support.labs import MakeLab
 
 from kbootstrap.redact import printable
 

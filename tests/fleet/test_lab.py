@@ -15,8 +15,8 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from driver import Fleet
-from labs import MakeLab
+from support.driver import Fleet
+from support.labs import MakeLab
 
 from kbootstrap.lab import LabError, names, simulated, state_dir
 from kbootstrap.model import Secret

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from driver import Fleet
-from labs import MakeLab
+from support.driver import Fleet
+from support.labs import MakeLab
 
 KUBECTL = "KUBECONFIG=/etc/kubernetes/admin.conf kubectl"
 

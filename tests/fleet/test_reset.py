@@ -12,9 +12,9 @@ import sys
 
 import pytest
 import yaml
-from driver import Events, Fleet
-from labs import MakeLab
-from moments import until
+from support.breakpoints import until
+from support.driver import Events, Fleet
+from support.labs import MakeLab
 
 from kbootstrap.lab.simulated import FLAVOURS
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 
-from driver import Fleet
-from labs import MakeLab
+from support.driver import Fleet
+from support.labs import MakeLab
 
 HANGS = r"""
 printf '#!/bin/sh\ntouch /tmp/hangs; until [ -e /tmp/go ]; do sleep 0.1; done; exec /usr/sbin/modprobe "$@"\n' \

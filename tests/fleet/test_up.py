@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driver import Events, Fleet
-from labs import MakeLab
-from moments import until
+from support.breakpoints import until
+from support.driver import Events, Fleet
+from support.labs import MakeLab
 
 from kbootstrap.lab.simulated import FLAVOURS
 from kbootstrap.model import Secret

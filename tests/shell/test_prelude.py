@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from words import SHELLS, sh, step
+from support.shell import SHELLS, sh, step
 
 from kbootstrap.steps import Step
 from kbootstrap.remote.script import PACKAGE, build

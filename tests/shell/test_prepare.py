@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from privatehost import CASES, FSTAB, HOSTS, SWAP, Host, with_hosts, with_swap
+from support.private_host import CASES, FSTAB, HOSTS, SWAP, Host, with_hosts, with_swap
 
 from kbootstrap.steps import Step
 

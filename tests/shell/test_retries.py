@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from words import SHELLS, sh, step
+from support.shell import SHELLS, sh, step
 
 from kbootstrap.remote.script import shell_file
 

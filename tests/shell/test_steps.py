@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from driver import Fleet
-from examples import DEBIAN12, EL9, context, inventory
-from labs import maker
+from support.driver import Fleet
+from support.examples import DEBIAN12, EL9, context, inventory
+from support.labs import maker
 
 from kbootstrap.remote.facts import Facts
 from kbootstrap.inventory.models import Cluster

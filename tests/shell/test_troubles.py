@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from words import SHELLS, sh
+from support.shell import SHELLS, sh
 
 from kbootstrap.remote.script import quote, shell_file
 

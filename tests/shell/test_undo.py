@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from privatehost import CASES, HOSTS, SWAP, Host, with_hosts, with_swap
-from words import sh
+from support.private_host import CASES, HOSTS, SWAP, Host, with_hosts, with_swap
+from support.shell import sh
 
 from kbootstrap.steps import Step
 

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from labs import MakeLab, maker
 from ssh.servers import Server, Simulated, Sshd
+from support.labs import MakeLab, maker
 
 from kbootstrap.lab import simulated
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
-from labs import MakeLab
+from support.labs import MakeLab
 
 from kbootstrap.inventory import Host, load
 from kbootstrap.lab import simulated

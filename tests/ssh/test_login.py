@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from labs import MakeLab
 from ssh.servers import PASSWORD, Server, Simulated, Sshd, inventory_host, make_key
 from ssh.talk import eventually, refusal, say, session
+from support.labs import MakeLab
 
 from kbootstrap.model import Secret
 from kbootstrap.session import SudoError

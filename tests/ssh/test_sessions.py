@@ -14,10 +14,10 @@ from typing import Any
 
 import paramiko
 import pytest
-from labs import MakeLab
 from ssh.conftest import MakePair, MakeServer
 from ssh.servers import PASSWORD, Server, Simulated, Sshd, connections, hop, inventory_host
 from ssh.talk import Counting, eventually, lines, make_session, say, session
+from support.labs import MakeLab
 
 from kbootstrap import transport
 from kbootstrap.inventory import Host

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from examples import document, written
+from support.examples import document, written
 
 from kbootstrap import cli as kbootstrap_cli
 from kbootstrap.cli import cli

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import generate_docs
 import pytest
-from examples import ROOT
+from support.examples import ROOT
 
 _FENCE = re.compile(r"^ *```.*?^ *```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)[^)]*\)")

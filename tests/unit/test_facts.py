@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from examples import inventory
+from support.examples import inventory
 
 from kbootstrap.remote.facts import MAX_LINES, MAX_VALUE, Facts, parse
 from kbootstrap.errors import KbootstrapError, StepError

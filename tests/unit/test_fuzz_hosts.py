@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from examples import inventory
-from fuzzing import cases, count
 from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import inventory
+from support.fuzzing import cases, count
 
 from kbootstrap.kubernetes import kubeconfig
 from kbootstrap.run import outputs

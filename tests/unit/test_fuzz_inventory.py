@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
-from examples import DEBIAN12, EL9, ROOT, context, written
-from fuzzing import cases
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from support.examples import DEBIAN12, EL9, ROOT, context, written
+from support.fuzzing import cases
 
 from kbootstrap import phases
 from kbootstrap.inventory import load

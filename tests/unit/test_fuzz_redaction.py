@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from examples import inventory
-from fuzzing import cases
 from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import inventory
+from support.fuzzing import cases
 
 from kbootstrap.engine import PhaseRun
 from kbootstrap.inventory.models import Inventory

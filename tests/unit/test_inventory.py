@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples import ROOT, document, inventory, written
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import ROOT, document, inventory, written
 
 from kbootstrap.inventory import load
 from kbootstrap.inventory.models import json_schema

@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from examples import written
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
+from support.examples import written
 
 from kbootstrap.inventory import load
 from kbootstrap.inventory.generate import NewHost, from_ansible, from_targets, from_vagrant, look_up, render, with_addresses

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from examples import document, written
+from support.examples import document, written
 
 from kbootstrap.run.journal import Journal, read
 from kbootstrap.errors import Failure

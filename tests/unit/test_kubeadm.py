@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from examples import MIRROR, inventory
 from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import MIRROR, inventory
 
 from kbootstrap import versions
 from kbootstrap.kubernetes import kubeadm

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from examples import DEBIAN12, EL9, MIRROR, context, inventory
+from support.examples import DEBIAN12, EL9, MIRROR, context, inventory
 
 from kbootstrap.engine import Engine, Scheduler
 from kbootstrap.remote.facts import Facts

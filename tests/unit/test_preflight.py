@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples import EL9, inventory
+from support.examples import EL9, inventory
 
 from kbootstrap.remote.facts import Facts
 from kbootstrap.inventory.models import Inventory

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples import DEBIAN12, EL9, inventory
 from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import DEBIAN12, EL9, inventory
 
 from kbootstrap.remote.facts import Facts, parse
 from kbootstrap.inventory.models import Inventory

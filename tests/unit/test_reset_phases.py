@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples import EL9, context, inventory
+from support.examples import EL9, context, inventory
 
 from kbootstrap.engine import Scheduler, Task
 from kbootstrap.remote.facts import Facts

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from examples import inventory
 from rich.console import Console
+from support.examples import inventory
 
 from kbootstrap.engine import Engine
 from kbootstrap.errors import Failure, StepError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from examples import ROOT
+from support.examples import ROOT
 
 from kbootstrap.lab.simulated.catalogue import KUBERNETES_MINORS
 from kbootstrap.versions import NEWEST, OLDEST, Minor, kernel, kubelet_skew_ok, os_problem, parse, pause_image, show

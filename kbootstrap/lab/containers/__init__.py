@@ -22,7 +22,7 @@ from typing import Any
 from kbootstrap.lab import LabError, create_state_dir, no_such_host, no_such_lab, remove_state_dir, state_dir
 from kbootstrap.lab.containers import artifacts
 from kbootstrap.lab.containers.machine import TMPFS, VOLUMES, host_options, missing, start_docker
-from kbootstrap.model import Secret
+from kbootstrap.secret import Secret
 
 __all__ = ["Lab", "LabHost", "down", "fault", "logs", "missing", "run", "ssh_command", "status", "up"]
 

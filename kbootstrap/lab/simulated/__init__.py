@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from kbootstrap.lab import LabError, create_state_dir, no_such_host, no_such_lab, remove_state_dir, state_dir
-from kbootstrap.model import Secret
+from kbootstrap.secret import Secret
 
 FLAVOURS = ("centos9", "centos7", "debian12")
 NEWEST_KUBERNETES = {"centos9": "1.34", "centos7": "1.31", "debian12": "1.34"}

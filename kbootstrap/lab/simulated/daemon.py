@@ -29,7 +29,7 @@ from kbootstrap.lab.simulated.machines import Keeper, Machine
 from kbootstrap.lab.simulated.network import Network, Port
 from kbootstrap.lab.simulated.spec import Spec
 from kbootstrap.lab.simulated.ssh import METHODS, Login, Server
-from kbootstrap.model import Secret
+from kbootstrap.secret import Secret
 
 SSH_PORT = 2222
 RESERVED_PORT = 2221

@@ -33,7 +33,7 @@ from paramiko.server import InteractiveQuery
 
 from kbootstrap.lab import LabError
 from kbootstrap.lab.simulated.machines import MACHINE, Machine, Process, environment
-from kbootstrap.model import Secret
+from kbootstrap.secret import Secret
 
 IDLE_POLL = 10.0
 """Seconds between two looks of an idle connection's thread; paramiko's own 0.1 costs 10 wake-ups a second and host."""

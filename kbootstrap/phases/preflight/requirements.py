@@ -274,7 +274,7 @@ def _membership(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Fi
                 host.name,
                 "error",
                 f"is a member of a cluster ({mine.kubelet_server}), and {inventory.first_control_plane.name} is not",
-                "Is the first control plane host of the inventory the right one? If the old cluster is gone: kubeadm reset on this host.",
+                "Is that host right? If the old cluster is gone: kubeadm reset on this host.",
             )
         elif first is not None and differ(mine.ca_sha256, first.ca_sha256):
             yield Finding(

@@ -65,7 +65,7 @@ class Login:
         raise refused
 
     def _attempts(self, transport: SshProtocol, agent: _Agent) -> Iterator[tuple[set[str], Callable[[], list[str]]]]:
-        """Ways to log in, with SSH's names for them. Each returns what the server still wants; an empty list is success."""
+        """Ways to log in, with SSH's names for them. Each returns what the server still wants; empty is success."""
         offered = set()
         for key in self._keys(agent):
             if key.asbytes() not in offered:

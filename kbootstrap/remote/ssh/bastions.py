@@ -67,7 +67,7 @@ class BastionConnection:
             raise self._not_reached(address, port, connection.transport.sock.lost or "its connection broke") from error
 
     def _ask(self, connection: fabric.Connection, address: str, port: int, timeout: float) -> paramiko.Channel:
-        """Raises ConnectError when the bastion refuses or does not answer, EOFError or OSError when its connection broke."""
+        """Raises ConnectError when the bastion refuses or is silent, EOFError or OSError when its connection broke."""
         transport: SshProtocol = connection.transport
         try:
             return transport.open_channel("direct-tcpip", (address, port), ("", 0), timeout=timeout)

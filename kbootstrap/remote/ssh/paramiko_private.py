@@ -1,4 +1,4 @@
-"""The only place that touches private names of paramiko. ``pyproject.toml`` bounds its version because of this module."""
+"""The only place that touches private names of paramiko; ``pyproject.toml`` bounds its version because of them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from kbootstrap.facts import Facts
 from kbootstrap.inventory import Inventory, load
 from kbootstrap.model import Context
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MIRROR = "https://mirror.example.com/kubernetes"
 """A repository with Kubernetes packages older than upstream's."""
 EL9 = Facts(

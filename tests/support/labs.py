@@ -10,9 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from driver import Fleet
-
 from kbootstrap.lab import names
+from support.driver import Fleet
 
 _numbers = itertools.count(1)
 

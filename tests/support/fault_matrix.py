@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from driver import Fleet, Step
-from labs import MakeLab
-from moments import PATIENCE_S, comes_to_its_moment, until
-
 from kbootstrap.model import KbootstrapError
+from support.breakpoints import PATIENCE_S, comes_to_its_moment, until
+from support.driver import Fleet, Step
+from support.labs import MakeLab
 
 FAULTS = ("kill", "cut", "fail", "reboot")
 """SIGKILL to the orchestrator; no connection until it noticed; a command of the step fails; power off and on."""

@@ -11,12 +11,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import faultmatrix
-from driver import Fleet
-from labs import maker
-
 from kbootstrap.lab import simulated
 from kbootstrap.model import KbootstrapError
+from support import fault_matrix
+from support.driver import Fleet
+from support.labs import maker
 
 PURGE_CHANCE = 0.8
 """Where packages stay, the next round has no moment within their installation."""
@@ -28,12 +27,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, maker(simulated, Path(folder)) as lab:
-        known = faultmatrix.reference(lab, ("centos9", "debian12", "centos7"))
+        known = fault_matrix.reference(lab, ("centos9", "debian12", "centos7"))
         return Soak(known, random.Random(options.seed)).run(options.cycles)  # noqa: S311 - no secret
 
 
 class Soak:
-    def __init__(self, known: faultmatrix.Reference, chance: random.Random) -> None:
+    def __init__(self, known: fault_matrix.Reference, chance: random.Random) -> None:
         self._known = known
         self._chance = chance
         self._fleet = known.make()
@@ -57,17 +56,17 @@ class Soak:
         print(f"{cycles} rounds, {survivors} survived in {time.monotonic() - began:.0f} s: {faults}")
         return 0 if survivors == cycles else 1
 
-    def _choose(self) -> faultmatrix.Case:
+    def _choose(self) -> fault_matrix.Case:
         """Every draw is made whether it is needed or not, so that a seed always means the same rounds."""
-        every = faultmatrix.cases(self._known, self._chance.randrange(2**32))
+        every = fault_matrix.cases(self._known, self._chance.randrange(2**32))
         return self._chance.choice(every)
 
-    def _round(self, case: faultmatrix.Case) -> bool:
+    def _round(self, case: fault_matrix.Case) -> bool:
         purges = self._chance.random() < PURGE_CHANCE
-        struck = faultmatrix.strike(self._fleet, case)
+        struck = fault_matrix.strike(self._fleet, case)
         self._heal(self._fleet)
         self._counts[case.fault if struck else "not reached"] += 1
-        faultmatrix.converge(self._fleet)
+        fault_matrix.converge(self._fleet)
         self._counts["reset --purge" if purges else "reset"] += 1
         self._fleet.events("reset", "--yes", *(["--purge"] if purges else []))
         return struck

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from driver import Events, Fleet
+from support.driver import Events, Fleet
 
 PATIENCE_S = 120
 """Longest wait for something the cluster does by itself."""

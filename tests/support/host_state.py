@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driver import Fleet
+from support.driver import Fleet
 
 Entry = tuple[str, str, str]
 """Host, path, and what it is."""

@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 
-from driver import Fleet
+from support.driver import Fleet
 
 PATIENCE_S = 120
 """Longest wait for anything; an undisturbed `up` takes a tenth of it."""
