@@ -6,24 +6,28 @@ transport. Only the requirements are left out, because a bench host is no node (
 
 from __future__ import annotations
 
+import functools
 import sys
 
 from benchmark.steps import PHASES
 from kbootstrap import cli, run
 from kbootstrap.events import RunEnded
 from kbootstrap.inventory.models import Inventory
+from kbootstrap.run.options import Control, Options
+from kbootstrap.run.run import Run, View
+from kbootstrap.run.workflow import Workflow
+from kbootstrap.steps import Mode
+
+UP = Workflow("up", phases=PHASES)
 
 
-def up(inventory: Inventory, *, options: run.Options, view: run.View) -> RunEnded:
-    return run.Run("up", "apply", inventory, options, view).execute(PHASES)
-
-
-def plan(inventory: Inventory, *, options: run.Options, view: run.View) -> RunEnded:
-    return run.Run("plan", "plan", inventory, options, view).execute(PHASES)
+def execute(mode: Mode, inventory: Inventory, *, options: Options, control: Control, view: View) -> RunEnded:
+    return Run(UP, mode, inventory, options, control, view).execute()
 
 
 if __name__ == "__main__":
-    run.up, run.plan = up, plan
+    setattr(run, "up", functools.partial(execute, "apply"))
+    setattr(run, "plan", functools.partial(execute, "plan"))
     path, *verbs = sys.argv[1:]
     sys.argv = ["kbootstrap", *(verbs or ["up", "--yes"]), path]
     cli.main()

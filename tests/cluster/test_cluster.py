@@ -24,7 +24,7 @@ from support.kubectl import (
 )
 from support.labs import MakeLab
 
-from kbootstrap.model import Secret
+from kbootstrap.secret import Secret
 
 SUDO_PASSWORD = "correct horse battery"
 RUNTIME_STATE = (

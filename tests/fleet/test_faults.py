@@ -11,9 +11,9 @@ from support.driver import Fleet
 from support.labs import MakeLab
 
 from kbootstrap import inventory, run
-from kbootstrap.model import Event, RunEnded
-from kbootstrap.session import Session
-from kbootstrap.timeouts import Timeouts
+from kbootstrap.events import Event, RunEnded
+from kbootstrap.remote.session import Session
+from kbootstrap.remote.timeouts import Timeouts
 
 DOCKER = "download.docker.com"
 DNF_LOCK = """

@@ -12,7 +12,7 @@ import yaml
 from support.driver import Events, Fleet
 from support.labs import MakeLab
 
-from kbootstrap.redact import printable
+from kbootstrap.text import printable
 
 MOST_MEMORY_KIB = 300 * 1024
 

@@ -19,7 +19,7 @@ from support.driver import Fleet
 from support.labs import MakeLab
 
 from kbootstrap.lab import LabError, names, simulated, state_dir
-from kbootstrap.model import Secret
+from kbootstrap.secret import Secret
 
 FLAVOURS = ("centos9", "centos7", "debian12")
 

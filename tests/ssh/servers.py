@@ -16,9 +16,10 @@ from typing import Any, Protocol
 import yaml
 from support.labs import MakeLab
 
-from kbootstrap.inventory import Host, load
+from kbootstrap.inventory import load
+from kbootstrap.inventory.models import Host
 from kbootstrap.lab import simulated
-from kbootstrap.model import Secret
+from kbootstrap.secret import Secret
 
 PASSWORD = "pass wörd"
 

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from kbootstrap.inventory import Host
-from kbootstrap.model import ConnectError, Mode
-from kbootstrap.script import Output
-from kbootstrap.session import Item, Session
-from kbootstrap.timeouts import DEFAULTS, Timeouts
-from kbootstrap.transport import SshPipe, SshShared, SshTransport
+from kbootstrap.inventory.models import Host
+from kbootstrap.errors import ConnectError
+from kbootstrap.steps import Mode
+from kbootstrap.remote.script import Output
+from kbootstrap.remote.session import Item, Session
+from kbootstrap.remote.timeouts import DEFAULTS, Timeouts
+from kbootstrap.remote.ssh.shared import SshShared
+from kbootstrap.remote.ssh.transport import SshPipe, SshTransport
 
 _runs = itertools.count(1)
 

@@ -12,9 +12,10 @@ import pytest
 from ssh.servers import PASSWORD, Server, hop, inventory_host
 
 from benchmark import bulk
-from kbootstrap.inventory import Host
-from kbootstrap.model import KbootstrapError
-from kbootstrap.transport import SshShared, SshTransport
+from kbootstrap.inventory.models import Host
+from kbootstrap.errors import KbootstrapError
+from kbootstrap.remote.ssh.shared import SshShared
+from kbootstrap.remote.ssh.transport import SshTransport
 
 CONTENT = os.urandom(3 * bulk.BLOCK + 7)
 

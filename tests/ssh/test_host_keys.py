@@ -15,9 +15,9 @@ from ssh.conftest import MakeServer
 from ssh.servers import Server, Sshd, inventory_host, known_line, make_key
 from ssh.talk import fingerprint, lines, make_session, refusal, say
 
-from kbootstrap.model import HostKeyError
-from kbootstrap.session import Item
-from kbootstrap.transport import SshShared
+from kbootstrap.errors import HostKeyError
+from kbootstrap.remote.session import Item
+from kbootstrap.remote.ssh.shared import SshShared
 
 
 def test_an_unknown_host_is_refused_with_its_fingerprint(server: Server, tmp_path: Path) -> None:

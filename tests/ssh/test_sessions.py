@@ -19,13 +19,15 @@ from ssh.servers import PASSWORD, Server, Simulated, Sshd, connections, hop, inv
 from ssh.talk import Counting, eventually, lines, make_session, say, session
 from support.labs import MakeLab
 
-from kbootstrap import transport
-from kbootstrap.inventory import Host
-from kbootstrap.model import ConnectError, Secret
-from kbootstrap.script import Output
-from kbootstrap.session import Item, LostError, Session, SudoError
-from kbootstrap.timeouts import Timeouts
-from kbootstrap.transport import SshShared, SshTransport
+from kbootstrap.remote import transport
+from kbootstrap.inventory.models import Host
+from kbootstrap.errors import ConnectError
+from kbootstrap.secret import Secret
+from kbootstrap.remote.script import Output
+from kbootstrap.remote.session import Item, LostError, Session, SudoError
+from kbootstrap.remote.timeouts import Timeouts
+from kbootstrap.remote.ssh.shared import SshShared
+from kbootstrap.remote.ssh.transport import SshTransport
 
 # --- a connection that works -----------------------------------------------------------------------------------------
 
@@ -300,7 +302,7 @@ def test_a_freeze_of_the_bastion(make_pair: MakePair, tmp_path: Path, impatient:
 
 def test_hanging_up_is_heard_at_once_although_a_thread_still_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        lean = transport.LeanSocket.open("127.0.0.1", listener.getsockname()[1], timeout=20)
+        lean = transport.NoDelaySocket.open("127.0.0.1", listener.getsockname()[1], timeout=20)
 
         def listen() -> None:
             with contextlib.suppress(OSError):
@@ -308,7 +310,7 @@ def test_hanging_up_is_heard_at_once_although_a_thread_still_listens() -> None:
 
         def listens() -> bool:
             frame = sys._current_frames().get(listening.ident or 0)
-            return frame is not None and frame.f_code is transport.LeanSocket.recv.__code__
+            return frame is not None and frame.f_code is transport.NoDelaySocket.recv.__code__
 
         listening = threading.Thread(target=listen)
         ear, _ = listener.accept()
@@ -327,14 +329,14 @@ def test_a_connection_that_waits_looks_at_the_clock_only_now_and_then(
 ) -> None:
     """Hundreds of hosts wait for others most of the time."""
     looks = []
-    look = transport.Wire._look_at_the_clock
+    look = transport.WatchedSocket._look_at_the_clock
 
-    def count(wire: transport.Wire, error: TimeoutError | None = None) -> None:
+    def count(wire: transport.WatchedSocket, error: TimeoutError | None = None) -> None:
         looks.append(error)
         look(wire, error)
 
     with session(inventory_host(tmp_path, server)) as opened:
-        monkeypatch.setattr(transport.Wire, "_look_at_the_clock", count)
+        monkeypatch.setattr(transport.WatchedSocket, "_look_at_the_clock", count)
         opened.run_inline("x", "sleep 4", lambda _item: None, lambda: False)
     assert 1 <= len(looks) <= 3
 
@@ -368,7 +370,7 @@ def test_a_channel_whose_bastion_is_gone_is_closed_in_silence() -> None:
             raise EOFError
 
     gone = Gone()
-    transport.Wire(gone).close()
+    transport.WatchedSocket(gone).close()
     assert gone.asked
 
 

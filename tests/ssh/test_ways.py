@@ -21,9 +21,10 @@ from ssh.conftest import MakePair
 from ssh.servers import Server, Sshd, connections, hop, inventory_host, known_line, make_key
 from ssh.talk import eventually, refusal, say, session
 
-from kbootstrap.inventory import Host
-from kbootstrap.known_hosts import KnownHosts
-from kbootstrap.transport import LeanSocket, SshShared
+from kbootstrap.inventory.models import Host
+from kbootstrap.remote.ssh.known_hosts import KnownHosts
+from kbootstrap.remote.ssh.shared import SshShared
+from kbootstrap.remote.ssh.sockets import NoDelaySocket
 
 
 def configured(folder: Path, server: Server, config: str, **ssh: Any) -> Host:
@@ -314,11 +315,11 @@ def test_every_connection_is_lean_and_files_are_read_once(
     pair: tuple[Server, Server], behind: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bastion, server = pair
-    sockets: list[LeanSocket] = []
+    sockets: list[NoDelaySocket] = []
     read: list[Path] = []
-    opened, loaded, parsed = LeanSocket.open, paramiko.PKey.from_path, KnownHosts.__init__
+    opened, loaded, parsed = NoDelaySocket.open, paramiko.PKey.from_path, KnownHosts.__init__
 
-    def remember(*arguments: Any) -> LeanSocket:
+    def remember(*arguments: Any) -> NoDelaySocket:
         sockets.append(opened(*arguments))
         return sockets[-1]
 
@@ -330,7 +331,7 @@ def test_every_connection_is_lean_and_files_are_read_once(
         read.append(path)
         parsed(known, path)
 
-    monkeypatch.setattr(LeanSocket, "open", remember)
+    monkeypatch.setattr(NoDelaySocket, "open", remember)
     monkeypatch.setattr(paramiko.PKey, "from_path", load)
     monkeypatch.setattr(KnownHosts, "__init__", parse)
     with closing(SshShared()) as shared, ExitStack() as stack:

@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from kbootstrap.facts import Facts
-from kbootstrap.inventory import Inventory, load
-from kbootstrap.model import Context
+from kbootstrap.remote.facts import Facts
+from kbootstrap.inventory import load
+from kbootstrap.inventory.models import Inventory
+from kbootstrap.phases.phase import Context
 
 ROOT = Path(__file__).parents[2]
 MIRROR = "https://mirror.example.com/kubernetes"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from kbootstrap.model import KbootstrapError
+from kbootstrap.errors import KbootstrapError
 from support.breakpoints import PATIENCE_S, comes_to_its_moment, until
 from support.driver import Fleet, Step
 from support.labs import MakeLab

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from kbootstrap.model import Step
+from kbootstrap.steps import Step
 from kbootstrap.phases.catalogue import everything
-from kbootstrap.script import build
+from kbootstrap.remote.script import build
 
 LIBRARIES = {step.shell: step.libraries for _phase, steps in everything() for step in steps}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from kbootstrap.script import PACKAGE, runner, shell_file
+from kbootstrap.remote.script import PACKAGE, runner, shell_file
 
 SHELLS = ("dash", "bash")
 LIBRARIES = "".join(shell_file(f"shell/lib/{path.name}") for path in sorted((PACKAGE / "shell/lib").glob("*.sh")))

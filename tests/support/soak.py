@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from kbootstrap.lab import simulated
-from kbootstrap.model import KbootstrapError
+from kbootstrap.errors import KbootstrapError
 from support import fault_matrix
 from support.driver import Fleet
 from support.labs import maker
