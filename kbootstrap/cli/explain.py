@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import textwrap
+from typing import TYPE_CHECKING
 
 import click
 
 from kbootstrap.errors import InventoryError
-from kbootstrap.phases.phase import Phase
 from kbootstrap.steps import Step
+
+if TYPE_CHECKING:
+    from kbootstrap.phases.phase import Phase
 
 
 @click.command()

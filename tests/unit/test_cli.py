@@ -19,8 +19,8 @@ from support.examples import document, written
 from kbootstrap import cli as kbootstrap_cli
 from kbootstrap.cli import cli
 from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted
-from kbootstrap.steps import Mode
 from kbootstrap.run import ClusterStatus, NodeStatus
+from kbootstrap.steps import Mode
 
 HEAVY = ("pydantic", "paramiko", "fabric", "rich", "yaml", "testcontainers", "cryptography")
 

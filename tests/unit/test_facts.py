@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from support.examples import inventory
 
-from kbootstrap.remote.facts import MAX_LINES, MAX_VALUE, Facts, parse
 from kbootstrap.errors import KbootstrapError, StepError
+from kbootstrap.remote.facts import MAX_LINES, MAX_VALUE, Facts, parse
 from kbootstrap.remote.protocol import Status
-from kbootstrap.run import Options, Run
 from kbootstrap.remote.script import facts_script, quote
+from kbootstrap.run import Options, Run
 
 LEAST = ["uid=0", "cpus=2", "memory_kib=2048", "disk_free_kib=4096", "epoch=5"]
 

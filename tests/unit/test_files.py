@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from kbootstrap.inventory import generate
-from kbootstrap.kubernetes import kubeconfig
-from kbootstrap.inventory import load
-from kbootstrap.run.journal import KEPT, Journal, read
 from kbootstrap.errors import InventoryError, KbootstrapError
 from kbootstrap.events import Notice
-from kbootstrap.secret import Secret
+from kbootstrap.inventory import generate, load
+from kbootstrap.kubernetes import kubeconfig
 from kbootstrap.redact import Redactor
+from kbootstrap.run.journal import KEPT, Journal, read
+from kbootstrap.secret import Secret
 
 
 def test_a_journal_is_private_and_masked(tmp_path: Path) -> None:

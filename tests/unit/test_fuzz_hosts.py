@@ -13,19 +13,18 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from kbootstrap.run.requirements import findings
 from support.examples import inventory
 from support.fuzzing import cases, count
 
-from kbootstrap.kubernetes import kubeconfig
-from kbootstrap.run import outputs
-from kbootstrap.remote.facts import Facts, parse
-from kbootstrap.inventory.models import Inventory
-from kbootstrap.kubernetes.kubeadm import parse_join_command
 from kbootstrap.errors import KbootstrapError
-from kbootstrap.secret import Secret
-from kbootstrap.run.requirements import findings
-from kbootstrap.text import printable
+from kbootstrap.inventory.models import Inventory
+from kbootstrap.kubernetes import kubeconfig
+from kbootstrap.kubernetes.kubeadm import parse_join_command
+from kbootstrap.remote.facts import Facts, parse
 from kbootstrap.remote.script import MAX_LINE, MAX_VALUE, Parser, Report, quote
+from kbootstrap.secret import Secret
+from kbootstrap.text import printable
 
 MARK = "@kb-0123456789abcdef"
 

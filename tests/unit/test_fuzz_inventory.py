@@ -17,12 +17,12 @@ from support.examples import DEBIAN12, EL9, ROOT, context, written
 from support.fuzzing import cases
 
 from kbootstrap import phases
+from kbootstrap.errors import InventoryError
 from kbootstrap.inventory import load
 from kbootstrap.inventory.models import Inventory
 from kbootstrap.inventory.source import compose
-from kbootstrap.errors import InventoryError
-from kbootstrap.text import printable
 from kbootstrap.remote.script import build
+from kbootstrap.text import printable
 
 EXAMPLES = [path.read_text() for path in sorted((ROOT / "inventories").glob("*.yaml"))]
 DATA = [yaml.safe_load(text) for text in EXAMPLES]

@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kbootstrap.engine import PhaseRun
 from support.examples import inventory
 from support.fuzzing import cases
 
-from kbootstrap.engine import PhaseRun
-from kbootstrap.inventory.models import Inventory
-from kbootstrap.run.journal import Journal
 from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted, StepEnded
+from kbootstrap.inventory.models import Inventory
 from kbootstrap.phases.phase import Phase
-from kbootstrap.secret import Secret
-from kbootstrap.steps import Mode, Step
 from kbootstrap.redact import Redactor
 from kbootstrap.remote.script import Parser, quote
 from kbootstrap.remote.session import Item, LostError
+from kbootstrap.run.journal import Journal
+from kbootstrap.secret import Secret
+from kbootstrap.steps import Mode, Step
 from kbootstrap.ui import View
 from kbootstrap.ui.jsonlines import JsonView
 from kbootstrap.ui.lines import LinesView

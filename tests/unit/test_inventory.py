@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.examples import ROOT, document, inventory, written
 
+from kbootstrap.errors import InventoryError
 from kbootstrap.inventory import load
 from kbootstrap.inventory.models import json_schema
-from kbootstrap.errors import InventoryError
 from kbootstrap.text import printable
 
 

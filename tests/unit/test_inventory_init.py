@@ -12,9 +12,17 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from support.examples import written
 
-from kbootstrap.inventory import load
-from kbootstrap.inventory.generate import NewHost, from_ansible, from_targets, from_vagrant, look_up, render, with_addresses
 from kbootstrap.errors import InventoryError
+from kbootstrap.inventory import load
+from kbootstrap.inventory.generate import (
+    NewHost,
+    from_ansible,
+    from_targets,
+    from_vagrant,
+    look_up,
+    render,
+    with_addresses,
+)
 
 _PATHS = st.text(alphabet="abc/ ,:#{}[]'\"&*!|>%@`?-$~", min_size=1, max_size=150).map(lambda text: "/" + text + "x")
 _USERS = st.text(alphabet="abc01-_.\\", min_size=1, max_size=20) | st.sampled_from(["null", "yes", "1e3", "0x1", "a,b"])

@@ -11,11 +11,22 @@ from pathlib import Path
 import pytest
 from support.examples import document, written
 
-from kbootstrap.run.journal import Journal, read
 from kbootstrap.errors import Failure
-from kbootstrap.events import Event, HostSummary, Notice, PhaseEnded, PhaseStarted, RunEnded, RunStarted, StepEnded, StepOutput, StepStarted
-from kbootstrap.secret import Secret
+from kbootstrap.events import (
+    Event,
+    HostSummary,
+    Notice,
+    PhaseEnded,
+    PhaseStarted,
+    RunEnded,
+    RunStarted,
+    StepEnded,
+    StepOutput,
+    StepStarted,
+)
 from kbootstrap.redact import Redactor
+from kbootstrap.run.journal import Journal, read
+from kbootstrap.secret import Secret
 
 FAILURE = Failure("no hunter22", "login hunter22", 1, ("saying hunter22",), "not hunter22")
 EVENTS: list[Event] = [

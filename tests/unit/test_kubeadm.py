@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from support.examples import MIRROR, inventory
 
 from kbootstrap import versions
-from kbootstrap.kubernetes import kubeadm
 from kbootstrap.errors import KbootstrapError
+from kbootstrap.kubernetes import kubeadm
 from kbootstrap.secret import Secret
 
 TOKEN, HASH = "abcdef.0123456789abcdef", "sha256:" + "0123456789abcdef" * 4

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kbootstrap.kubernetes.kubeconfig import default_path, save
 from kbootstrap.errors import KbootstrapError
+from kbootstrap.kubernetes.kubeconfig import default_path, save
 
 Entry = dict[str, Any]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kbootstrap.steps import Step
 from kbootstrap.phases.catalogue import everything
 from kbootstrap.remote.protocol import Answer, ReportWord, Request
 from kbootstrap.remote.script import build, library_path, required
+from kbootstrap.steps import Step
 
 PACKAGE = Path(build.__code__.co_filename).parent
 SHELL = PACKAGE / "shell"

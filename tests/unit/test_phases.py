@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from kbootstrap.engine import Engine, Scheduler
 from support.examples import DEBIAN12, EL9, MIRROR, context, inventory
 
-from kbootstrap.engine import Engine, Scheduler
-from kbootstrap.remote.facts import Facts
 from kbootstrap.events import Event
-from kbootstrap.phases.phase import Context, Phase
-from kbootstrap.secret import Secret
 from kbootstrap.phases import RESET, UP, join, untoken
 from kbootstrap.phases.catalogue import NODE, catalogue, everything
-from kbootstrap.run import Options, check
+from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.remote.facts import Facts
 from kbootstrap.remote.script import PACKAGE, build, quote
 from kbootstrap.remote.session import Session
+from kbootstrap.run import Options, check
+from kbootstrap.secret import Secret
 
 GOLDEN = Path(__file__).parent / "golden"
 SHELL = sorted(path for path in (PACKAGE / "phases").rglob("*.sh"))

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kbootstrap.run.requirements import Finding, findings
 from support.examples import EL9, inventory
 
-from kbootstrap.remote.facts import Facts
 from kbootstrap.inventory.models import Inventory
-from kbootstrap.run.requirements import Finding, findings
+from kbootstrap.remote.facts import Facts
 
 MEMBER = {"kubelet_conf": True, "ca_sha256": "a" * 64, "kubelet_server": "https://192.168.1.10:6443"}
 MASTER = {**MEMBER, "admin_conf": True, "manifests": True, "etcd_data": True, "apiserver_version": "1.34.2"}

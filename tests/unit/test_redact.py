@@ -4,8 +4,8 @@ import base64
 
 import pytest
 
-from kbootstrap.secret import Secret
 from kbootstrap.redact import Redactor
+from kbootstrap.secret import Secret
 from kbootstrap.text import printable
 
 

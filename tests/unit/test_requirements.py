@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kbootstrap.run.requirements import findings
 from support.examples import DEBIAN12, EL9, inventory
 
-from kbootstrap.remote.facts import Facts, parse
-from kbootstrap.inventory.models import Inventory
 from kbootstrap.errors import KbootstrapError
-from kbootstrap.run.requirements import findings
+from kbootstrap.inventory.models import Inventory
+from kbootstrap.remote.facts import Facts, parse
 
 PROBE = """\
 os_id=centos

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kbootstrap.engine import Scheduler, Task
+from kbootstrap.run.requirements import reset_findings
 from support.examples import EL9, context, inventory
 
-from kbootstrap.engine import Scheduler, Task
-from kbootstrap.remote.facts import Facts
-from kbootstrap.inventory.models import Inventory
 from kbootstrap.errors import InventoryError
-from kbootstrap.phases.phase import Context
+from kbootstrap.inventory.models import Inventory
 from kbootstrap.phases import RESET, token
+from kbootstrap.phases.phase import Context
 from kbootstrap.phases.reset import DRAIN, FORGET, PHASE, RESTORE
-from kbootstrap.run.requirements import reset_findings
+from kbootstrap.remote.facts import Facts
 from kbootstrap.run import Options, reset
 
 MEMBER = {"kubelet_conf": True, "ca_sha256": "a" * 64, "kubelet_server": "https://192.168.1.10:6443"}

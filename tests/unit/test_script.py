@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kbootstrap.remote.script import MAX_LINE, Output, Parser, Report, build, decode_value, quote
 from kbootstrap.secret import Secret
 from kbootstrap.steps import Step
-from kbootstrap.remote.script import MAX_LINE, Output, Parser, Report, build, decode_value, quote
 
 _TEXT = st.text(alphabet=st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]))
 

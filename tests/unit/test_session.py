@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from kbootstrap.errors import StepError
-from kbootstrap.secret import Secret
-from kbootstrap.steps import Mode
 from kbootstrap.remote.protocol import Status
 from kbootstrap.remote.script import Output, Report
 from kbootstrap.remote.session import MAX_BREAKS, BrokenError, Item, LockedError, LostError, Session
 from kbootstrap.remote.timeouts import Timeouts
 from kbootstrap.remote.transport import LocalTransport, Pipe
+from kbootstrap.secret import Secret
+from kbootstrap.steps import Mode
 
 
 class PrivateRun(LocalTransport):

@@ -10,19 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kbootstrap.engine import Engine
+from kbootstrap.run.requirements import Finding
 from rich.console import Console
 from support.examples import inventory
 
-from kbootstrap.engine import Engine
 from kbootstrap.errors import Failure, StepError
 from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted, StepEnded, StepOutput, StepStarted
-from kbootstrap.secret import Secret
-from kbootstrap.steps import State
-from kbootstrap.run.requirements import Finding
-from kbootstrap.run import Options, Run, _raise_all, check, up
 from kbootstrap.remote.session import Session
 from kbootstrap.remote.transport import LocalTransport
-from kbootstrap.ui import Style, CompositeView, choose_view
+from kbootstrap.run import Options, Run, _raise_all, check, up
+from kbootstrap.secret import Secret
+from kbootstrap.steps import State
+from kbootstrap.ui import CompositeView, Style, choose_view
 from kbootstrap.ui.jsonlines import JsonView
 from kbootstrap.ui.lines import LinesView
 from kbootstrap.ui.live import Board, LiveView, Progress

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
+from kbootstrap.run.outputs import accept, secrets_in
 
+from kbootstrap.errors import KbootstrapError
 from kbootstrap.inventory import load
 from kbootstrap.inventory.models import Inventory
-from kbootstrap.errors import KbootstrapError
 from kbootstrap.secret import Secret
-from kbootstrap.run.outputs import accept, secrets_in
 
 TOKEN = "abcdef.0123456789abcdef"
 HASH = "sha256:" + "0123456789abcdef" * 4
