@@ -13,23 +13,23 @@ import click
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from kbootstrap import inventory
 from kbootstrap.cli import cli
+from kbootstrap.inventory import models
 from kbootstrap.phases.catalogue import catalogue
 from kbootstrap.phases.phase import Phase
 from kbootstrap.steps import Step
 
 DOCS = Path(__file__).parent.parent / "docs"
 SECTIONS: tuple[tuple[str, type[Any]], ...] = (
-    ("The file", inventory.Inventory),
-    ("cluster", inventory.Cluster),
-    ("cluster.runtime", inventory.Runtime),
-    ("cluster.network", inventory.Network),
-    ("cluster.kubeadm", inventory.Kubeadm),
-    ("cluster.kubeadm.extra_args", inventory.ExtraArgs),
-    ("ssh, and hosts[].ssh", inventory.Ssh),
-    ("ssh.bastions[]", inventory.Bastion),
-    ("hosts[]", inventory.Host),
+    ("The file", models.Inventory),
+    ("cluster", models.Cluster),
+    ("cluster.runtime", models.Runtime),
+    ("cluster.network", models.Network),
+    ("cluster.kubeadm", models.Kubeadm),
+    ("cluster.kubeadm.extra_args", models.ExtraArgs),
+    ("ssh, and hosts[].ssh", models.Ssh),
+    ("ssh.bastions[]", models.Bastion),
+    ("hosts[]", models.Host),
 )
 
 
@@ -76,8 +76,8 @@ def _phase_section(phase: Phase, steps: list[Step]) -> Iterator[str]:
     yield "| step | what | why | shell |"
     yield "|---|---|---|---|"
     for step in steps:
-        waits = " (waits)" if step.waits else ""
-        shell = f"`phases/{step.shell}`" if step.shell else "none: `run.py`"
+        waits = " (waits)" if step.wait_only else ""
+        shell = f"`phases/{step.script}`" if step.script else "none: `run.py`"
         yield f"| `{step.id}` | {step.title}{waits} | {step.why} | {shell} |"
     yield ""
 
@@ -103,7 +103,7 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
 def pages() -> dict[Path, str]:
     return {
         DOCS / "inventory.md": "\n".join(inventory_page()),
-        DOCS / "inventory.schema.json": json.dumps(inventory.json_schema(), indent=2) + "\n",
+        DOCS / "inventory.schema.json": json.dumps(models.json_schema(), indent=2) + "\n",
         DOCS / "steps.md": "\n".join(steps_page()),
         DOCS / "commands.md": "\n".join(commands_page()),
     }

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from kbootstrap.events import RunEnded
 from kbootstrap.inventory.models import Inventory
-from kbootstrap.run import status as _status
+from kbootstrap.run import cluster_status
+from kbootstrap.run.cluster_status import ClusterStatus
 from kbootstrap.run.export import export_scripts
 from kbootstrap.run.options import Control, Options
 from kbootstrap.run.run import Run, View
-from kbootstrap.run.status import ClusterStatus
 from kbootstrap.run.workflow import CHECK, RESET, UP, VERIFY, Workflow
 from kbootstrap.steps import Mode
 
@@ -75,12 +75,12 @@ def verify(
 
 def status(inventory: Inventory, *, options: Options = _DEFAULTS, control: Control | None = None) -> ClusterStatus:
     """The cluster as its API server sees it. Raises KbootstrapError when it cannot be asked."""
-    return _status.read_status(inventory, options, control or Control())
+    return cluster_status.read_status(inventory, options, control or Control())
 
 
 def kubeconfig(inventory: Inventory, *, options: Options = _DEFAULTS, control: Control | None = None) -> str:
     """The administrator's kubeconfig, as YAML. Raises KbootstrapError when there is no cluster."""
-    return _status.read_kubeconfig(inventory, options, control or Control())
+    return cluster_status.read_kubeconfig(inventory, options, control or Control())
 
 
 def write_scripts(

@@ -9,7 +9,7 @@ from kbootstrap.text import counted
 
 if TYPE_CHECKING:
     from kbootstrap.inventory.models import Inventory
-    from kbootstrap.run.status import ClusterStatus
+    from kbootstrap.run.cluster_status import ClusterStatus
 
 _HEADINGS = ("NODE", "STATUS", "ROLE", "VERSION", "ADDRESS", "")
 

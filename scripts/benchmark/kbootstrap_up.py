@@ -26,8 +26,8 @@ def execute(mode: Mode, inventory: Inventory, *, options: Options, control: Cont
 
 
 if __name__ == "__main__":
-    setattr(run, "up", functools.partial(execute, "apply"))
-    setattr(run, "plan", functools.partial(execute, "plan"))
+    run.up = functools.partial(execute, "apply")
+    run.plan = functools.partial(execute, "plan")
     path, *verbs = sys.argv[1:]
     sys.argv = ["kbootstrap", *(verbs or ["up", "--yes"]), path]
     cli.main()

@@ -19,8 +19,8 @@ from support.driver import Events, Fleet
 from support.labs import MakeLab
 
 from kbootstrap.lab.simulated import FLAVOURS
-from kbootstrap.secret import Secret
 from kbootstrap.remote.script import quote
+from kbootstrap.secret import Secret
 from kbootstrap.versions import NEWEST, OLDEST, Minor, show
 
 BORN_IN_THE_RUN = {"resolve", "certificate-key", "untoken", "nodes", "pods", "time-sync"}

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from support.shell import SHELLS, sh, step
 
-from kbootstrap.steps import Step
 from kbootstrap.remote.script import PACKAGE, build
+from kbootstrap.steps import Step
 
 pytestmark = pytest.mark.parametrize("shell", SHELLS)
 

@@ -13,11 +13,11 @@ from support.driver import Fleet
 from support.examples import DEBIAN12, EL9, context, inventory
 from support.labs import maker
 
-from kbootstrap.remote.facts import Facts
 from kbootstrap.inventory.models import Cluster
 from kbootstrap.lab import simulated
 from kbootstrap.phases import UP
 from kbootstrap.phases.repository import sources
+from kbootstrap.remote.facts import Facts
 from kbootstrap.remote.script import build, quote, shell_file
 
 FACTS = {"centos9": EL9, "centos7": replace(EL9, os_version="7"), "debian12": DEBIAN12}

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from kbootstrap.inventory.models import Host
 from kbootstrap.errors import ConnectError
-from kbootstrap.steps import Mode
+from kbootstrap.inventory.models import Host
 from kbootstrap.remote.script import Output
 from kbootstrap.remote.session import Item, Session
-from kbootstrap.remote.timeouts import DEFAULTS, Timeouts
 from kbootstrap.remote.ssh.shared import SshShared
 from kbootstrap.remote.ssh.transport import SshPipe, SshTransport
+from kbootstrap.remote.timeouts import DEFAULTS, Timeouts
+from kbootstrap.steps import Mode
 
 _runs = itertools.count(1)
 

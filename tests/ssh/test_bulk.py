@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmark import bulk
 from ssh.servers import PASSWORD, Server, hop, inventory_host
 
-from benchmark import bulk
-from kbootstrap.inventory.models import Host
 from kbootstrap.errors import KbootstrapError
+from kbootstrap.inventory.models import Host
 from kbootstrap.remote.ssh.shared import SshShared
 from kbootstrap.remote.ssh.transport import SshTransport
 

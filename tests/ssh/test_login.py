@@ -13,8 +13,8 @@ from ssh.servers import PASSWORD, Server, Simulated, Sshd, inventory_host, make_
 from ssh.talk import eventually, refusal, say, session
 from support.labs import MakeLab
 
-from kbootstrap.secret import Secret
 from kbootstrap.remote.session import SudoError
+from kbootstrap.secret import Secret
 
 
 @pytest.fixture

@@ -19,15 +19,15 @@ from ssh.servers import PASSWORD, Server, Simulated, Sshd, connections, hop, inv
 from ssh.talk import Counting, eventually, lines, make_session, say, session
 from support.labs import MakeLab
 
-from kbootstrap.remote import transport
-from kbootstrap.inventory.models import Host
 from kbootstrap.errors import ConnectError
-from kbootstrap.secret import Secret
+from kbootstrap.inventory.models import Host
+from kbootstrap.remote import transport
 from kbootstrap.remote.script import Output
 from kbootstrap.remote.session import Item, LostError, Session, SudoError
-from kbootstrap.remote.timeouts import Timeouts
 from kbootstrap.remote.ssh.shared import SshShared
 from kbootstrap.remote.ssh.transport import SshTransport
+from kbootstrap.remote.timeouts import Timeouts
+from kbootstrap.secret import Secret
 
 # --- a connection that works -----------------------------------------------------------------------------------------
 

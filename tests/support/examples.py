@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from kbootstrap.remote.facts import Facts
 from kbootstrap.inventory import load
 from kbootstrap.inventory.models import Inventory
 from kbootstrap.phases.phase import Context
+from kbootstrap.remote.facts import Facts
 
 ROOT = Path(__file__).parents[2]
 MIRROR = "https://mirror.example.com/kubernetes"
@@ -33,13 +33,17 @@ EL9 = Facts(
 DEBIAN12 = replace(EL9, os_id="debian", os_version="12", os_name="Debian 12", os_codename="bookworm", kernel="6.1.0")
 
 
-def document(masters: int = 1, workers: int = 1, **cluster: Any) -> dict[str, Any]:
+def document(control_planes: int = 1, workers: int = 1, **cluster: Any) -> dict[str, Any]:
     """An inventory as data: addresses 192.168.1.10 and up."""
-    names = [f"cp{n + 1}" for n in range(masters)] + [f"w{n + 1}" for n in range(workers)]
+    names = [f"cp{n + 1}" for n in range(control_planes)] + [f"w{n + 1}" for n in range(workers)]
     return {
         "cluster": {"name": "test", "kubernetes": "1.34", **cluster},
         "hosts": [
-            {"name": name, "address": f"192.168.1.{10 + n}", "role": "master" if n < masters else "worker"}
+            {
+                "name": name,
+                "address": f"192.168.1.{10 + n}",
+                "role": "control-plane" if n < control_planes else "worker",
+            }
             for n, name in enumerate(names)
         ],
     }
@@ -54,7 +58,7 @@ def written(folder: Path, data: object) -> Path:
 
 
 def inventory(folder: Path, change: Callable[[dict[str, Any]], object] = lambda _: None, **cluster: Any) -> Inventory:
-    data = document(cluster.pop("masters", 1), cluster.pop("workers", 1), **cluster)
+    data = document(cluster.pop("control_planes", 1), cluster.pop("workers", 1), **cluster)
     change(data)
     return load(written(folder, data), env={})
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from kbootstrap.steps import Step
 from kbootstrap.phases.catalogue import everything
 from kbootstrap.remote.script import build
+from kbootstrap.steps import Step
 
-LIBRARIES = {step.shell: step.libraries for _phase, steps in everything() for step in steps}
+LIBRARIES = {step.script: step.libraries for _phase, steps in everything() for step in steps}
 
 PRIVATE = ("etc", "var/lib", "run", "usr/local/sbin", "usr/lib/systemd", "proc")
 COMMANDS = {
@@ -75,7 +75,7 @@ class Host:
         inside = f'set -e\n{mounts}{first}\nexec "$@"'
         done = subprocess.run(
             ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inside, "sh", self.shell, "-s", mode],
-            input=build([replace(step, libraries=LIBRARIES[step.shell])], "el"),
+            input=build([replace(step, libraries=LIBRARIES[step.script])], "el"),
             capture_output=True,
             text=True,
             timeout=30,

@@ -11,8 +11,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from kbootstrap.lab import simulated
 from kbootstrap.errors import KbootstrapError
+from kbootstrap.lab import simulated
 from support import fault_matrix
 from support.driver import Fleet
 from support.labs import maker

@@ -19,7 +19,7 @@ from support.examples import document, written
 from kbootstrap import cli as kbootstrap_cli
 from kbootstrap.cli import cli
 from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted
-from kbootstrap.run import ClusterStatus, NodeStatus
+from kbootstrap.run.cluster_status import ClusterStatus, NodeStatus
 from kbootstrap.steps import Mode
 
 HEAVY = ("pydantic", "paramiko", "fabric", "rich", "yaml", "testcontainers", "cryptography")
@@ -95,7 +95,11 @@ def test_nobody_answers_is_exit_code_4_and_json_stays_json(tmp_path: Path) -> No
     data = document()
     for host in data["hosts"]:
         host["internal_address"], host["address"] = host["address"], "127.0.0.1"
-        host["ssh"] = {"port": 1 if host["role"] == "master" else 2, "user": "nobody", "config": str(tmp_path / "none")}
+        host["ssh"] = {
+            "port": 1 if host["role"] == "control-plane" else 2,
+            "user": "nobody",
+            "config": str(tmp_path / "none"),
+        }
     done = kbootstrap("plan", str(written(tmp_path, data)), "--output", "json", state=tmp_path)
     assert done.returncode == 4
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -208,7 +212,7 @@ def test_status_counts_the_hosts_of_the_inventory(tmp_path: Path, monkeypatch: p
     nodes = tuple(NodeStatus(name, "", "worker", True, "v1.34.2") for name in ("cp1", "w1", "stranger"))
     state = ClusterStatus(nodes, missing=("cp2",), pods_not_running=("kube-system/x: Pending",))
     monkeypatch.setattr("kbootstrap.run.status", lambda *_arguments, **_options: state)
-    said = CliRunner().invoke(cli, ["status", str(written(tmp_path, document(masters=2)))]).stdout
+    said = CliRunner().invoke(cli, ["status", str(written(tmp_path, document(control_planes=2)))]).stdout
     assert said.splitlines()[-3].split() == ["cp2", "missing", "control", "plane", "192.168.1.11"]
     assert said.splitlines()[-2] == "pod kube-system/x: Pending"
     assert said.splitlines()[-1] == "2 of 3 nodes Ready, 1 pod not running, 1 node not in the inventory"

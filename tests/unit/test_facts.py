@@ -5,16 +5,16 @@ from __future__ import annotations
 import platform
 import subprocess
 import time
-from pathlib import Path
+from typing import cast
 
 import pytest
-from support.examples import inventory
 
 from kbootstrap.errors import KbootstrapError, StepError
 from kbootstrap.remote.facts import MAX_LINES, MAX_VALUE, Facts, parse
 from kbootstrap.remote.protocol import Status
 from kbootstrap.remote.script import facts_script, quote
-from kbootstrap.run import Options, Run
+from kbootstrap.remote.session import Session
+from kbootstrap.run.hosts import _gathered
 
 LEAST = ["uid=0", "cpus=2", "memory_kib=2048", "disk_free_kib=4096", "epoch=5"]
 
@@ -126,16 +126,13 @@ def test_an_empty_line_is_no_crash(said: str) -> None:
 
 
 class Hangs:
-    """A session whose host does not end its look."""
+    """A session whose host does not end the script."""
 
     def run_inline(self, *_arguments: object) -> int:
         return Status.TIMED_OUT
 
 
-def test_a_probe_that_hangs_says_so_and_what_to_do(tmp_path: Path) -> None:
-    made = inventory(tmp_path)
-    run = Run("plan", "plan", made, Options(), lambda _event: None)
-    run._sessions[made.hosts[0].name] = Hangs()  # type: ignore[assignment] # a stand-in for Session
+def test_a_facts_script_that_hangs_says_so_and_what_to_do() -> None:
     with pytest.raises(StepError, match="did not end within 60 s") as failed:
-        run._probe(made.hosts[0])
+        _gathered("cp1", cast(Session, Hangs()))
     assert "Log in" in failed.value.failure.hint

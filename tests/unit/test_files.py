@@ -9,19 +9,24 @@ from typing import Any
 
 import pytest
 import yaml
+from support.journals import read
 
 from kbootstrap.errors import InventoryError, KbootstrapError
 from kbootstrap.events import Notice
 from kbootstrap.inventory import generate, load
+from kbootstrap.inventory.from_ansible import from_ansible
+from kbootstrap.inventory.from_vagrant import from_vagrant
 from kbootstrap.kubernetes import kubeconfig
 from kbootstrap.redact import Redactor
-from kbootstrap.run.journal import KEPT, Journal, read
+from kbootstrap.run.journal import KEPT, Journal
+from kbootstrap.run.redaction import clean_event
 from kbootstrap.secret import Secret
 
 
 def test_a_journal_is_private_and_masked(tmp_path: Path) -> None:
-    with Journal("run-1", Redactor([Secret("hunter22")]), tmp_path / "runs") as journal:
-        journal.handle(Notice(1.0, "warning", 'the password is hunter22 and "hunter22"', "cp1"))
+    told = Notice(1.0, "warning", 'the password is hunter22 and "hunter22"', "cp1")
+    with Journal("run-1", tmp_path / "runs") as journal:
+        journal.handle(clean_event(Redactor([Secret("hunter22")]), told))
     assert stat.S_IMODE(journal.path.stat().st_mode) == 0o600
     assert stat.S_IMODE(journal.path.parent.stat().st_mode) == 0o700
     assert "hunter22" not in journal.path.read_text()
@@ -37,7 +42,7 @@ def test_a_journal_that_was_cut_off_can_be_read(tmp_path: Path) -> None:
 
 def test_old_journals_go(tmp_path: Path) -> None:
     for number in range(KEPT + 5):
-        with Journal(f"run-{number:03d}", Redactor([]), tmp_path):
+        with Journal(f"run-{number:03d}", tmp_path):
             pass
     kept = sorted(path.name for path in tmp_path.iterdir())
     assert len(kept) == KEPT
@@ -136,7 +141,7 @@ def test_an_inventory_from_words(tmp_path: Path) -> None:
 
 
 def test_an_inventory_from_vagrant(tmp_path: Path) -> None:
-    made = loaded(tmp_path, generate.from_vagrant(VAGRANT))
+    made = loaded(tmp_path, from_vagrant(VAGRANT))
     assert [(h.ssh.port, h.node_ip, str(h.ssh.key)) for h in made.hosts] == [
         (2222, "192.168.56.10", "/v/cp1/private key"),
         (2200, "192.168.56.11", "/v/w1/key"),
@@ -146,7 +151,7 @@ def test_an_inventory_from_vagrant(tmp_path: Path) -> None:
 
 def test_an_inventory_from_ansible(tmp_path: Path) -> None:
     text = ANSIBLE.replace("node[1:2].example.com", "node1 ansible_host=10.0.0.2").replace("ops", "ops ansible_port=22")
-    made = loaded(tmp_path, generate.from_ansible(text))
+    made = loaded(tmp_path, from_ansible(text))
     assert [(h.name, h.address, h.role, h.ssh.user, h.ssh.port) for h in made.hosts] == [
         ("master", "10.0.0.1", "control-plane", "root", 2222),
         ("node1", "10.0.0.2", "worker", "ops", None),
@@ -155,7 +160,7 @@ def test_an_inventory_from_ansible(tmp_path: Path) -> None:
 
 
 def test_ranges_of_an_ansible_inventory() -> None:
-    hosts = generate.from_ansible(ANSIBLE)
+    hosts = from_ansible(ANSIBLE)
     assert [host.name for host in hosts] == ["master", "node1.example.com", "node2.example.com"]
 
 
@@ -168,10 +173,10 @@ def test_words_that_are_refused(targets: list[str]) -> None:
 @pytest.mark.parametrize("text", ["", "[web]\na\n", "[kube_node\n", "[masters]\na ansible_port=x\n"])
 def test_ansible_inventories_that_are_refused(text: str) -> None:
     with pytest.raises(InventoryError):
-        generate.from_ansible(text)
+        from_ansible(text)
 
 
 def test_journal_lines_are_json(tmp_path: Path) -> None:
-    with Journal("run", Redactor([]), tmp_path) as journal:
+    with Journal("run", tmp_path) as journal:
         journal.handle(Notice(1.0, "warning", "tab\tand \x1b[31m red", ""))
     assert json.loads(journal.path.read_text())["level"] == "warning"

@@ -13,7 +13,6 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from kbootstrap.run.requirements import findings
 from support.examples import inventory
 from support.fuzzing import cases, count
 
@@ -21,6 +20,8 @@ from kbootstrap.errors import KbootstrapError
 from kbootstrap.inventory.models import Inventory
 from kbootstrap.kubernetes import kubeconfig
 from kbootstrap.kubernetes.kubeadm import parse_join_command
+from kbootstrap.phases import outputs
+from kbootstrap.phases.preflight.requirements import findings
 from kbootstrap.remote.facts import Facts, parse
 from kbootstrap.remote.script import MAX_LINE, MAX_VALUE, Parser, Report, quote
 from kbootstrap.secret import Secret
@@ -78,7 +79,7 @@ def test_a_line_without_end_takes_no_more_memory_than_a_value(beginning: bytes, 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
-    return inventory(tmp_path_factory.mktemp("inventory"), masters=2, workers=2)
+    return inventory(tmp_path_factory.mktemp("inventory"), control_planes=2, workers=2)
 
 
 HASH = "sha256:" + "ab" * 32
@@ -94,7 +95,7 @@ def test_a_join_command_is_exactly_one_or_refused(made: Inventory, said: str | b
         command = parse_join_command(text)
     except KbootstrapError:
         with pytest.raises(KbootstrapError):
-            values.accept("join", text, made)
+            outputs.accept("join", text, made)
     else:
         assert set(command.ca_hashes) == {HASH}
         assert command.token.reveal() == "abcdef.0123456789abcdef"
@@ -102,15 +103,15 @@ def test_a_join_command_is_exactly_one_or_refused(made: Inventory, said: str | b
 
 
 @cases(100, 10_000)
-@given(st.sampled_from(sorted(values._KNOWN)), st.text(max_size=100) | st.sampled_from(WORDS))
+@given(st.sampled_from(sorted(outputs._READERS)), st.text(max_size=100) | st.sampled_from(WORDS))
 def test_any_value_is_taken_or_refused_with_a_word(made: Inventory, name: str, text: str) -> None:
     try:
-        taken = values.accept(name, text, made)
+        taken = outputs.accept(name, text, made)
     except (ValueError, KbootstrapError) as error:
         said = str(error)
     else:
         said = ""
-        assert name in ("nodes", "pods") or taken in (text, Secret(text))
+        assert taken.value in (text, Secret(text))
     assert len(said) < 1000
 
 

@@ -232,7 +232,7 @@ def good_data(draw: st.DrawFn) -> dict[str, Any]:
             {
                 "name": name,
                 "address": address,
-                "role": "master" if number < masters else "worker",
+                "role": "control-plane" if number < masters else "worker",
                 "labels": draw(LABELS),
                 "ssh": draw(st.fixed_dictionaries({}, optional={"port": st.integers(1, 65535), "user": PLAIN})),
             }
@@ -252,7 +252,7 @@ def test_what_is_written_is_read_back(folder: Path, data: dict[str, Any]) -> Non
         assert (host.name, host.address, host.is_control_plane) == (
             wanted["name"],
             wanted["address"],
-            wanted["role"] == "master",
+            wanted["role"] == "control-plane",
         )
         assert host.labels == wanted["labels"]
         assert host.ssh.user == wanted["ssh"].get("user", data["ssh"]["user"])

@@ -13,17 +13,19 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kbootstrap.engine import PhaseRun
 from support.examples import inventory
 from support.fuzzing import cases
 
 from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted, StepEnded
 from kbootstrap.inventory.models import Inventory
-from kbootstrap.phases.phase import Phase
+from kbootstrap.phases.outputs import PhaseOutput
 from kbootstrap.redact import Redactor
 from kbootstrap.remote.script import Parser, quote
 from kbootstrap.remote.session import Item, LostError
 from kbootstrap.run.journal import Journal
+from kbootstrap.run.phase_run import PhaseRun
+from kbootstrap.run.redaction import clean_event
+from kbootstrap.run.scheduler import Update
 from kbootstrap.secret import Secret
 from kbootstrap.steps import Mode, Step
 from kbootstrap.ui import View
@@ -34,7 +36,6 @@ from kbootstrap.ui.plan import PlanView
 
 MARK = "@kb-0123456789abcdef"
 STEP = Step("swap", "Turn swap off", "prepare/swap.sh", why="", retries=1)
-PHASE = Phase("prepare", "Prepare", "", hosts=lambda _: [], steps=lambda _context, _host: [])
 
 # With an end of its own, so that none is a word of kbootstrap's, which nobody could hide.
 SECRETS = (
@@ -103,7 +104,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
     return inventory(tmp_path_factory.mktemp("inventory"))
 
 
-def everything(made: Inventory, folder: Path, events: list[Event], redactor: Redactor) -> str:
+def everything(made: Inventory, folder: Path, events: list[Event]) -> str:
     """What all views show and the journal writes of these events."""
     streams = [io.StringIO() for _ in range(4)]
     views: list[View] = [
@@ -112,7 +113,7 @@ def everything(made: Inventory, folder: Path, events: list[Event], redactor: Red
         PlanView(streams[2], made, verbose=True),
         LiveView(streams[3]),
     ]
-    with Journal(str(time.time_ns()), redactor, folder) as journal:
+    with Journal(str(time.time_ns()), folder) as journal:
         for event in events:
             journal.handle(event)
     for view in views:
@@ -120,6 +121,18 @@ def everything(made: Inventory, folder: Path, events: list[Event], redactor: Red
             for event in events:
                 view.handle(event)
     return journal.path.read_text(encoding="utf-8") + "".join(stream.getvalue() for stream in streams)
+
+
+def told(replay: Replay, mode: Mode, redactor: Redactor) -> tuple[bool, list[Event]]:
+    """Whether the phase succeeded, and its events as a run passes them on."""
+    events: list[Event] = []
+
+    def post(item: Event | Update) -> None:
+        if isinstance(item, Event):
+            events.append(clean_event(redactor, item))
+
+    phase = PhaseRun("prepare", "cp1", [STEP], "el", PhaseOutput, lambda _output: None)
+    return phase.work(replay, mode, post), events  # type: ignore[arg-type] # a stand-in for Session
 
 
 @cases(40, 2_000)
@@ -142,15 +155,14 @@ def test_no_secret_in_any_view_or_journal(
 ) -> None:
     redactor = Redactor([Secret(secret)])
     text = f"{before}{forms(secret, before)[form]}"
-    events: list[Event] = [RunStarted(1.0, "run", "up", mode, "test", ("cp1", "w1"))]
-    replay = Replay(said_with(text, mode), cuts, text)
-    phase = PhaseRun(PHASE, "cp1", [STEP], "el", lambda _name, _value: None, redactor.clean)
-    assert not phase.work(replay, mode, events.append)  # type: ignore[arg-type] # a stand-in for Session
+    ok, events = told(Replay(said_with(text, mode), cuts, text), mode, redactor)
+    assert not ok
+    events.insert(0, RunStarted(1.0, "run", "up", mode, "test", ("cp1", "w1")))
     (failure,) = [event.failure for event in events if isinstance(event, StepEnded)]
     assert failure is not None
     summary = HostSummary({"failed": 1}, "prepare", "swap", failure)
     events.append(RunEnded(2.0, "failed", 1, 1.0, {"failed": 1}, {"cp1": summary, "w1": HostSummary({})}))
-    shown = everything(made, tmp_path_factory.getbasetemp() / "journals", events, redactor)
+    shown = everything(made, tmp_path_factory.getbasetemp() / "journals", events)
     captured = capsys.readouterr()
     for trace in traces(secret):
         assert trace not in shown + captured.out + captured.err
@@ -170,10 +182,8 @@ PEM = [
 @pytest.mark.parametrize("mode", ["plan", "apply"])
 def test_a_private_key_printed_line_by_line_is_hidden_whole(mode: Mode) -> None:
     lines = [f"{MARK} begin swap", *([f"{MARK} apply swap"] if mode == "apply" else []), "before", *PEM, "after"]
-    events: list[Event] = []
-    phase = PhaseRun(PHASE, "cp1", [STEP], "el", lambda _name, _value: None, Redactor().clean)
     said = "".join(line + "\n" for line in lines).encode()
-    phase.work(Replay(said, [], "gone"), mode, events.append)  # type: ignore[arg-type] # a stand-in
+    _, events = told(Replay(said, [], "gone"), mode, Redactor())
     text = repr(events)
     assert "before" in text
     assert "after" in text

@@ -83,7 +83,7 @@ def test_every_mistake_at_once_with_line_place_and_suggestion(tmp_path: Path) ->
     [
         (lambda d: d["hosts"][1].update(name="cp1"), "hosts[1].name: 'cp1' is taken by cp1 already"),
         (lambda d: d["hosts"][1].update(address="192.168.1.10"), "is taken by cp1 already"),
-        (lambda d: d["hosts"][0].update(role="worker"), "no host has the role master"),
+        (lambda d: d["hosts"][0].update(role="worker"), "no host has the role control-plane"),
         (lambda d: d["cluster"].update(pod_cidr="10.96.0.0/16"), "overlaps service_cidr"),
         (lambda d: d["cluster"].update(pod_cidr="192.168.0.0/16"), "contains the addresses of cp1, w1"),
         (lambda d: d["cluster"].update(pod_cidr="10.244.0.0/24"), "has room for 1 node (a /24 each)"),
@@ -280,9 +280,9 @@ def test_halves_of_characters_are_no_text(tmp_path: Path) -> None:
 
 
 def test_an_even_number_of_masters_is_warned_of(tmp_path: Path) -> None:
-    made = inventory(tmp_path, masters=2, control_plane_endpoint="api.example.com:6443")
+    made = inventory(tmp_path, control_planes=2, control_plane_endpoint="api.example.com:6443")
     assert [warning for warning in made.warnings if "majority" in warning]
-    assert inventory(tmp_path, masters=3, control_plane_endpoint="api.example.com:6443").warnings == ()
+    assert inventory(tmp_path, control_planes=3, control_plane_endpoint="api.example.com:6443").warnings == ()
 
 
 def test_the_schema_knows_every_key_and_no_other() -> None:

@@ -14,15 +14,9 @@ from support.examples import written
 
 from kbootstrap.errors import InventoryError
 from kbootstrap.inventory import load
-from kbootstrap.inventory.generate import (
-    NewHost,
-    from_ansible,
-    from_targets,
-    from_vagrant,
-    look_up,
-    render,
-    with_addresses,
-)
+from kbootstrap.inventory.from_ansible import from_ansible
+from kbootstrap.inventory.from_vagrant import from_vagrant
+from kbootstrap.inventory.generate import NewHost, from_targets, look_up, render, with_addresses
 
 _PATHS = st.text(alphabet="abc/ ,:#{}[]'\"&*!|>%@`?-$~", min_size=1, max_size=150).map(lambda text: "/" + text + "x")
 _USERS = st.text(alphabet="abc01-_.\\", min_size=1, max_size=20) | st.sampled_from(["null", "yes", "1e3", "0x1", "a,b"])
@@ -59,7 +53,7 @@ def test_what_hosts_share_is_written_once() -> None:
 
 
 def test_more_masters_than_hosts_are_refused() -> None:
-    with pytest.raises(InventoryError, match=r"3 masters are wanted for 1 host$"):
+    with pytest.raises(InventoryError, match=r"3 control plane hosts are wanted for 1 host$"):
         from_targets(["root@10.0.0.1"], 3)
 
 
@@ -76,7 +70,11 @@ def test_vagrant_machines_with_addresses_of_their_own_keep_them() -> None:
 
 def test_groups_of_groups_of_an_ansible_inventory() -> None:
     text = "[masters]\nm\n[workers:children]\nrack\n[rack:children]\nshelf\n[shelf]\nn1\nn2\n"
-    assert [(host.name, host.master) for host in from_ansible(text)] == [("m", True), ("n1", False), ("n2", False)]
+    assert [(host.name, host.control_plane) for host in from_ansible(text)] == [
+        ("m", True),
+        ("n1", False),
+        ("n2", False),
+    ]
 
 
 def test_the_nearest_ansible_variable_wins() -> None:

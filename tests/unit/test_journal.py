@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.examples import document, written
+from support.journals import read
 
 from kbootstrap.errors import Failure
 from kbootstrap.events import (
@@ -25,7 +26,8 @@ from kbootstrap.events import (
     StepStarted,
 )
 from kbootstrap.redact import Redactor
-from kbootstrap.run.journal import Journal, read
+from kbootstrap.run.journal import Journal
+from kbootstrap.run.redaction import clean_event, clean_failure
 from kbootstrap.secret import Secret
 
 FAILURE = Failure("no hunter22", "login hunter22", 1, ("saying hunter22",), "not hunter22")
@@ -42,9 +44,13 @@ EVENTS: list[Event] = [
 
 
 def test_every_kind_of_event_is_written_masked_and_in_order(tmp_path: Path) -> None:
-    with Journal("run", Redactor([Secret("hunter22")]), tmp_path) as journal:
-        for event in EVENTS:
-            journal.handle(event)
+    redactor = Redactor([Secret("hunter22")])
+    failure = clean_failure(redactor, FAILURE)
+    summary = HostSummary({"failed": 1}, "prepare", "swap", failure)
+    ended = RunEnded(1.0, "failed", 1, 1.0, {"failed": 1}, {"cp1": summary})
+    with Journal("run", tmp_path) as journal:
+        for event in [*EVENTS[:-1], ended]:
+            journal.handle(clean_event(redactor, event))
     assert [line["event"] for line in read(journal.path)] == [type(event).__name__ for event in EVENTS]
     text = journal.path.read_text()
     assert "hunter22" not in text
@@ -53,16 +59,16 @@ def test_every_kind_of_event_is_written_masked_and_in_order(tmp_path: Path) -> N
 
 
 def test_an_event_is_on_disk_before_the_next_one_comes(tmp_path: Path) -> None:
-    with Journal("run", Redactor(), tmp_path) as journal:
+    with Journal("run", tmp_path) as journal:
         for count, event in enumerate(EVENTS, start=1):
             journal.handle(event)
             assert len(list(read(journal.path))) == count
 
 
 def test_the_journal_of_another_run_is_never_written_to(tmp_path: Path) -> None:
-    with Journal("run", Redactor(), tmp_path) as journal:
+    with Journal("run", tmp_path) as journal:
         journal.handle(EVENTS[0])
-    with pytest.raises(FileExistsError), Journal("run", Redactor(), tmp_path):
+    with pytest.raises(FileExistsError), Journal("run", tmp_path):
         pass
     assert len(list(read(journal.path))) == 1
 
@@ -72,7 +78,7 @@ def test_a_state_directory_that_cannot_be_written_is_told_without_a_traceback(tm
     data = document()
     for host in data["hosts"]:
         host["internal_address"], host["address"] = host["address"], "127.0.0.1"
-        host["ssh"] = {"port": 1 if host["role"] == "master" else 2, "config": None}
+        host["ssh"] = {"port": 1 if host["role"] == "control-plane" else 2, "config": None}
     (tmp_path / "file").touch()
     done = subprocess.run(
         [sys.executable, "-m", "kbootstrap", verb, str(written(tmp_path, data))],
@@ -90,7 +96,7 @@ def test_journals_lie_where_nobody_else_may_look(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     before = os.umask(0)
     try:
-        with Journal("run", Redactor()) as journal:
+        with Journal("run") as journal:
             journal.handle(EVENTS[0])
     finally:
         os.umask(before)

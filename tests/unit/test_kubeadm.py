@@ -81,7 +81,7 @@ def test_extra_documents_are_merged_or_added(tmp_path: Path) -> None:
 
 
 def test_a_join_document_pins_the_ca_and_registers_the_address(tmp_path: Path) -> None:
-    made = inventory(tmp_path, masters=2)
+    made = inventory(tmp_path, control_planes=2)
     join = kubeadm.parse_join_command(COMMAND)
     (worker,) = kubeadm.join_documents(made, made.host("w1"), join, None)
     assert worker["discovery"]["bootstrapToken"]["caCertHashes"] == [HASH]

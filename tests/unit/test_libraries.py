@@ -18,7 +18,10 @@ SHELL = PACKAGE / "shell"
 FAMILIES = ("el", "debian")
 LIBRARIES = sorted([path.stem for path in (SHELL / "lib").glob("*.sh")] + ["os"])
 STEPS = {
-    step.shell: step for _phase, steps in everything() for step in steps if (PACKAGE / "phases" / step.shell).is_file()
+    step.script: step
+    for _phase, steps in everything()
+    for step in steps
+    if (PACKAGE / "phases" / step.script).is_file()
 }
 
 BUILTINS = set(
@@ -146,7 +149,7 @@ def used(path: str, family: str) -> set[str]:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 def test_a_step_names_the_libraries_it_calls(step: Step, family: str) -> None:
-    assert step.libraries == tuple(sorted(used(f"phases/{step.shell}", family)))
+    assert step.libraries == tuple(sorted(used(f"phases/{step.script}", family)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

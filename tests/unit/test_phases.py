@@ -11,19 +11,29 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from kbootstrap.engine import Engine, Scheduler
 from support.examples import DEBIAN12, EL9, MIRROR, context, inventory
 
+from kbootstrap.errors import KbootstrapError
 from kbootstrap.events import Event
-from kbootstrap.phases import RESET, UP, join, untoken
+from kbootstrap.inventory.models import Host
+from kbootstrap.kubernetes.kubeadm import JoinCommand
+from kbootstrap.phases import PREFLIGHT, RESET, delete_join_token, join
+from kbootstrap.phases import UP as CHANGES
 from kbootstrap.phases.catalogue import NODE, catalogue, everything
+from kbootstrap.phases.outputs import Outputs
 from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.redact import Redactor
 from kbootstrap.remote.facts import Facts
-from kbootstrap.remote.script import PACKAGE, build, quote
+from kbootstrap.remote.script import PACKAGE, build, library_path, quote, resolve
 from kbootstrap.remote.session import Session
-from kbootstrap.run import Options, check
+from kbootstrap.run import check
+from kbootstrap.run.engine import Engine
+from kbootstrap.run.scheduler import Scheduler
+from kbootstrap.run.state import RunState
 from kbootstrap.secret import Secret
+from kbootstrap.steps import Step
 
+UP = (*PREFLIGHT, *CHANGES)
 GOLDEN = Path(__file__).parent / "golden"
 SHELL = sorted(path for path in (PACKAGE / "phases").rglob("*.sh"))
 STEPS = [(phase, step) for phase, steps in everything() for step in steps]
@@ -35,7 +45,7 @@ def test_every_step_says_what_and_why() -> None:
         assert step.why.endswith("."), step.id
         assert 0 < step.timeout <= 3600, step.id
         assert phase.why.endswith("."), phase.name
-    shells = [(phase.name, step.id, step.shell) for phase, step in STEPS]
+    shells = [(phase.name, step.id, step.script) for phase, step in STEPS]
     assert len(set(shells)) == len(shells)
 
 
@@ -53,7 +63,7 @@ def test_the_catalogue_has_the_phases_of_every_command_and_the_steps_in_python()
     assert names["up"] == ["connect", "facts", *(phase.name for phase in UP)]
     assert names["status"] == ["status"]
     assert names["reset"] == [phase.name for phase in RESET]
-    python = [(phase.name, step.id) for phase, step in STEPS if not step.shell]
+    python = [(phase.name, step.id) for phase, step in STEPS if not step.script]
     assert python == [("connect", "ssh"), ("facts", "facts"), ("preflight", "requirements")]
 
 
@@ -61,7 +71,7 @@ def test_the_catalogue_has_the_phases_of_every_command_and_the_steps_in_python()
 def test_every_shell_file_is_one_step(path: Path) -> None:
     text = path.read_text()
     assert re.findall(r"^(check|apply)\(\)", text, re.M) == ["check", "apply"]
-    assert str(path.relative_to(PACKAGE / "phases")) in {step.shell for _, step in STEPS}
+    assert str(path.relative_to(PACKAGE / "phases")) in {step.script for _, step in STEPS}
     header = text.partition("\n\n")[0]
     assert header.startswith("# shellcheck shell=sh\n# ")
 
@@ -69,7 +79,7 @@ def test_every_shell_file_is_one_step(path: Path) -> None:
 @pytest.mark.parametrize("path", SHELL, ids=lambda path: path.stem)
 def test_every_parameter_is_documented_and_given(path: Path) -> None:
     header, _, body = path.read_text().partition("\n\n")
-    step = next(step for _, step in STEPS if step.shell == str(path.relative_to(PACKAGE / "phases")))
+    step = next(step for _, step in STEPS if step.script == str(path.relative_to(PACKAGE / "phases")))
     used = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]+)", body)) - {"SUDO_USER"}
     own = set(re.findall(r"^\s*([A-Z][A-Z0-9_]+)=", body, re.M))
     assert {name for name in used - own if not name.startswith("KB_")} <= set(step.params)
@@ -77,14 +87,13 @@ def test_every_parameter_is_documented_and_given(path: Path) -> None:
 
 
 def born(made: Context) -> Context:
-    """The values an earlier phase of the same run hands over."""
-    made.values["kubernetes_version"] = f"{made.inventory.cluster.kubernetes}.7"
-    made.values["join"] = Secret(
-        "kubeadm join 192.168.1.10:6443 --token abcdef.0123456789abcdef"
-        f" --discovery-token-ca-cert-hash sha256:{'a' * 64}"
+    """With the outputs that earlier phases of the same run hand over."""
+    outputs = Outputs(
+        kubernetes_version=f"{made.inventory.cluster.kubernetes}.7",
+        join=JoinCommand("192.168.1.10:6443", Secret("abcdef.0123456789abcdef"), (f"sha256:{'a' * 64}",)),
+        certificate_key=Secret("f" * 64),
     )
-    made.values["certificate_key"] = Secret("f" * 64)
-    return made
+    return replace(made, outputs=outputs)
 
 
 def digest(folder: str, name: str) -> str:
@@ -109,7 +118,7 @@ def listing(made: Context, host: str, phases: tuple[Phase, ...] = UP) -> str:
             continue
         for step in phase.steps(made, target):
             lines.append(
-                f"\n# {host} {phase.name}.{step.id}: {step.title} ({step.shell} {digest('phases', step.shell)})"
+                f"\n# {host} {phase.name}.{step.id}: {step.title} ({step.script} {digest('phases', step.script)})"
             )
             for name, value in sorted(step.params.items()):
                 lines.append(f"{name}={quote(value.reveal() if isinstance(value, Secret) else value)}")
@@ -122,14 +131,14 @@ def test_the_scripts_are_the_reviewed_ones(
     tmp_path: Path, family: str, minor: str, request: pytest.FixtureRequest
 ) -> None:
     facts: Facts = EL9 if family == "el" else DEBIAN12
-    made = born(context(inventory(tmp_path, masters=2, kubernetes=minor, package_repository=MIRROR), facts))
+    made = born(context(inventory(tmp_path, control_planes=2, kubernetes=minor, package_repository=MIRROR), facts))
     text = shell_listing(made, UP, family) + "".join(listing(made, host) for host in ("cp1", "cp2", "w1"))
     compare(GOLDEN / f"{family}-{minor}.txt", text, request)
 
 
 def test_the_scripts_of_reset_are_the_reviewed_ones(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The whole cluster, one control plane host and a worker of a cluster that stays, and with every option."""
-    made = context(inventory(tmp_path, masters=2))
+    made = context(inventory(tmp_path, control_planes=2))
     text = shell_listing(replace(made, leaving=frozenset(("cp1", "cp2", "w1"))), RESET, "el")
     for title, other in {
         "everything": replace(made, leaving=frozenset(("cp1", "cp2", "w1"))),
@@ -148,7 +157,7 @@ def compare(path: Path, text: str, request: pytest.FixtureRequest) -> None:
 
 
 def test_steps_are_made_from_nothing_but_what_they_get(tmp_path: Path) -> None:
-    made = born(context(inventory(tmp_path, masters=2)))
+    made = born(context(inventory(tmp_path, control_planes=2)))
     for phase in UP:
         for host in phase.hosts(made.inventory):
             assert phase.steps(made, host) == phase.steps(made, host)
@@ -168,15 +177,21 @@ def test_no_step_of_a_debian_host_speaks_of_rpm(tmp_path: Path) -> None:
     assert "/deb/" in listing(made, "w1")
 
 
-@pytest.mark.parametrize("phase", [join.PHASE, untoken.PHASE], ids=lambda phase: phase.name)
-def test_a_join_command_that_makes_no_sense_fails_its_phase_and_not_the_run(tmp_path: Path, phase: Phase) -> None:
-    """The control plane's host made it up; the other hosts and the summary must not go down with it."""
+@pytest.mark.parametrize("phase", [join.PHASE, delete_join_token.PHASE], ids=lambda phase: phase.name)
+def test_steps_that_cannot_be_made_fail_their_phase_and_not_the_run(tmp_path: Path, phase: Phase) -> None:
+    """The other hosts and the summary must not go down with it."""
+
+    def refuse(_context: Context, _host: Host) -> list[Step]:
+        raise KbootstrapError("no such version")
+
     made = born(context(inventory(tmp_path, workers=2)))
-    made.values["join"] = Secret("kubeadm join $(reboot)")
+    state = RunState(made, dict(made.facts), made.outputs)
     events: list[Event] = []
     scheduler = Scheduler(events.append, parallelism=4)
     sessions = {host.name: cast(Session, object()) for host in made.inventory.hosts}
-    done = Engine(made, sessions, "apply", events.append, str, scheduler).run((phase,), lambda _phase, _host: True)
+    engine = Engine(state, sessions, "apply", events.append, Redactor(), scheduler)
+    done = engine.run((replace(phase, steps=refuse),), lambda _phase, _host: True)
+    assert state.lost == {host.name for host in phase.hosts(made.inventory)}
     assert done == {(phase.name, host.name): False for host in phase.hosts(made.inventory)}
 
 
@@ -186,8 +201,8 @@ def test_a_bug_of_ours_is_never_a_success(tmp_path: Path, monkeypatch: pytest.Mo
     def broken(*_arguments: object) -> None:
         raise RuntimeError("a bug of ours")
 
-    monkeypatch.setattr("kbootstrap.run.SshTransport", broken)
+    monkeypatch.setattr("kbootstrap.run.hosts.SshTransport", broken)
     codes = []
     with contextlib.suppress(RuntimeError):
-        codes.append(check(inventory(tmp_path), options=Options(), view=lambda _event: None).exit_code)
+        codes.append(check(inventory(tmp_path)).exit_code)
     assert 0 not in codes

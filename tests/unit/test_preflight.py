@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kbootstrap.run.requirements import Finding, findings
 from support.examples import EL9, inventory
 
 from kbootstrap.inventory.models import Inventory
+from kbootstrap.phases.preflight.requirements import Finding, findings
 from kbootstrap.remote.facts import Facts
 
 MEMBER = {"kubelet_conf": True, "ca_sha256": "a" * 64, "kubelet_server": "https://192.168.1.10:6443"}

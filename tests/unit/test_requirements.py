@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kbootstrap.run.requirements import findings
 from support.examples import DEBIAN12, EL9, inventory
 
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.inventory.models import Inventory
+from kbootstrap.phases.preflight.requirements import findings
 from kbootstrap.remote.facts import Facts, parse
 
 PROBE = """\

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kbootstrap.engine import Scheduler, Task
-from kbootstrap.run.requirements import reset_findings
 from support.examples import EL9, context, inventory
 
 from kbootstrap.errors import InventoryError
 from kbootstrap.inventory.models import Inventory
-from kbootstrap.phases import RESET, token
+from kbootstrap.phases import RESET, join_token
 from kbootstrap.phases.phase import Context
 from kbootstrap.phases.reset import DRAIN, FORGET, PHASE, RESTORE
+from kbootstrap.phases.reset.requirements import reset_findings
 from kbootstrap.remote.facts import Facts
-from kbootstrap.run import Options, reset
+from kbootstrap.run import reset
+from kbootstrap.run.options import Options
+from kbootstrap.run.scheduler import Scheduler, Task
 
 MEMBER = {"kubelet_conf": True, "ca_sha256": "a" * 64, "kubelet_server": "https://192.168.1.10:6443"}
 
@@ -38,7 +39,7 @@ def told(context: Context) -> dict[str, list[str]]:
 
 
 def test_the_cluster_is_told_by_the_first_control_plane_host_that_stays(tmp_path: Path) -> None:
-    made = inventory(tmp_path, masters=3, workers=2)
+    made = inventory(tmp_path, control_planes=3, workers=2)
     everyone = [host.name for host in made.hosts]
     assert told(leaving(made, everyone)) == {}
     assert told(leaving(made, ["w1"])) == {"cp1": ["drain-w1", "forget-w1"]}
@@ -48,7 +49,7 @@ def test_the_cluster_is_told_by_the_first_control_plane_host_that_stays(tmp_path
 
 def test_a_host_that_cannot_be_reset_is_not_taken_out_of_the_cluster(tmp_path: Path) -> None:
     made = inventory(tmp_path, workers=2)
-    assert told(leaving(made, ["w1", "w2"], lost={"w1"})) == {"cp1": ["drain-w2", "forget-w2"]}
+    assert told(leaving(made, ["w1", "w2"], lost=frozenset({"w1"}))) == {"cp1": ["drain-w2", "forget-w2"]}
 
 
 def order(made: Inventory, failing: str = "") -> tuple[list[str], list[str]]:
@@ -62,22 +63,22 @@ def order(made: Inventory, failing: str = "") -> tuple[list[str], list[str]]:
 
             def start(key: tuple[str, str] = key) -> Any:
                 began[key[0]].append(key[1])
-                return lambda _emit: key != ("reset", failing)
+                return lambda _post: key != ("reset", failing)
 
-            needs = (*phase.needs(made, host), *previous)
-            tasks.append(Task(key, start, lambda: None, needs, tuple(phase.after(made, host))))
+            requires = (*phase.requires(made, host), *previous)
+            tasks.append(Task(key, start, requires=requires, after=tuple(phase.after(made, host))))
     Scheduler(lambda _event: None, parallelism=1).run(tasks)
     return began["reset"], began["restore"]
 
 
 def test_workers_leave_first_and_the_first_control_plane_host_last(tmp_path: Path) -> None:
-    made = inventory(tmp_path, masters=3, workers=2)
+    made = inventory(tmp_path, control_planes=3, workers=2)
     assert order(made)[0] == ["w1", "w2", "cp3", "cp2", "cp1"]
 
 
 @pytest.mark.parametrize("failing", ["w1", "cp3", "cp1"])
 def test_one_host_that_fails_stops_only_its_own_restore(tmp_path: Path, failing: str) -> None:
-    made = inventory(tmp_path, masters=3, workers=2)
+    made = inventory(tmp_path, control_planes=3, workers=2)
     resets, restores = order(made, failing)
     assert len(resets) == 5
     assert sorted(restores) == sorted({host.name for host in made.hosts} - {failing})
@@ -96,10 +97,10 @@ def test_what_is_kept_and_what_goes_follows_the_options(tmp_path: Path) -> None:
 
 
 def test_a_join_that_broke_off_is_forgotten_before_the_next_one(tmp_path: Path) -> None:
-    made = inventory(tmp_path, masters=2, workers=1)
+    made = inventory(tmp_path, control_planes=2, workers=1)
     half = replace(EL9, join_begun=True, bootstrap_conf=True)
     facts = {"cp1": EL9, "cp2": half, "w1": EL9}
-    steps = token.PHASE.steps(Context(made, facts), made.first_control_plane)
+    steps = join_token.PHASE.steps(Context(made, facts), made.first_control_plane)
     assert [step.id for step in steps] == ["forget-cp2", "token", "certificate-key"]
     assert steps[0].params == {"NODE_NAME": "cp2", "ADDRESS": "192.168.1.11", "SELF": "cp1"}
 
@@ -116,7 +117,7 @@ def refused(made: Inventory, **changes: dict[str, Any]) -> dict[str, str]:
 
 
 def test_members_of_this_cluster_and_plain_hosts_may_be_reset(tmp_path: Path) -> None:
-    made = inventory(tmp_path, masters=2)
+    made = inventory(tmp_path, control_planes=2)
     assert refused(made) == {}
     assert refused(made, w1={"kubelet_conf": False}, cp2={"ca_sha256": ""}) == {}
     assert refused(made, cp2={"kubelet_server": "https://192.168.1.11:6443"}) == {}, "1.33: the API server beside it"
@@ -134,13 +135,13 @@ def test_members_of_this_cluster_and_plain_hosts_may_be_reset(tmp_path: Path) ->
     ],
 )
 def test_a_member_of_another_cluster_is_refused(tmp_path: Path, host: str, change: dict[str, Any], said: str) -> None:
-    found = refused(inventory(tmp_path, masters=2), **{host: change})
+    found = refused(inventory(tmp_path, control_planes=2), **{host: change})
     assert list(found) == [host]
     assert "is a member of another cluster" in found[host]
     assert said in found[host]
 
 
-def test_a_first_master_of_another_cluster_is_no_measure_for_the_others(tmp_path: Path) -> None:
+def test_a_first_control_plane_of_another_cluster_is_no_measure_for_the_others(tmp_path: Path) -> None:
     other = {"kubelet_server": "https://10.0.0.1:6443", "ca_sha256": "b" * 64}
     assert list(refused(inventory(tmp_path), cp1=other)) == ["cp1"]
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from support.local_transport import LocalTransport
 
 from kbootstrap.errors import StepError
 from kbootstrap.remote.protocol import Status
 from kbootstrap.remote.script import Output, Report
 from kbootstrap.remote.session import MAX_BREAKS, BrokenError, Item, LockedError, LostError, Session
 from kbootstrap.remote.timeouts import Timeouts
-from kbootstrap.remote.transport import LocalTransport, Pipe
+from kbootstrap.remote.transport import Pipe
 from kbootstrap.secret import Secret
 from kbootstrap.steps import Mode
 

@@ -13,7 +13,7 @@ import fabric
 import pytest
 
 from kbootstrap.inventory.models import Ssh
-from kbootstrap.remote.ssh.connection import _Transport
+from kbootstrap.remote.ssh.paramiko_private import SshProtocol
 from kbootstrap.remote.ssh.shared import SshShared
 from kbootstrap.remote.ssh.sockets import WatchedSocket
 
@@ -47,6 +47,6 @@ def test_only_the_inventory_says_how_long_a_handshake_may_take() -> None:
     before = threading.enumerate()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        made = _Transport.make(WatchedSocket(ours), [], Ssh(user="ann"))
+        made = SshProtocol.make(WatchedSocket(ours), [], Ssh(user="ann"))
         made.packetizer.start_handshake(60)
         assert threading.enumerate() == before

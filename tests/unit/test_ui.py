@@ -10,16 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kbootstrap.engine import Engine
-from kbootstrap.run.requirements import Finding
 from rich.console import Console
 from support.examples import inventory
+from support.local_transport import LocalTransport
 
 from kbootstrap.errors import Failure, StepError
 from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted, StepEnded, StepOutput, StepStarted
+from kbootstrap.inventory.models import Host
+from kbootstrap.phases.preflight.requirements import Finding
 from kbootstrap.remote.session import Session
-from kbootstrap.remote.transport import LocalTransport
-from kbootstrap.run import Options, Run, _raise_all, check, up
+from kbootstrap.run import check, up
+from kbootstrap.run.engine import Engine
+from kbootstrap.run.hosts import Hosts
+from kbootstrap.run.options import Options
+from kbootstrap.run.run import _raise_all
+from kbootstrap.run.scheduler import Post, Task
 from kbootstrap.secret import Secret
 from kbootstrap.steps import State
 from kbootstrap.ui import CompositeView, Style, choose_view
@@ -270,15 +275,20 @@ def test_leaving_at_once_says_which_steps_go_on(tmp_path: Path, monkeypatch: pyt
         engine.emit(replace(begun, host="cp1"))
         raise KeyboardInterrupt
 
-    looks, works = (Session("x", LocalTransport(), mode="apply", run_id="1", owner="ann") for _ in range(2))
+    checks, works = (Session("x", LocalTransport(), mode="apply", run_id="1", owner="ann") for _ in range(2))
     works._detached = True
-    monkeypatch.setattr(Run, "_open", lambda it: it._sessions.update(cp1=looks, w1=works))
+
+    def opened(hosts: Hosts, host: Host, post: Post) -> Task:
+        hosts.sessions.update(cp1=checks, w1=works)
+        return Task(("connect", host.name), lambda: lambda _post: True)
+
+    monkeypatch.setattr(Hosts, "open_task", opened)
     monkeypatch.setattr(Engine, "run", interrupted_run)
     events: list[Event] = []
     with pytest.raises(KeyboardInterrupt):
-        up(inventory(tmp_path), options=Options(), view=events.append)
+        up(inventory(tmp_path), view=events.append)
     assert [event.text for event in events if isinstance(event, Notice)] == [
-        "left while steps were running: runtime.containerd on w1. They go on there, and the next run waits for them."
+        "these steps still run: runtime.containerd on w1. The next run waits for them."
     ]
 
 
@@ -308,7 +318,7 @@ def test_no_host_paints_the_terminal_or_shows_a_secret(
         until_quit = 'while read -r line && [ "$line" != quit ]; do :; done'
         return LocalTransport(("sh", "-c", f'read -r mark size; head -c "$size" >/dev/null; {answer}; {until_quit}'))
 
-    monkeypatch.setattr("kbootstrap.run.SshTransport", connect)
+    monkeypatch.setattr("kbootstrap.run.hosts.SshTransport", connect)
     made = inventory(tmp_path, lambda data: data.update(ssh={"sudo": "none"}), workers=0)
     stream = io.StringIO()
     with choose_view(output, verbose=True, stream=stream) as view:

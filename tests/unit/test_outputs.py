@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from kbootstrap.run.outputs import accept, secrets_in
 
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.inventory import load
 from kbootstrap.inventory.models import Inventory
+from kbootstrap.kubernetes.kubeadm import JoinCommand
+from kbootstrap.phases.outputs import Outputs, accept
 from kbootstrap.secret import Secret
 
 TOKEN = "abcdef.0123456789abcdef"
@@ -49,12 +50,21 @@ def admin_conf(server: dict[str, Any] | None = None, user: dict[str, Any] | None
 
 
 def test_what_kubeadm_hands_over_is_taken(inventory: Inventory) -> None:
-    assert accept("kubernetes_version", "1.34.2", inventory) == "1.34.2"
-    assert accept("join", join(), inventory) == Secret(join())
-    assert accept("certificate_key", "0123456789abcdef" * 4, inventory) == Secret("0123456789abcdef" * 4)
-    taken = accept("kubeconfig", yaml.safe_dump(admin_conf()), inventory)
-    assert isinstance(taken, Secret)
-    written = yaml.safe_load(taken.reveal())
+    said = {
+        "kubernetes_version": "1.34.2",
+        "join": join(),
+        "certificate_key": "0123456789abcdef" * 4,
+        "kubeconfig": yaml.safe_dump(admin_conf()),
+    }
+    outputs = Outputs()
+    for name, text in said.items():
+        outputs = accept(name, text, inventory).added_to(outputs)
+    assert outputs.kubernetes_version == "1.34.2"
+    assert outputs.join == JoinCommand("192.168.1.10:6443", Secret(TOKEN), (HASH,))
+    assert outputs.certificate_key == Secret("0123456789abcdef" * 4)
+    assert outputs.kubeconfig is not None
+    assert outputs.nodes is None
+    written = yaml.safe_load(outputs.kubeconfig.reveal())
     assert written["current-context"] == "demo"
     assert written["users"] == [{"name": "demo-admin", "user": {"client-certificate-data": CA, "client-key-data": KEY}}]
 
@@ -66,8 +76,8 @@ def test_what_of_a_value_is_secret(inventory: Inventory) -> None:
         "kubeconfig": (yaml.safe_dump(admin_conf()), KEY),
     }
     for name, (text, secret) in taken.items():
-        assert list(secrets_in(name, accept(name, text, inventory))) == [Secret(secret)]
-    assert list(secrets_in("kubernetes_version", "1.34.2")) == []
+        assert accept(name, text, inventory).secrets == (Secret(secret),)
+    assert accept("kubernetes_version", "1.34.2", inventory).secrets == ()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +92,9 @@ def test_a_join_command_that_leads_elsewhere_is_refused(inventory: Inventory, en
 @pytest.mark.parametrize("name", ["DEMO.example.com:6443", "demo.example.com:6443"])
 def test_the_case_of_a_dns_name_does_not_matter(inventory: Inventory, name: str) -> None:
     cluster = inventory.cluster.model_copy(update={"control_plane_endpoint": "demo.example.com:6443"})
-    assert accept("join", join(name), inventory.model_copy(update={"cluster": cluster})) == Secret(join(name))
+    taken = accept("join", join(name), inventory.model_copy(update={"cluster": cluster}))
+    assert isinstance(taken.value, JoinCommand)
+    assert taken.value.endpoint == name
 
 
 @pytest.mark.parametrize("text", ["", "ab" * 31, "ab" * 33, "AB" * 32, "g" * 64, "ab" * 32 + "\n", "ab" * 31 + "\n\n"])
