@@ -18,7 +18,7 @@ from kbootstrap.protocol import shell_assignments
 
 PACKAGE = Path(__file__).parent
 MAX_LINE = 64 * 1024
-"""Longest line of a host's output that is kept, in bytes; the rest of a longer one is dropped."""
+"""Longest line of a host's output that is kept, in bytes. The rest of a longer line is dropped."""
 MAX_VALUE = 1024 * 1024
 """Largest value a host may hand over, in bytes."""
 
