@@ -14,7 +14,7 @@ MAX_LINES = 5000
 MAX_VALUE = 4096
 MAX_NUMBER = 2**50
 MAX_TIME = 2**35
-"""Bounds on what a host may say; hosts are not trusted."""
+"""Bounds on what a host may send: hosts are not trusted."""
 
 _EL = {"centos", "rhel", "rocky", "almalinux", "ol", "fedora", "openeuler", "anolis", "kylin", "amzn"}
 _DEBIAN = {"debian", "ubuntu", "raspbian"}
@@ -72,7 +72,7 @@ class Facts:
 
     @property
     def family(self) -> Literal["el", "debian", ""]:
-        """The OS vocabulary that fits; empty when there is none."""
+        """The OS family, which names a file in shell/os; empty when there is none."""
         for name in (self.os_id, *self.os_like):
             if name in _EL:
                 return "el"
@@ -85,7 +85,7 @@ class Facts:
         """Where the host stands.
 
         ``member``: the kubelet has its credentials and nothing of ours is unfinished; ``half``: an init or join of
-        ours began and never ended, or left its traces; ``fresh``: no trace of a cluster.
+        ours began and did not end, or left traces; ``fresh``: no trace of a cluster.
         """
         unfinished = (self.init_begun and not self.init_done) or (self.join_begun and not self.join_done)
         traces = self.admin_conf or self.kubelet_conf or self.manifests or self.etcd_data or self.bootstrap_conf
@@ -95,35 +95,36 @@ class Facts:
 
 
 def parse(lines: Iterable[str], received_at: float = 0.0) -> Facts:
-    """The facts in the probe's lines; ``received_at`` is this machine's clock when they arrived.
+    """The facts in the lines of shell/facts.sh; ``received_at`` is this machine's clock when they arrived.
 
-    Raises KbootstrapError when they are not complete or make no sense.
+    Raises KbootstrapError when they are incomplete or invalid.
     """
-    said = _grouped(lines)
-    if said.get("complete") != ["1"]:
+    values = _grouped(lines)
+    if values.get("complete") != ["1"]:
         raise KbootstrapError(
-            "the host's facts are incomplete", "Look at the output of the step, and at the host's shell."
+            "the host's facts are incomplete",
+            "See the output of the step; `ssh HOST true` shows whether the host's shell works.",
         )
     try:
-        return _facts(said, received_at)
+        return _facts(values, received_at)
     except ValueError as error:
         raise KbootstrapError(f"the host's facts make no sense: {error}") from None
 
 
 def _grouped(lines: Iterable[str]) -> dict[str, list[str]]:
-    said: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for number, line in enumerate(lines):
         if number > MAX_LINES:
             raise KbootstrapError(f"the host's facts have more than {MAX_LINES} lines")
         key, equals, value = line.partition("=")
         if equals:
-            said.setdefault(key, []).append(printable(value[:MAX_VALUE]).strip())
-    return said
+            values.setdefault(key, []).append(printable(value[:MAX_VALUE]).strip())
+    return values
 
 
-def _facts(said: Mapping[str, list[str]], received_at: float) -> Facts:
+def _facts(values: Mapping[str, list[str]], received_at: float) -> Facts:
     def one(key: str) -> str:
-        return said.get(key, [""])[-1]
+        return values.get(key, [""])[-1]
 
     def flag(key: str) -> bool:
         return one(key) == "1"
@@ -145,15 +146,15 @@ def _facts(said: Mapping[str, list[str]], received_at: float) -> Facts:
         hostname=one("hostname"),
         machine_id=one("machine_id"),
         product_uuid=one("product_uuid").lower(),
-        macs=tuple(line.split()[-1].lower() for line in said.get("mac", []) if line),
-        addresses=dict(_address(line) for line in said.get("address", [])),
-        routes=tuple(_route(line) for line in said.get("route", [])),
-        listening=frozenset(_number(port, 16) for port in said.get("listening", [])),
-        udp=frozenset(_number(port, 16) for port in said.get("udp", [])),
+        macs=tuple(line.split()[-1].lower() for line in values.get("mac", []) if line),
+        addresses=dict(_address(line) for line in values.get("address", [])),
+        routes=tuple(_route(line) for line in values.get("route", [])),
+        listening=frozenset(_number(port, 16) for port in values.get("listening", [])),
+        udp=frozenset(_number(port, 16) for port in values.get("udp", [])),
         clock_offset=_seconds(one("epoch")) - received_at,
         selinux={"0": "permissive", "1": "enforcing"}.get(one("selinux"), ""),  # type: ignore[arg-type]
-        runtimes=tuple(said.get("runtime", [])),
-        commands=frozenset(said.get("has", [])),
+        runtimes=tuple(values.get("runtime", [])),
+        commands=frozenset(values.get("has", [])),
         admin_conf=flag("admin_conf"),
         kubelet_conf=flag("kubelet_conf"),
         bootstrap_conf=flag("bootstrap_conf"),
@@ -173,14 +174,14 @@ def _facts(said: Mapping[str, list[str]], received_at: float) -> Facts:
 def _number(text: str, base: int = 10) -> int:
     number = int(text, base)
     if not 0 <= number <= MAX_NUMBER:
-        raise ValueError(f"{text[:50]} is no number of anything")
+        raise ValueError(f"{text[:50]} is not a number in range")
     return number
 
 
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds <= MAX_TIME:
-        raise ValueError(f"{text[:50]} is no time")
+        raise ValueError(f"{text[:50]} is not a time in range")
     return seconds
 
 

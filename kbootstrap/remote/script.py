@@ -19,7 +19,7 @@ from kbootstrap.steps import Step
 
 PACKAGE = Path(__file__).parent.parent
 MAX_LINE = 64 * 1024
-"""Longest line of a host's output that is kept, in bytes; the rest of a longer one is dropped."""
+"""Longest line of a host's output that is kept, in bytes. The rest of a longer line is dropped."""
 MAX_VALUE = 1024 * 1024
 """Largest value a host may hand over, in bytes."""
 

@@ -1,9 +1,9 @@
 # shellcheck shell=sh
-# facts.sh - what this host is, as lines "key=value". Changes nothing, and forks as little as it can.
-# A key that appears more than once is a list. facts.py has the meaning of every key.
+# facts.sh - print the facts of this host, as lines "key=value". It changes nothing, and forks as little as it can.
+# A key that appears more than once is a list. facts.py explains every key.
 #
-# It needs nothing of runner.sh, so it is small enough to be sent in one go with the launcher. What it finds is said at
-# the end, all at once: every write wakes sshd here and kbootstrap there.
+# It needs nothing of runner.sh, so it is small enough to be sent together with the launcher. It prints everything at the
+# end, in one write: every write wakes sshd on the host and kbootstrap on the other side.
 
 LC_ALL=C
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/bin
@@ -17,7 +17,7 @@ fact() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# first_line FILE - into kb_line; empty when there is none.
+# first_line FILE - read it into kb_line; empty where there is none.
 first_line() {
     kb_line=''
     if [ -r "$1" ]; then
@@ -67,8 +67,8 @@ machine() {
     fi
 }
 
-# The ports somebody listens on. The kernel walks through every connection there may ever be for /proc/net/tcp (10 ms on
-# a host with much memory), so `ss`, which comes with `ip`, is asked where it is there.
+# The ports in use. For /proc/net/tcp the kernel walks through its whole table of connections (10 ms on a host with much
+# memory), so `ss` is preferred, which comes with `ip`.
 listeners() {
     if have ss; then
         echo @ss
@@ -81,7 +81,7 @@ listeners() {
     fi
 }
 
-# What takes a program to find out: all of it goes through a single awk.
+# The facts that need a program: all their output goes through a single awk.
 numbers() {
     {
         echo @disk
@@ -145,7 +145,7 @@ kubernetes() {
     exists join_done /var/lib/kbootstrap/join.done
     first_line /var/lib/kbootstrap/node
     fact node_name "$kb_line"
-    # kubeadm's last words, where only our marker is missing (the host lost power between the two).
+    # kubeadm succeeded, and only our marker is missing (the host lost power between the two).
     said init_done 'has initialized successfully' /var/lib/kbootstrap/init.log
     said join_done '^This node has joined the cluster' /var/lib/kbootstrap/join.log
     if [ -r /etc/kubernetes/pki/ca.crt ]; then

@@ -13,6 +13,7 @@
 KB_MODE=${KB_MODE:-${1:-plan}}
 KB_MARKER=${KB_MARKER:-@kbootstrap}
 KB_DIR=${KB_DIR:-/run/kbootstrap/by-hand}
+# shellcheck disable=SC2034 # the libraries use it
 KB_STATE=/var/lib/kbootstrap
 LC_ALL=C
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/bin

@@ -62,7 +62,7 @@ def _commands(text: str, at: int, found: set[str]) -> int:
     while at < len(text):
         char = text[at]
         if char == "#":
-            at = (text + "\n").index("\n", at)
+            at = text.find("\n", at) if "\n" in text[at:] else len(text)
         elif text.startswith(";;", at):
             at, pattern = at + 2, True
         elif char in "\n;|&":

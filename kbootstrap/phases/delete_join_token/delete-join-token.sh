@@ -1,9 +1,8 @@
 # shellcheck shell=sh
-# Deletes every join token that kbootstrap made: that of this run, that of a run which was cut off before it came to this, and
-# the one kubeadm init made.
+# Deletes every join token that kbootstrap made: that of this run, those of interrupted runs, and the one kubeadm init made.
 # Params: JOINING (1 when hosts join in this run), TOKEN_ID (empty until the token is there)
 
-# The public halves of our tokens; fails when the cluster cannot be asked.
+# The ids of our tokens. Fails where the API server does not answer.
 ours() {
     listed=$(kubeadm token list --kubeconfig /etc/kubernetes/admin.conf 2>&1) || return 1
     printf '%s\n' "$listed" | awk '/kbootstrap (init|join)/ { split($1, half, "."); print half[1] }'

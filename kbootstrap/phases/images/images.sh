@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# The images of this version, as kubeadm on this very host lists them, and those of the pod network.
+# The images of this version, as kubeadm on this host lists them, and those of the pod network.
 # Params: VERSION, REPOSITORY, ROLE, EXTRA (images)
 
-# What has to be pulled, a line each. What kubeadm warns of is not an image; what it fails with is our failure.
+# Print the images to pull, a line each. Lines that are kubeadm's warnings are skipped; its error is our failure.
 missing() {
     listed=$(kubeadm config images list --kubernetes-version "v$VERSION" --image-repository "$REPOSITORY" 2>&1) ||
         fail "kubeadm cannot list its images: $listed"

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# kubeadm init, exactly once. It is not idempotent (kubernetes/kubeadm#2353), so this step first finds out where the host
-# is: fresh, initialised (this node is known to its own API server), half (an init of ours began and never ended), or
-# down (there is a control plane that does not answer, which nobody may touch without knowing why). kubeadm's output is kept
-# until the next try: it says where the last one stopped, and that it did not stop where only our marker is missing.
+# kubeadm init, exactly once. It is not idempotent (kubernetes/kubeadm#2353), so this step first finds the state of the host:
+# fresh, initialised (its own API server knows this node), half (an init of ours began and did not end), or down (there is a
+# control plane that does not answer: it is not changed). kubeadm's output is kept until the next try. It says where the last
+# try stopped, or that it succeeded and only our marker is missing.
 # Params: NODE_NAME, CONFIG (YAML), SHOWN, SKIP_PHASES, CRI_SOCKET
 
 LOG=$KB_STATE/init.log

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# kubeadm join, exactly once. A join that broke off leaves certificates and a kubelet that waits for ever; it is cleaned
-# before the next try. A worker with a kubelet.conf is a member, and so is a control plane host whose join ended (kubeadm's
-# own last words count where only our marker is missing); a member is never cleaned.
+# kubeadm join, exactly once. An interrupted join leaves certificates and a kubelet that waits without end; the host is cleaned
+# before the next try. A worker with a kubelet.conf is a member, and so is a control plane host whose join ended. Where only our
+# marker is missing, kubeadm's last line counts. A member is never cleaned.
 # Params: NODE_NAME, CONFIG (YAML with the token; empty until it is born), ENDPOINT, ROLE, CRI_SOCKET
 
 LOG=$KB_STATE/join.log
@@ -35,7 +35,7 @@ check() {
     return 1
 }
 
-# kubeadm itself would try for five minutes and then speak of discovery.
+# kubeadm itself would try for five minutes, and its error would not name the cause.
 reach_endpoint() {
     left=6
     until reaches "$ENDPOINT"; do
@@ -69,7 +69,7 @@ apply() {
     kubeadm_kept "$LOG" join --config "$KB_DIR/join.yaml" || joining=$?
     rm -f "$KB_DIR/join.yaml"
     if [ "$joining" -ne 0 ]; then
-        kb_report hint "Can this host reach $ENDPOINT? Are the clocks the same? Look at journalctl -u kubelet there."
+        kb_report hint "Can this host reach $ENDPOINT? Are the clocks the same? See journalctl -u kubelet there."
         return "$joining"
     fi
     : >"$KB_STATE/join.done"

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# A bootstrap token and the join command that goes with it. The token never appears in arguments: kubeadm makes it up.
+# A bootstrap token and the join command that goes with it. kubeadm makes the token up, so it never appears in arguments.
 # Params: TTL
 
 check() {

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # ~/.kube/config of the user who logs in over SSH is the cluster's admin.conf, readable by that user only.
-# What was there before is kept below /var/lib/kbootstrap/before.
+# The original is kept below /var/lib/kbootstrap/before.
 
 user() { printf '%s\n' "${SUDO_USER:-root}"; }
 

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# Labels and taints of one node. Others that are there stay: they may be somebody's.
+# Labels and taints of one node. Other labels and taints stay.
 # Params: NODE_NAME, LABELS ("key=value ..."), TAINTS ("key=value:Effect ...")
 
-# A node that is not there yet has none of them.
+# A node that does not exist yet has none.
 node_taints() {
     admin get node "$NODE_NAME" \
         -o 'jsonpath={range .spec.taints[*]}{.key}={.value}:{.effect}{"\n"}{end}' 2>/dev/null

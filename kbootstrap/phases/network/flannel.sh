@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Flannel, applied from our own manifest. The DaemonSet carries the manifest's fingerprint as an annotation.
+# Flannel, applied from our own manifest. An annotation of the DaemonSet has the manifest's fingerprint.
 # Params: MANIFEST (YAML), FINGERPRINT
 
 installed() {

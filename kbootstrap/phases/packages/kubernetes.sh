@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# kubelet, kubeadm and kubectl in one version, held; the kubelet enabled (kubeadm starts it). In a plan the exact version
-# may not be known yet: then VERSION is a minor, and any patch of it holds.
+# kubelet, kubeadm and kubectl in one version, held; the kubelet enabled (kubeadm starts it). A plan may not know the exact
+# version yet: then VERSION is a minor, and any patch of it is right.
 # Params: VERSION (1.34.2 or 1.34)
 
 NAMES="kubelet kubeadm kubectl"
@@ -26,7 +26,7 @@ check() {
     # shellcheck disable=SC2086 # names are words
     pkg_is_held $NAMES || found=1
     if packages_unfinished; then
-        echo "an installation broke off before it was noted what came with it"
+        echo "an installation was interrupted before its packages were recorded"
         found=1
     fi
     if ! systemctl is-enabled --quiet kubelet 2>/dev/null; then
@@ -36,7 +36,7 @@ check() {
     return "$found"
 }
 
-# The version to install. In a script that is run by hand it may be just a minor.
+# The version to install. In a script that is run by hand VERSION may be a minor.
 exact() {
     case $VERSION in
         *.*.*) echo "$VERSION" ;;

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# Tries to reach the sources of packages and images, and other hosts, all at once. A package source that this run needs and
-# a control plane's name that does not resolve end it here, before anything has changed. The rest is worth a warning: a
-# peer's SSH port may be closed on purpose, images may be there already.
+# Tries to reach the sources of packages and images, and other hosts, all at once. This host fails here, before anything is
+# changed, where a package source that this run needs cannot be reached or the control plane's name does not resolve. The rest
+# is only a warning: a peer's SSH port may be closed on purpose, and images may be there already.
 # Params: NEEDED, URLS (to fetch), REGISTRIES (any answer will do), PEERS ("address:port ..."), NAME (of the control plane)
 
 fetch() { curl -sSL --connect-timeout 5 --max-time 15 -o /dev/null "$@" 2>&1; }

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# No host firewall: Kubernetes writes its own packet filter rules, and a second hand in them breaks pods in odd ways.
+# No host firewall: Kubernetes writes its own packet filter rules, and other rules beside them can break pods.
 
 managers() {
     for unit in firewalld ufw; do

@@ -31,7 +31,7 @@ check() {
     fi
 }
 
-# firewalld writes the zones anew, and keeps what was there as .old.
+# firewalld rewrites the zones, and keeps the old files as .old.
 save_rules() {
     for zone in "$(firewall-cmd --get-default-zone)" trusted; do
         keep_original "/etc/firewalld/zones/$zone.xml"

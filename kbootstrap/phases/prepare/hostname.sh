@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# The host's name is the node's name: kubelet certificates and the API server's view of the node hang on it.
+# The host's name is the node's name: the kubelet's certificates and the node object are made for it.
 # Params: NAME
 
 check() {

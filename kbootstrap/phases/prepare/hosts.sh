@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # A block of our own in /etc/hosts, so that the nodes find each other without DNS. A line that gives a node's name another
-# address would win or lose by its place, so the name is taken out of it; other names and lines stay as they are.
+# address may come first and win, so the name is removed from it. Other names and lines stay as they are.
 # Params: CLUSTER, NODES ("address name" per line)
 
 wanted() {
@@ -13,10 +13,10 @@ there() { sed -n "${BLOCK}p" /etc/hosts; }
 
 others() { sed "${BLOCK}d" /etc/hosts; }
 
-# Two texts for one awk, which sees a line \001 between them: as arguments they could be too long.
+# Two texts for one awk, with a line \001 between them. As arguments they could be too long.
 both() { printf '%s\n\001\n%s\n' "$1" "$2"; }
 
-# The lines outside our block; without the names of ours that they give another address.
+# The lines outside our block, without our names where they have another address.
 rest() {
     both "$NODES" "$(others)" | awk '
         !second { if (/^\001$/) second = 1; else at[$2] = $1; next }
@@ -31,12 +31,12 @@ rest() {
         }'
 }
 
-# The lines of the second text that the first one has not.
+# The lines of the second text that are not in the first one.
 added() {
     both "$1" "$2" | awk '!second { if (/^\001$/) second = 1; else has[$0] = 1; next } !($0 in has) && NF'
 }
 
-# listed SIGN - lines as changes. Every host lists every node, so a large cluster's are not all told.
+# listed SIGN - print lines as changes, at most 50: every host lists every node.
 listed() { awk -v sign="$1" 'NR <= 50 { print sign, $0 } END { if (NR > 50) print sign, "... " (NR - 50) " more" }'; }
 
 check() {
@@ -56,10 +56,10 @@ check() {
 }
 
 apply() {
-    # On a line of its own: where it fails, the step must end before the file is replaced.
+    # A separate line: where it fails, the step ends before the file is replaced.
     kept=$(rest)
     put_file /etc/hosts 644 "$kept
 $(wanted)"
-    # reset sees by it whether anybody has changed the file since.
+    # With it `reset` knows whether anybody has changed the file since.
     cksum </etc/hosts >"$KB_STATE/hosts"
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # SELinux as the inventory wants it. Permissive is upstream's advice for kubeadm; enforcing works with container-selinux.
-# "disabled" takes a reboot, so the running system is made permissive.
+# "disabled" needs a reboot, so until then the running system is permissive.
 # Params: MODE (permissive | enforcing | disabled)
 
 CONFIG=/etc/selinux/config
@@ -43,7 +43,7 @@ check() {
 apply() {
     now=$(enforcing)
     if [ -n "$now" ] && [ "$now" != "$(wanted_now)" ]; then
-        # Before the file is changed: should the host start anew in between, it would have been read.
+        # Before the file is changed: it would change the mode if the host rebooted in between.
         save_state enforce now "$now"
     fi
     if [ "$(configured)" != "$MODE" ]; then

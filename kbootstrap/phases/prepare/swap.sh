@@ -58,7 +58,7 @@ apply() {
         replace_with "$new" /etc/fstab
     fi
     for unit in $(swap_units); do
-        # A unit file in /etc stands in the way of the mask, which is a link of the same name.
+        # The mask is a link of the same name, so the unit file in /etc is removed first.
         if [ -f "/etc/systemd/system/$unit" ]; then
             keep_original "/etc/systemd/system/$unit"
             rm -f "/etc/systemd/system/$unit"

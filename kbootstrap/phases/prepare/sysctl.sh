@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Forwarding, and bridged traffic through iptables; without them pods reach nobody. The file's name sorts last, so that
-# no other file takes the values back at boot.
+# Forwarding, and bridged traffic through iptables. Without them pods have no network. The file's name sorts last, so no other
+# file overrides the values at boot.
 # Params: SETTINGS ("key=value" per line)
 
 FILE=/etc/sysctl.d/99-zz-kubernetes.conf
@@ -30,7 +30,7 @@ check() {
     return "$found"
 }
 
-# A setting that is not there yet comes with its module, and goes with it.
+# A setting that does not exist yet comes with its module, so there is nothing to record.
 save_setting() {
     path=/proc/sys/$(printf '%s' "$1" | tr . /)
     if [ -r "$path" ]; then
@@ -39,7 +39,7 @@ save_setting() {
 }
 
 apply() {
-    # Before the file is there: should the host start anew in between, it would have been read.
+    # Before the file is written: it would change the settings if the host rebooted in between.
     for setting in $SETTINGS; do
         save_setting "${setting%%=*}"
     done

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# Waits until chrony has the time. Params: SECONDS_TO_WAIT
+# Waits until chrony has synchronised the clock. Params: SECONDS_TO_WAIT
 
-# Leap status is "Not synchronised" until a source was chosen.
+# The leap status is "Not synchronised" until chrony has chosen a source.
 synchronised() { chronyc -n tracking 2>/dev/null | grep '^Leap status' | grep -qv 'Not synchronised'; }
 
 check() {

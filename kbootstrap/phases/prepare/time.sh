@@ -28,7 +28,7 @@ block() {
 
 there() { sed -n '/^# kbootstrap begin$/,/^# kbootstrap end$/p' "$(config)"; }
 
-# Our servers replace those of the OS, whose lines are commented.
+# Our servers replace those of the OS, whose lines become comments.
 servers_are() {
     [ -z "$SERVERS" ] && return 0
     [ "$(there)" = "$(block)" ] && return 0
@@ -48,7 +48,7 @@ check() {
 }
 
 apply() {
-    # Installing and starting chrony turns the others off.
+    # Installing and starting chrony turns the other time services off.
     if [ -z "$(pkg_version chrony)" ] || ! service_is "$(unit)" >/dev/null; then
         save_unit_state chronyd chrony systemd-timesyncd
     fi

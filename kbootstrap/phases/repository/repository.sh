@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# A package repository and the keys it is trusted by. A key is fetched once, compared with the pinned fingerprints before it
-# is put in place, and known by its checksum from then on, so that a check needs neither network nor gpg.
+# A package repository and its signing keys. A key is fetched once and compared with the pinned fingerprints before it is put
+# in place. Later checks compare its checksum, so they need neither network nor gpg.
 # Params: ID, NAME, URL, KEY_URL, FINGERPRINTS, SUITE, EXCLUDE, SIGNED
 
 text() { repo_text "$ID" "$NAME" "$URL" "$SUITE" "$EXCLUDE" "$SIGNED"; }
@@ -60,7 +60,7 @@ fetch_key() {
     printf '%s %s\n' "$(sha256sum "$key" | cut -d' ' -f1)" "$FINGERPRINTS" >"$(record)"
 }
 
-# The fingerprints of the primary keys in a file, with the gpg of CentOS 7 as with today's.
+# The fingerprints of the primary keys in a file. This works with the gpg of CentOS 7 and with current ones.
 fingerprints() {
     gpg --homedir "$KB_DIR/gpg" --batch --with-colons --with-fingerprint "$1" 2>/dev/null |
         awk -F: '$1 == "pub" { primary = 1 } $1 == "fpr" && primary { print $10; primary = 0 }'

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# containerd's and crictl's configuration, and whether containerd is enabled and runs, as before. Where it ran before, it is
-# started anew with its own configuration.
+# The original configuration of containerd and crictl, and the original state of containerd's unit. Where it ran before, it is
+# restarted with its own configuration.
 
 MARKER=$KB_STATE/containerd-config
 

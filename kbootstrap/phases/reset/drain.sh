@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Evicts the pods of a node that is about to go, so that they are started elsewhere first. A node that is not Ready cannot
-# confirm that its pods ended; they are gone when its node object is.
+# Evicts the pods of a node that leaves, so that they are started elsewhere first. A node that is not Ready cannot
+# confirm that its pods ended; they are removed together with its node object.
 # Params: NODE_NAME, SECONDS_TO_WAIT
 
 node() { admin get node "$NODE_NAME" --ignore-not-found -o "jsonpath=$1"; }

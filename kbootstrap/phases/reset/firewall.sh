@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# The host's firewall: on again where it was on, and the ports and networks that were opened closed again. A zone that nobody
-# else has changed since is the very file from before.
+# The host's firewall: on again where it was on, without the ports and networks that kbootstrap opened. For a zone that nobody
+# else has changed since, the original file is put back.
 
 ZONES=/etc/firewalld/zones
 
@@ -21,10 +21,10 @@ without_ours() {
         !ours() { print }' "$1"
 }
 
-# What a zone says, without order, indentation and headings: firewalld writes its files anew in its own way.
+# The rules of a zone, without order, indentation and headings: firewalld rewrites its files in its own format.
 rules() { sed 's/^[[:space:]]*//; /^$/d; /^<?xml/d; /^<\/\{0,1\}zone/d; /^<short>/d; /^<description>/d; /^<forward\/>/d' | sort; }
 
-# The rules a zone had before: those of its file, or of the file firewalld comes with.
+# The original rules of a zone: those of its file, or of the file that firewalld comes with.
 rules_before() {
     if has_original "$1"; then
         rules <"$KB_STATE/before$1"
@@ -41,7 +41,7 @@ changed_zones() {
     done
 }
 
-# Ports that are open although the files say nothing of them: until firewalld reads them again.
+# Ports that are open although they are no longer in the files: until firewalld reads the files again.
 open_still() {
     running || return 0
     permanent=$(firewall-cmd --permanent --list-ports)

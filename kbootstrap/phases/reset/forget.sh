@@ -1,9 +1,9 @@
 # shellcheck shell=sh
 # What a host leaves behind in a cluster that stays: its node object, the pods bound to it, and as a control plane host its
 # etcd member. A stale member counts for etcd's majority and keeps the next control plane host from joining
-# (kubernetes/kubernetes#81071). A node that comes back soon under its name would get the old pods again, as started as they
-# were: Flannel's would not put its files in place a second time.
-# A Ready node of that name at another address is somebody else, and is left alone.
+# (kubernetes/kubernetes#81071). A node that comes back soon under its name would get the old pods again, already
+# started: Flannel's would not write its files a second time.
+# A Ready node of that name at another address is another host, and is left alone.
 # Params: NODE_NAME, ADDRESS, SELF (the node of the control plane host this runs on)
 
 node() { admin get node "$NODE_NAME" --ignore-not-found -o "jsonpath=$1"; }

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# The name the host had.
+# The original host name.
 
 before() { saved_state hostname name; }
 
@@ -17,7 +17,7 @@ apply() {
     if name=$(before) && [ "$(uname -n)" != "$name" ]; then
         run hostnamectl set-hostname "$name"
     fi
-    # The name the kernel had need not have been the one in the file.
+    # The name in the kernel and the one in the file may have differed.
     # shellcheck disable=SC2046 # paths are words
     put_back $(changed_files /etc/hostname)
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# /etc/hosts as it was. Where somebody has changed it since, only the cluster's block goes, and other lines stay as they are.
+# The original /etc/hosts. Where somebody has changed the file since, only the cluster's block is removed.
 # Params: CLUSTER
 
 EDITS="/^# kbootstrap $CLUSTER begin\$/,/^# kbootstrap $CLUSTER end\$/d"

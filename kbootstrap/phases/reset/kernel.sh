@@ -1,10 +1,10 @@
 # shellcheck shell=sh
-# The kernel's settings as they were, and no files that set them at boot. Modules that are loaded stay loaded until the host
-# starts anew: whoever uses them by now is not asked.
+# The original kernel settings, and no files that set them at boot. Loaded modules stay loaded until the host reboots, because
+# other programs may use them.
 
 paths() { changed_files '/etc/sysctl.d/*' '/etc/modules-load.d/*'; }
 
-# A key without a value any more has gone with its module.
+# A key that no longer exists was removed with its module.
 settings() {
     for key in $(saved_keys sysctl); do
         path=/proc/sys/$(printf '%s' "$key" | tr . /)

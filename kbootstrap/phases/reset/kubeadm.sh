@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# kubeadm reset, and everything it speaks of but does not do: folders, mounts, a kubelet that would start again.
+# kubeadm reset, and what it only advises: remove folders and mounts, stop the kubelet.
 # Params: CRI_SOCKET
 
 check() { show "$(cluster_traces)"; }

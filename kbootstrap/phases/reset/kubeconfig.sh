@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# ~/.kube/config of the user who logs in, as it was. One that somebody has changed since stays.
+# The original ~/.kube/config of the user who logs in. A file that somebody has changed since stays.
 
 changed_since() {
     [ -f "$1" ] && [ "$(cksum <"$1")" != "$(cat "$KB_STATE/kubeconfig" 2>/dev/null)" ] &&

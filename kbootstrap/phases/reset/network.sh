@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# The pod network's interfaces and files, which kubeadm leaves. The folders go here only, and not where a broken-off init or
-# join is cleaned: containerd watches them, and a folder made anew it does not see.
+# The pod network's interfaces and files, which kubeadm leaves. Only this step removes the folders, not the cleanup of an
+# interrupted init or join: containerd watches them, and does not see a folder that is made again.
 
 check() { show "$(network_traces)"; }
 

@@ -1,17 +1,17 @@
 # shellcheck shell=sh
-# The kubelet off, holds lifted, repositories and their keys gone. The packages that came stay; with PURGE they go, and those
-# that had to make room for them come back.
+# The kubelet off, no package held, repositories and their keys removed. The packages that kbootstrap installed stay. With PURGE
+# they are removed, and those that they replaced are installed again.
 # Params: PURGE (1: remove the packages that came)
 
 paths() { changed_files '/etc/yum.repos.d/*' '/etc/apt/*' '/etc/pki/rpm-gpg/*'; }
 
-# What is installed of that which came, or only the keys that rpm imported.
+# The packages that kbootstrap installed and that are still there; without PURGE only the keys that rpm imported.
 came() {
     there=$(pkg_list)
     {
         saved_keys package
         if [ -s "$KB_STATE/packages" ]; then
-            # An installation broke off: what came with it was never written down.
+            # An installation was interrupted, so its packages were not recorded.
             printf '%s\n' "$there" | comm -13 "$KB_STATE/packages" -
         fi
     } | sort -u | while read -r name; do
@@ -37,7 +37,7 @@ held() {
     done
 }
 
-# The folders of a runtime that goes: images, and nothing that runs.
+# The folders of a runtime that is removed: only images, no running container.
 data() {
     if [ "$PURGE" = 1 ] && saved_state package containerd.io >/dev/null; then
         echo /var/lib/containerd /opt/containerd

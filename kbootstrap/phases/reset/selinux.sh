@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# SELinux as it was, in its configuration and now.
+# The original SELinux mode, in the configuration and in the running system.
 
 CONFIG=/etc/selinux/config
 

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# What kbootstrap has written down about this host. Where its settings are kept, so is the record of how they were: a later
-# reset can put them back.
+# The records of kbootstrap about this host. Where its settings stay, the record of their original state stays too, so that a
+# later reset can put them back.
 # Params: KEEP (1: keep the record)
 
 left() {

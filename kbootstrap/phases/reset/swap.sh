@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Swap as it was: its lines in /etc/fstab, its units, zram's configuration, and on where it was on.
+# The original swap: its lines in /etc/fstab, its units, zram's configuration, and the devices that were on.
 
 EDITS='s/^# off by kbootstrap: //'
 
@@ -48,7 +48,7 @@ apply() {
     done
 }
 
-# zram's device is made by the unit that the generator writes.
+# The unit that the generator writes makes zram's device.
 swap_on() {
     case $1 in
         /dev/zram*) run systemctl start "dev-${1#/dev/}.swap" ;;

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# chrony's configuration and the services that keep the time, as before. A chrony that came with kbootstrap goes on keeping
-# the time, with the configuration of its package: a host without a clock service helps nobody.
+# The original configuration of chrony and the original state of the time services. A chrony that came with kbootstrap stays on,
+# with the configuration of its package: a host needs a time service.
 
 EDITS='/^# kbootstrap begin$/,/^# kbootstrap end$/d
 s/^# off by kbootstrap: //'

@@ -8,7 +8,7 @@ MARKER=$KB_STATE/containerd-config
 
 major() { containerd --version 2>/dev/null | awk '{ sub(/^v/, "", $3); split($3, part, "."); print part[1] }'; }
 
-# Where processes may not lower their OOM score (a container without CAP_SYS_RESOURCE), containers may not either.
+# Where this process may not lower its OOM score (in a container without CAP_SYS_RESOURCE), containers may not either.
 oom_restricted() {
     if ! (echo -999 >/proc/self/oom_score_adj) 2>/dev/null; then
         echo true

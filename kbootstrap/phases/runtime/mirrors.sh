@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # One hosts.toml per mirrored registry below /etc/containerd/certs.d; containerd reads them without a restart. A file of
-# ours for a registry that is no longer in the inventory goes away.
+# ours for a registry that is no longer in the inventory is removed.
 # Params: MIRRORS ("registry url" per line), INSECURE (registries)
 
 FOLDER=/etc/containerd/certs.d

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# containerd.io in the wanted version, or whatever containerd is there already when none is wanted and its major will do.
+# containerd.io in the wanted version. Where none is wanted, an installed containerd stays when its major version fits.
 # Params: VERSION (empty: the newest), MAJOR (empty: any; the newest of this one)
 
 newest() { echo "(newest${MAJOR:+ $MAJOR.x})"; }

@@ -8,7 +8,7 @@ troubles() {
         printf 'the API server does not answer: %s\n' "$listed"
         return
     fi
-    # What kubectl says of some hundred nodes is too long for an argument, so awk reads it before the expected ones.
+    # kubectl's output for hundreds of nodes is too long for an argument, so awk reads it before the expected nodes.
     printf '%s\n\001\n%s\n' "$listed" "$EXPECTED" | awk -F '\t' -v version="$VERSION" '
         /^\001$/ { listed = 1; next }
         !listed { ready[$1] = $2; runs[$1] = $3; at[$1] = $4; why[$1] = $6; next }

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Every pod of the system namespaces runs and is ready; the reason for one that does not is its own, not a timeout.
-# A static pod (owned by its node) is believed when it runs: the kubelet reports its readiness a minute late.
+# Every pod of the system namespaces runs and is ready. A pod that does not run is shown with its own reason.
+# A static pod (owned by its node) only has to run: the kubelet reports its readiness a minute late.
 # Params: TIMEOUT (seconds)
 
 troubles() {

@@ -2,19 +2,17 @@
 # cleanup.sh - remove the cluster from a host: what kubeadm, the kubelet, etcd and the pod network leave behind.
 
 CLUSTER_FOLDERS="/etc/kubernetes /var/lib/etcd /var/lib/kubelet /var/lib/cni"
-
 NETWORK_LINKS="cni0 flannel.1 flannel-v6.1 kube-ipvs0"
-
 NETWORK_FILES="/etc/cni/net.d/10-flannel.conflist /opt/cni/bin/flannel /run/flannel"
 
-# clean_host CRI_SOCKET - as if there had never been a cluster here.
+# clean_host CRI_SOCKET - remove everything of the cluster.
 clean_host() {
     leave_cluster "$1"
     remove_network
     remove_rules
 }
 
-# cluster_traces - what kubeadm, the kubelet and etcd have left on this host, a line each.
+# cluster_traces - print what kubeadm, the kubelet and etcd left on this host, a line each.
 cluster_traces() {
     # shellcheck disable=SC2086 # paths are words
     folder_traces $CLUSTER_FOLDERS
@@ -24,7 +22,7 @@ cluster_traces() {
     fi
 }
 
-# folder_traces PATH... - those that are there, a line each. A disk of its own stays mounted, and only what is on it counts.
+# folder_traces PATH... - print those that exist, a line each. A mount point stays, so only its content counts.
 folder_traces() {
     for kb_path in "$@"; do
         if mountpoint -q "$kb_path"; then
@@ -37,7 +35,7 @@ folder_traces() {
     done
 }
 
-# remove_folders PATH... - what folder_traces shows.
+# remove_folders PATH... - remove what folder_traces prints.
 remove_folders() {
     for kb_path in "$@"; do
         if mountpoint -q "$kb_path"; then
@@ -48,7 +46,7 @@ remove_folders() {
     done
 }
 
-# leave_cluster CRI_SOCKET - kubeadm reset, and the rest of what it speaks of but does not do.
+# leave_cluster CRI_SOCKET - kubeadm reset, and the rest that it only advises.
 leave_cluster() {
     if have kubeadm; then
         # Without its runtime kubeadm cannot stop the pods.
@@ -69,7 +67,7 @@ leave_cluster() {
     remove_folders $CLUSTER_FOLDERS
 }
 
-# pod_containers - the containers of pods that have a process, a line each; fails when containerd does not say.
+# pod_containers - print the running containers of pods, a line each. Fails where containerd does not answer.
 pod_containers() {
     if have ctr && systemctl is-active --quiet containerd; then
         kb_tasks=$(ctr -n k8s.io tasks ls) || return 1
@@ -77,8 +75,9 @@ pod_containers() {
     fi
 }
 
-# end_containers - of pods kubeadm could not stop it only warns, and a kube-proxy that lives on writes its rules anew. Not
-# with --all: that looks for processes in the container's cgroups, where those of v1 no longer are after a daemon-reload.
+# end_containers - kill the containers of pods. kubeadm only warns of pods it could not stop, and a kube-proxy that still runs
+# writes its rules again. Without --all: that looks for processes in the container's cgroups, and with cgroups v1 they are no
+# longer there after a daemon-reload.
 end_containers() {
     kb_left=30
     while :; do
@@ -99,7 +98,7 @@ end_containers() {
     done
 }
 
-# mounts_below PREFIX - the deepest first; blanks in names are written as the kernel writes them.
+# mounts_below PREFIX - print mount points, the deepest first; blanks in names are escaped as the kernel escapes them.
 mounts_below() {
     case $1 in
         *-) kb_below=$1 ;;
@@ -108,7 +107,7 @@ mounts_below() {
     awk -v below="$kb_below" 'index($2, below) == 1 { gsub(/\\/, "\\0", $2); print $2 }' /proc/mounts | sort -r
 }
 
-# network_traces - what the pod network has left, a line each.
+# network_traces - print what the pod network left, a line each.
 network_traces() {
     for kb_link in $NETWORK_LINKS; do
         if [ -e "/sys/class/net/$kb_link" ]; then
@@ -122,6 +121,7 @@ network_traces() {
     done
 }
 
+# remove_network - remove what network_traces prints.
 remove_network() {
     for kb_link in $NETWORK_LINKS; do
         if [ -e "/sys/class/net/$kb_link" ]; then
@@ -133,8 +133,8 @@ remove_network() {
     done
 }
 
-# rules_undone - input for iptables-restore that takes the chains of kube-proxy, Flannel and the CNI plugins out of
-# what iptables-save prints, and the rules of other chains that lead there. Nobody else's rules are written anew.
+# rules_undone - read the output of iptables-save, and print the input for iptables-restore that removes the chains of
+# kube-proxy, Flannel and the CNI plugins and the rules that jump to them. Other rules stay as they are.
 rules_undone() {
     awk '
         function ours(chain) { return chain ~ /^(KUBE|FLANNEL|CNI)-/ }
@@ -157,7 +157,7 @@ rules_undone() {
         END { finish() }'
 }
 
-# rule_traces - what the cluster has left in the packet filter and in IPVS, a line each.
+# rule_traces - print what the cluster left in the packet filter and in IPVS, a line each.
 rule_traces() {
     for kb_tool in iptables ip6tables; do
         if have "$kb_tool-save" && [ -n "$("$kb_tool-save" 2>/dev/null | rules_undone)" ]; then
@@ -172,6 +172,7 @@ rule_traces() {
     fi
 }
 
+# remove_rules - remove what rule_traces prints.
 remove_rules() {
     for kb_tool in iptables ip6tables; do
         have "$kb_tool-save" || continue
@@ -188,14 +189,14 @@ remove_rules() {
     fi
 }
 
-# nft_tables - FAMILY/NAME of the tables kube-proxy and Flannel make in their nftables modes.
+# nft_tables - print FAMILY/NAME of the tables that kube-proxy and Flannel make in their nftables modes.
 nft_tables() {
     if have nft; then
         nft list tables 2>/dev/null | awk '$3 ~ /^(kube-proxy|flannel-ipv[46])$/ { print $2 "/" $3 }'
     fi
 }
 
-# Only where kube-proxy's own interface says that they are Kubernetes' and nobody else's.
+# virtual_servers - has IPVS any of Kubernetes? They are of Kubernetes only where kube-proxy's interface exists.
 virtual_servers() {
     have ipvsadm && [ -e /sys/class/net/kube-ipvs0 ] && [ "$(wc -l </proc/net/ip_vs)" -gt 3 ]
 }

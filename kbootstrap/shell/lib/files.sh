@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# files.sh - write the files of a host. What was there before is kept for `reset`.
+# files.sh - compare and replace files. The original is kept for `reset`.
 # requires: state
 
 # file_is PATH TEXT - does the file hold exactly this text? Prints the difference when it does not.
@@ -13,8 +13,8 @@ file_is() {
     return 1
 }
 
-# put_file PATH MODE TEXT - replace the file in one move, so that nobody ever sees half of it. What was there before
-# kbootstrap is kept (see keep_original).
+# put_file PATH MODE TEXT - replace the file in one move, so that no process ever reads half of it. The original is kept
+# (see keep_original).
 put_file() {
     make_folder "$(dirname "$1")"
     keep_original "$1"
@@ -23,8 +23,8 @@ put_file() {
     replace_with "$kb_new" "$1" "$2"
 }
 
-# replace_with NEW PATH [MODE] - move a finished file over another: mode (default: as it was) and SELinux context set,
-# content on disk first.
+# replace_with NEW PATH [MODE] - move a finished file over another. Its content is on the disk first; mode (default: that of
+# the old file) and SELinux context are set.
 replace_with() {
     chmod "${3:-$(stat -c %a "$2")}" "$1"
     to_disk "$1"

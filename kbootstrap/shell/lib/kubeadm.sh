@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # kubeadm.sh - run kubeadm and keep its output, so that a later run knows where it stopped.
 
-# kubeadm_kept LOG ARGUMENTS... - kubeadm, its output kept in LOG as well: where it stopped is known afterwards.
+# kubeadm_kept LOG ARGUMENTS... - run kubeadm, and keep its output in LOG as well.
 kubeadm_kept() {
     kb_log=$1
     shift
@@ -17,7 +17,7 @@ kubeadm_kept() {
     return "$kb_ended"
 }
 
-# where_it_stopped LOG - kubeadm's phase, from its own error or else from its last word; nothing where it is not known.
+# where_it_stopped LOG - print kubeadm's phase, from its error or else from its last line; nothing where it is not known.
 where_it_stopped() {
     [ -r "$1" ] || return 0
     kb_phase=$(sed -n 's/.*error execution phase \([a-z][a-z0-9/-]*\).*/\1/p' "$1" | tail -n 1)
@@ -27,7 +27,7 @@ where_it_stopped() {
     printf '%s\n' "$kb_phase"
 }
 
-# broken_off WHAT LOG - the line a plan shows for a host that has to be reset first.
+# broken_off WHAT LOG - print the line a plan shows for a host that must be reset first.
 broken_off() {
     kb_phase=$(where_it_stopped "$2")
     if [ -n "$kb_phase" ]; then

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# restore.sh - put back what was there before kbootstrap.
+# restore.sh - put back the original state, from the records of state.sh.
 # requires: files services state
 
-# changed_files PATTERN... - the files kbootstrap replaced or made whose paths match.
+# changed_files PATTERN... - print the files that kbootstrap replaced or made and whose paths match.
 changed_files() {
     {
         saved_keys absent
@@ -19,10 +19,10 @@ changed_files() {
     done
 }
 
-# has_original PATH - is there a copy from before?
+# has_original PATH - is there a copy of the original?
 has_original() { [ -e "$KB_STATE/before$1" ]; }
 
-# files_differ PATH... - what is not as it was: changed or new files, and what an interrupted write has left beside them.
+# files_differ PATH... - print what differs from the original: changed and new files, and what an interrupted write left.
 files_differ() {
     for kb_path in "$@"; do
         if has_original "$kb_path"; then
@@ -41,7 +41,7 @@ files_differ() {
     done
 }
 
-# put_back PATH... - the files as they were; those that were not there go, with the folders made for them.
+# put_back PATH... - restore the originals. Remove files that are new, with the folders made for them.
 put_back() {
     for kb_path in "$@"; do
         rm -f "$kb_path".kb??????
@@ -57,7 +57,7 @@ put_back() {
     done
 }
 
-# drop_folders PATH - this folder and those above it, where kbootstrap made them and nothing is in them.
+# drop_folders PATH - remove this folder and those above it, where kbootstrap made them and they are empty.
 drop_folders() {
     kb_at=$1
     while saved_state folder "$kb_at" >/dev/null && rmdir "$kb_at" 2>/dev/null; do
@@ -65,7 +65,7 @@ drop_folders() {
     done
 }
 
-# edits_left PATH SED-SCRIPT - does the file still have lines of ours? Prints what is taken out of it.
+# edits_left PATH SED-SCRIPT - does the file still have our lines? Prints what will change.
 edits_left() {
     [ -f "$1" ] || return 0
     if [ "$(sed -e "$2" "$1")" != "$(cat "$1")" ]; then
@@ -75,8 +75,8 @@ edits_left() {
     fi
 }
 
-# take_edits_out PATH SED-SCRIPT - our lines out of a file that is somebody else's; where nobody has changed it since, it is
-# the very file from before.
+# take_edits_out PATH SED-SCRIPT - remove our lines from a file that others edit too. Where nobody has changed it since, put
+# the original back.
 take_edits_out() {
     kb_text=$(sed -e "$2" "$1")
     if has_original "$1" && [ "$kb_text" = "$(cat "$KB_STATE/before$1")" ]; then
@@ -89,7 +89,7 @@ take_edits_out() {
     replace_with "$kb_new" "$1"
 }
 
-# unit_before UNIT - as unit_state; what came with kbootstrap is to be off.
+# unit_before UNIT - its original state, as unit_state prints it. A unit that came with kbootstrap is to be off.
 unit_before() {
     kb_was=$(saved_state unit "$1") || return 1
     case $kb_was in
@@ -98,8 +98,8 @@ unit_before() {
     printf '%s\n' "$kb_was"
 }
 
-# units_differ UNIT... - what is enabled or runs otherwise than before. A unit whose package is gone has no say, and what
-# cannot be enabled or disabled is only asked whether it runs.
+# units_differ UNIT... - print the units whose state is not the original one. A unit whose package is gone is left out. Of a
+# unit that cannot be enabled or disabled only `active` counts.
 units_differ() {
     for kb_unit in "$@"; do
         kb_was=$(unit_before "$kb_unit") || continue
@@ -115,7 +115,7 @@ units_differ() {
     done
 }
 
-# units_back UNIT...
+# units_back UNIT... - give the units their original state.
 units_back() {
     for kb_unit in "$@"; do
         [ -n "$(units_differ "$kb_unit")" ] || continue

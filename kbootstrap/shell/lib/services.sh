@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# services.sh - units of systemd.
+# services.sh - systemd units.
 # requires: state
 
-# save_unit_state UNIT... - are they enabled, do they run? Before they are touched.
+# save_unit_state UNIT... - record whether they are enabled and active, before they are changed.
 save_unit_state() {
     for kb_unit in "$@"; do
         if ! saved_state unit "$kb_unit" >/dev/null; then
@@ -11,7 +11,7 @@ save_unit_state() {
     done
 }
 
-# unit_state UNIT - "enabled active", "disabled inactive", "absent inactive" ... ("failed" is inactive).
+# unit_state UNIT - print "enabled active", "disabled inactive", "absent inactive" ... ("failed" is inactive).
 unit_state() {
     kb_enabled=$(systemctl is-enabled "$1" 2>/dev/null) || true
     kb_active=$(systemctl is-active "$1" 2>/dev/null) || true
@@ -25,7 +25,7 @@ unit_state() {
     printf '%s %s\n' "$kb_enabled" "$kb_active"
 }
 
-# service_is UNIT - enabled and running? Prints what is not.
+# service_is UNIT - is it enabled and running? Prints what is not so.
 service_is() {
     kb_ok=0
     if ! systemctl is-enabled --quiet "$1" 2>/dev/null; then
@@ -39,8 +39,8 @@ service_is() {
     return "$kb_ok"
 }
 
-# service_on UNIT - enable it and (re)start it; a service that does not start says why. One that is on already stays as it
-# was, so nothing is noted for reset.
+# service_on UNIT - enable it and (re)start it; show the log of one that does not start. Its state is recorded for `reset`
+# unless it is on already.
 service_on() {
     service_is "$1" >/dev/null || save_unit_state "$1"
     run systemctl enable "$1"

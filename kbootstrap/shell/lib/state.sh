@@ -1,11 +1,12 @@
 # shellcheck shell=sh
-# state.sh - what was there before kbootstrap changed it. /var/lib/kbootstrap/before has a copy of every file, and
+# state.sh - the original state of what kbootstrap changes. /var/lib/kbootstrap/before has a copy of every file, and
 # /var/lib/kbootstrap/original has one line for everything else: KIND KEY VALUE. Only the first line about a thing is kept, so
 # a later run does not take our own work for the original state. `reset` reads both and puts everything back.
 
+# state_folder - make the folder for records.
 state_folder() { [ -d "$KB_STATE" ] || mkdir -m 700 "$KB_STATE"; }
 
-# save_state KIND KEY [VALUE] - what KEY was, before it is changed.
+# save_state KIND KEY [VALUE] - record the original state of KEY, before it is changed.
 save_state() {
     if saved_state "$1" "$2" >/dev/null; then
         return 0
@@ -15,7 +16,7 @@ save_state() {
     to_disk "$KB_STATE/original"
 }
 
-# saved_state KIND KEY - the value that was remembered; fails when nothing was.
+# saved_state KIND KEY - print the recorded value; fails where there is none.
 saved_state() {
     [ -r "$KB_STATE/original" ] || return 1
     while read -r kb_kind kb_key kb_value; do
@@ -27,14 +28,14 @@ saved_state() {
     return 1
 }
 
-# saved_keys KIND - the keys of a kind.
+# saved_keys KIND - print the recorded keys of a kind.
 saved_keys() {
     if [ -r "$KB_STATE/original" ]; then
         awk -v kind="$1" '$1 == kind { print $2 }' "$KB_STATE/original"
     fi
 }
 
-# keep_original PATH - copy the file as it was before kbootstrap first touched it, or save_state that there was none.
+# keep_original PATH - copy the file before kbootstrap first changes it, or record that there was none.
 keep_original() {
     kb_copy=$KB_STATE/before$1
     if [ -e "$kb_copy" ] || saved_state absent "$1" >/dev/null; then
@@ -51,7 +52,7 @@ keep_original() {
     mv "$kb_copy.new" "$kb_copy"
 }
 
-# make_folder PATH - with its parents; those that were not there are remembered.
+# make_folder PATH - with its parents; record those that are new.
 make_folder() {
     kb_made=''
     kb_at=$1
@@ -65,5 +66,5 @@ make_folder() {
     done
 }
 
-# to_disk FILE - its content survives a power cut from here on.
+# to_disk FILE - write it to the disk, so that it survives a power cut.
 to_disk() { sync "$1" 2>/dev/null || sync; }

@@ -1,9 +1,9 @@
 # shellcheck shell=sh
 # wait.sh - wait for the cluster, on a control plane host. A step that watches the cluster defines `troubles`, which prints a
-# line for each one it finds, and nothing when all is well. When `troubles` itself fails, nothing is known.
+# line for each trouble. No line means that all is well. When `troubles` itself fails, nothing is known.
 # requires: cluster
 
-# wait_for_api - before anything is asked of it. After a reboot the control plane needs a while; only then is silence a failure.
+# wait_for_api - wait up to two minutes for the API server: after a reboot the control plane needs some time.
 wait_for_api() {
     have_cluster
     kb_left=60
@@ -17,7 +17,7 @@ wait_for_api() {
     done
 }
 
-# no_troubles - the check: prints what is wrong.
+# no_troubles - the check of such a step: prints the troubles.
 no_troubles() {
     if ! is_control_plane; then
         echo "known once the cluster exists"
@@ -30,7 +30,7 @@ no_troubles() {
     fi
 }
 
-# wait_out_troubles SECONDS HINT - the apply: waits until there are none; what is left at the end is the failure.
+# wait_out_troubles SECONDS HINT - its apply: wait until there are none. Those left at the end are the failure.
 wait_out_troubles() {
     have_cluster
     kb_left=$1

@@ -16,7 +16,7 @@ pkg_version() {
     esac
 }
 
-# pkg_install NAME[=VERSION]... - install exactly these, held ones too. The lists are fetched when a name is not known.
+# pkg_install NAME[=VERSION]... - install exactly these, held ones too. Fetch the package lists where a name is not known.
 pkg_install() {
     kb_names=''
     for kb_name in "$@"; do
@@ -45,7 +45,7 @@ pkg_list() {
     dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort -u
 }
 
-# pkg_remove NAME... - these and nothing else, with their configuration: dpkg refuses where another package needs one.
+# pkg_remove NAME... - remove only these, with their configuration. dpkg refuses where another package needs one.
 pkg_remove() { run_packages dpkg --purge "$@"; }
 
 kb_apt() { apt-get -q -o Dpkg::Options::=--force-confold "$@"; }
@@ -53,25 +53,25 @@ kb_apt() { apt-get -q -o Dpkg::Options::=--force-confold "$@"; }
 # shellcheck disable=SC2086 # names are words
 kb_known() { kb_apt install --simulate $kb_names >/dev/null 2>&1; }
 
-# kb_lists_missing - for apt a list that cannot be fetched is only a warning; but what is in it nobody knows then.
-kb_lists_missing() { grep -q 'index files failed to download' "$KB_DIR/said"; }
+# kb_lists_missing - could a package list not be fetched? For apt that is only a warning.
+kb_lists_missing() { grep -q 'index files failed to download' "$KB_DIR/output"; }
 
-# What apt and dpkg say when another one is at work, and when trying again is no use.
-kb_locked_words() { echo 'Could not get lock|Unable to (acquire|lock)|locked by another process'; }
+# What apt and dpkg print when another one holds their lock, and when another try would not help.
+kb_lock_errors() { echo 'Could not get lock|Unable to (acquire|lock)|locked by another process'; }
 
-kb_final_words() {
+kb_final_errors() {
     printf '%s|' 'Unable to locate package' 'no installation candidate' 'Version .* was not found' 'unmet dependencies'
     echo 'NO_PUBKEY|BADSIG|EXPKEYSIG|is not signed|does not have a Release file'
 }
 
-# finish_dpkg - a dpkg that died half way (power, OOM) leaves its journal, and apt refuses to work until it was told to go on.
+# finish_dpkg - a dpkg that was killed (power, OOM) leaves its journal, and apt refuses to work until dpkg has finished.
 finish_dpkg() {
     if [ -n "$(find /var/lib/dpkg/updates -type f 2>/dev/null)" ]; then
         run_packages dpkg --configure -a
     fi
 }
 
-# pkg_hold NAME... - keep ordinary upgrades away from these.
+# pkg_hold NAME... - ordinary upgrades leave these alone.
 pkg_hold() {
     for kb_name in "$@"; do
         if ! pkg_is_held "$kb_name" >/dev/null; then

@@ -23,10 +23,10 @@ pkg_install() {
     packages_after
 }
 
-# What the package manager says when another one is at work, and when trying again is no use.
-kb_locked_words() { echo 'already locked by|[Ee]xisting lock|holding the yum lock|transaction lock'; }
+# What the package manager prints when another one holds its lock, and when another try would not help.
+kb_lock_errors() { echo 'already locked by|[Ee]xisting lock|holding the yum lock|transaction lock'; }
 
-kb_final_words() {
+kb_final_errors() {
     printf '%s|' 'Unable to find a match' 'No package .* available' 'nothing provides' 'Status code: 4' 'HTTP Error 4'
     echo 'GPG check FAILED|Bad GPG signature|Public key for .* not installed'
 }
@@ -37,10 +37,10 @@ pkg_list() {
         awk '$1 == "gpg-pubkey" { $1 = $1 "-" $2 } { print $1 }' | sort -u
 }
 
-# pkg_remove NAME... - these and nothing else: rpm refuses where another package needs one of them.
+# pkg_remove NAME... - remove only these. rpm refuses where another package needs one.
 pkg_remove() { run_packages rpm -e "$@"; }
 
-# pkg_hold NAME... - nothing to do: the repository's exclude line keeps ordinary updates away.
+# pkg_hold NAME... - nothing to do: because of the repository's exclude line ordinary updates leave these alone.
 pkg_hold() { :; }
 
 pkg_unhold() { :; }
@@ -92,5 +92,5 @@ repo_file() { echo "/etc/yum.repos.d/$1.repo"; }
 
 key_file() { echo "$kb_keys/RPM-GPG-KEY-$1"; }
 
-# repo_refresh ID - forget what is cached of this repository.
+# repo_refresh ID - drop the cached metadata of this repository.
 repo_refresh() { run_packages "$(kb_tool)" -q --setopt=exit_on_lock=1 clean metadata --disablerepo='*' --enablerepo="$1"; }
