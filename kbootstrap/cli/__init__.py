@@ -22,12 +22,14 @@ GARBAGE = 100_000
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="kbootstrap")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Turn plain Linux hosts into a Kubernetes cluster, over SSH, with kubeadm.
 
     Write an inventory with `kbootstrap init user@host... -f cluster.yaml`, see what would be done with `kbootstrap plan
     cluster.yaml`, then do it with `kbootstrap up cluster.yaml`. No hosts? `kbootstrap lab up` makes simulated ones.
     """
+    context.ensure_object(Redactor)
 
 
 for module in (verbs, explain, inventories, lab):

@@ -224,7 +224,7 @@ def a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
     def whole(command: str, mode: Mode) -> Callable[..., RunEnded]:
-        def verb(_inventory: object, *, options: object, view: Callable[[Event], None]) -> RunEnded:
+        def verb(_inventory: object, *, view: Callable[[Event], None], **_options: object) -> RunEnded:
             end = RunEnded(2.0, "ok", 0, 1.0, {"change": 1}, {"cp1": HostSummary({"change": 1})})
             view(RunStarted(1.0, "id", command, mode, "test", ("cp1", "w1")))
             view(Notice(1.5, "warning", "a word to people"))
@@ -239,7 +239,7 @@ def a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_json_lines_of_up_are_those_of_one_run(a_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kbootstrap.cli.cluster._require_terminal", lambda _instead: None)
+    monkeypatch.setattr("kbootstrap.cli.runs.require_terminal", lambda _instead: None)
     asked = CliRunner().invoke(cli, ["up", str(a_run), "-o", "json"], input="y\n", standalone_mode=False)
     given = CliRunner().invoke(cli, ["up", str(a_run), "-o", "json", "--yes"], standalone_mode=False)
     for done in (asked, given):

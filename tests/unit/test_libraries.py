@@ -10,10 +10,9 @@ import pytest
 
 from kbootstrap.phases.catalogue import everything
 from kbootstrap.remote.protocol import Answer, ReportWord, Request
-from kbootstrap.remote.script import build, library_path, required
+from kbootstrap.remote.script import PACKAGE, build, library_path, required
 from kbootstrap.steps import Step
 
-PACKAGE = Path(build.__code__.co_filename).parent
 SHELL = PACKAGE / "shell"
 FAMILIES = ("el", "debian")
 LIBRARIES = sorted([path.stem for path in (SHELL / "lib").glob("*.sh")] + ["os"])

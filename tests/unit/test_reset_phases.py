@@ -101,7 +101,7 @@ def test_a_join_that_broke_off_is_forgotten_before_the_next_one(tmp_path: Path) 
     half = replace(EL9, join_begun=True, bootstrap_conf=True)
     facts = {"cp1": EL9, "cp2": half, "w1": EL9}
     steps = join_token.PHASE.steps(Context(made, facts), made.first_control_plane)
-    assert [step.id for step in steps] == ["forget-cp2", "token", "certificate-key"]
+    assert [step.id for step in steps] == ["forget-cp2", "join-token", "certificate-key"]
     assert steps[0].params == {"NODE_NAME": "cp2", "ADDRESS": "192.168.1.11", "SELF": "cp1"}
 
 
