@@ -20,8 +20,9 @@ from kbootstrap.text import printable
 _M = TypeVar("_M", bound=Model)
 
 
-def load(path: Path, env: Mapping[str, str] | None = None) -> Inventory:
+def load(path: str | os.PathLike[str], env: Mapping[str, str] | None = None) -> Inventory:
     """Read and check an inventory. Raises InventoryError that lists every mistake with its line and key path."""
+    path = Path(path)
     source = read(path, os.environ if env is None else env)
     inventory = validated(source)
     for place, mistake in list(cross_checks(source)):
