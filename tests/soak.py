@@ -15,8 +15,8 @@ import faultmatrix
 from driver import Fleet
 from labs import maker
 
-from kbootstrap.lab import simulated
 from kbootstrap.model import KbootstrapError
+from kbootstrap_lab import simulated
 
 PURGE_CHANCE = 0.8
 """Where packages stay, the next round has no moment within their installation."""

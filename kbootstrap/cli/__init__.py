@@ -11,14 +11,16 @@ from pathlib import Path
 import click
 
 from kbootstrap import __version__
-from kbootstrap.cli import cluster, explain, inventories, lab
+from kbootstrap.cli import cluster, explain, inventories, plugins
 from kbootstrap.model import KbootstrapError
 
 GARBAGE = 100_000
 """New objects after which Python looks for garbage; by default it does so hundreds of times while it imports a run."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=plugins.PluginGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="kbootstrap")
 def cli() -> None:
     """Turn plain Linux hosts into a Kubernetes cluster, over SSH, with kubeadm.
@@ -28,7 +30,7 @@ def cli() -> None:
     """
 
 
-for module in (cluster, explain, inventories, lab):
+for module in (cluster, explain, inventories):
     for command in module.COMMANDS:
         cli.add_command(command)
 

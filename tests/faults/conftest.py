@@ -8,7 +8,7 @@ import faultmatrix
 import pytest
 from labs import maker
 
-from kbootstrap.lab import simulated
+from kbootstrap_lab import simulated
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,8 @@ import yaml
 from labs import MakeLab
 
 from kbootstrap.inventory import Host, load
-from kbootstrap.lab import simulated
 from kbootstrap.model import Secret
+from kbootstrap_lab import simulated
 
 PASSWORD = "pass wörd"
 

@@ -7,7 +7,6 @@ import re
 import pytest
 from examples import ROOT
 
-from kbootstrap.lab.simulated.catalogue import KUBERNETES_MINORS
 from kbootstrap.versions import (
     NEWEST,
     OLDEST,
@@ -19,6 +18,7 @@ from kbootstrap.versions import (
     pause_image,
     show,
 )
+from kbootstrap_lab.simulated.catalogue import KUBERNETES_MINORS
 
 
 def test_every_known_minor_is_read_as_it_is_shown() -> None:

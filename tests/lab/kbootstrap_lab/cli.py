@@ -1,15 +1,16 @@
-"""lab: hosts to try kbootstrap on, simulated or as containers."""
+"""``kbootstrap lab``: local hosts to try kbootstrap on. An entry point of the group ``kbootstrap.commands``."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from types import ModuleType
 
 import click
 
-from kbootstrap.lab import BACKENDS, FAULTS
 from kbootstrap.model import Secret
+from kbootstrap_lab import backend as backends
+from kbootstrap_lab import state
+from kbootstrap_lab.backend import BACKENDS, DISTRIBUTIONS, FAULTS
 
 _NAME = click.option("--name", default="demo", show_default=True, help="The lab's name.")
 
@@ -30,16 +31,16 @@ def lab() -> None:
 @_NAME
 @click.option(
     "--backend",
-    type=click.Choice(BACKENDS),
+    type=click.Choice(list(BACKENDS)),
     default="simulated",
     show_default=True,
     help="Simulated hosts, or containers with real kubeadm (as root, with Docker).",
 )
-@click.option("--masters", type=click.IntRange(1, 9), default=1, show_default=True, help="Control plane hosts.")
+@click.option("--control-planes", type=click.IntRange(1, 9), default=1, show_default=True, help="Control plane hosts.")
 @click.option("--workers", type=click.IntRange(0, 900), default=3, show_default=True, help="Worker hosts.")
 @click.option(
-    "--flavour",
-    type=click.Choice(["centos7", "centos9", "debian12"]),
+    "--distribution",
+    type=click.Choice(DISTRIBUTIONS),
     default="centos9",
     show_default=True,
     help="The operating system the hosts look like.",
@@ -64,9 +65,9 @@ def lab() -> None:
 def up(
     name: str,
     backend: str,
-    masters: int,
+    control_planes: int,
     workers: int,
-    flavour: str,
+    distribution: str,
     latency_ms: float,
     image: str | None,
     user: str,
@@ -77,36 +78,19 @@ def up(
     """Start a lab and write its inventory. The hosts run until `kbootstrap lab down`."""
     login = Secret(password) if password else None
     sudo = Secret(sudo_password) if sudo_password else None
-    if backend == "simulated":
-        from kbootstrap.lab import simulated
-
-        simulated.up(
-            name,
-            masters,
-            workers,
-            flavour,
-            latency_ms=latency_ms,
-            inventory=inventory,
-            user=user,
-            password=login,
-            sudo_password=sudo,
-            say=_say,
-        )
-    else:
-        from kbootstrap.lab import containers
-
-        containers.up(
-            name,
-            masters,
-            workers,
-            flavour,
-            inventory=inventory,
-            user=user,
-            password=login,
-            sudo_password=sudo,
-            image=image,
-            say=_say,
-        )
+    backends.load(backend).up(
+        name,
+        control_planes,
+        workers,
+        distribution,
+        inventory=inventory,
+        user=user,
+        password=login,
+        sudo_password=sudo,
+        latency_ms=latency_ms,
+        image=image,
+        say=_say,
+    )
     _say(f"lab {name} is up; next:")
     for variable, given in (("KB_SSH_PASSWORD", login), ("KB_SUDO_PASSWORD", sudo)):
         if given is not None:
@@ -121,7 +105,7 @@ def down(name: str) -> None:
 
     The inventory stays, and so do the images and packages that container labs share.
     """
-    _backend(name).down(name)
+    backends.of_lab(name).down(name)
     _say(f"lab {name} is gone")
 
 
@@ -129,13 +113,11 @@ def down(name: str) -> None:
 @click.option("--name", help="Only this lab; default: all.")
 def status(name: str | None) -> None:
     """List the labs and the state of their hosts."""
-    from kbootstrap import lab as labs
-
-    for each in [name] if name else labs.names():
-        running = _backend(each).status(each)
+    for each in [name] if name else state.names():
+        running = backends.of_lab(each).status(each)
         click.echo(click.style(each, bold=True))
         for host in running.hosts:
-            click.echo(f"  {host.name:<8} {host.address}:{host.port:<6} {host.flavour:<9} {host.state}")
+            click.echo(f"  {host.name:<8} {host.address}:{host.port:<6} {host.distribution:<12} {host.state}")
 
 
 @lab.command()
@@ -145,7 +127,7 @@ def ssh(name: str, host: str) -> None:
     """Log in to a host of a lab."""
     import os
 
-    command = _backend(name).ssh_command(name, host)
+    command = backends.of_lab(name).ssh_command(name, host)
     os.execvp(command[0], command)  # noqa: S606 - ssh with our own arguments
 
 
@@ -154,7 +136,7 @@ def ssh(name: str, host: str) -> None:
 @click.argument("host")
 def logs(name: str, host: str) -> None:
     """Show the logs of a host of a lab."""
-    click.echo(_backend(name).logs(name, host), nl=False)
+    click.echo(backends.of_lab(name).logs(name, host), nl=False)
 
 
 @lab.command()
@@ -167,14 +149,4 @@ def fault(name: str, host: str, kind: str) -> None:
     cut: the network is gone; slow: every round trip takes half a second longer; stop: the host hangs; kill: its power
     is off; reboot: it restarts; disk-full: there is no room left; clock-skew: the clock is five minutes ahead.
     """
-    state = _backend(name).fault(name, host, kind)
-    _say(f"{host}: {state}")
-
-
-def _backend(name: str) -> ModuleType:
-    from kbootstrap import lab as labs
-
-    return labs.backend(labs.backend_name(name))
-
-
-COMMANDS = (lab,)
+    _say(f"{host}: {backends.of_lab(name).fault(name, host, kind)}")

@@ -19,10 +19,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kbootstrap.lab import LabError, create_state_dir, no_such_host, no_such_lab, remove_state_dir, state_dir
-from kbootstrap.lab.containers import artifacts
-from kbootstrap.lab.containers.machine import TMPFS, VOLUMES, host_options, missing, start_docker
 from kbootstrap.model import Secret
+from kbootstrap_lab.backend import Say, quiet, refuse
+from kbootstrap_lab.containers import artifacts
+from kbootstrap_lab.containers.machine import TMPFS, VOLUMES, host_options, missing, start_docker
+from kbootstrap_lab.errors import LabError, no_such_host, no_such_lab
+from kbootstrap_lab.state import create_state_dir, remove_state_dir, state_dir
 
 __all__ = ["Lab", "LabHost", "down", "fault", "logs", "missing", "run", "ssh_command", "status", "up"]
 
@@ -32,8 +34,6 @@ START_SECONDS = 90
 """Longest wait for a host to boot, and for its sshd."""
 _FETCH = "curl --fail --silent --show-error --max-time 20"
 
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class LabHost:
@@ -42,7 +42,7 @@ class LabHost:
     name: str
     address: str
     port: int
-    flavour: str
+    distribution: str
     state: str
 
 
@@ -59,28 +59,36 @@ class Lab:
 
 def up(
     name: str = "demo",
-    masters: int = 1,
+    control_planes: int = 1,
     workers: int = 3,
-    flavour: str = "centos9",
+    distribution: str = "centos9",
     *,
     inventory: Path | None = None,
     user: str = "kb",
     password: Secret | None = None,
     sudo_password: Secret | None = None,
+    distributions: tuple[str, ...] = (),
+    latency_ms: float = 0,
     image: str | None = None,
-    flavours: tuple[str, ...] = (),
-    say: Say = lambda _text: None,
+    say: Say = quiet,
 ) -> Lab:
-    """Start a lab; returns when every host accepts SSH. ``flavours`` gives each host its own, in order.
+    """Start a lab; returns when every host accepts SSH. ``distributions`` gives each host its own, in order.
 
     ``image`` makes the hosts from this image (pulled if it is not there) instead of from one built here. Raises
     LabError.
     """
-    chosen = ("image",) * (masters + workers) if image else flavours or (flavour,) * (masters + workers)
+    refuse("containers", latency_ms=latency_ms)
+    chosen = (
+        ("image",) * (control_planes + workers)
+        if image
+        else distributions or (distribution,) * (control_planes + workers)
+    )
     images, served = artifacts.prepare(chosen, say, image)
     directory = create_state_dir(name, "containers")
     try:
-        return _start(name, directory, masters, chosen, images, served, user, password, sudo_password, inventory, say)
+        return _start(
+            name, directory, control_planes, chosen, images, served, user, password, sudo_password, inventory, say
+        )
     except BaseException:
         down(name)
         raise
@@ -89,8 +97,8 @@ def up(
 def _start(
     name: str,
     directory: Path,
-    masters: int,
-    flavours: tuple[str, ...],
+    control_planes: int,
+    distributions: tuple[str, ...],
     images: dict[str, str],
     served: Path,
     user: str,
@@ -105,18 +113,18 @@ def _start(
     next(addresses)  # the bridge's own
     server = str(next(addresses))
     _run_server(name, server, served, artifacts.plain_image(say))
-    say(f"starting {len(flavours)} hosts")
+    say(f"starting {len(distributions)} hosts")
     hosts = []
-    for index, flavour in enumerate(flavours):
-        host = f"cp{index + 1}" if index < masters else f"w{index + 1 - masters}"
-        hosts.append(LabHost(host, str(next(addresses)), 22, flavour, "running"))
-        _run_host(name, hosts[-1], images[flavour], server)
+    for index, distribution in enumerate(distributions):
+        host = f"cp{index + 1}" if index < control_planes else f"w{index + 1 - control_planes}"
+        hosts.append(LabHost(host, str(next(addresses)), 22, distribution, "running"))
+        _run_host(name, hosts[-1], images[distribution], server)
     lab = Lab(name, tuple(hosts), server, user, directory)
     for each in hosts:
         _set_up(lab, each, key, password, sudo_password)
     _keep(lab, _known_hosts(lab))
     if inventory is not None:
-        from kbootstrap.lab.containers.inventory import write
+        from kbootstrap_lab.containers.inventory import write
 
         write(inventory, lab, password is not None, sudo_password is not None)
         say(f"wrote {inventory}")
@@ -143,7 +151,7 @@ def status(name: str) -> Lab:
     states = {}
     for container in _docker().containers.list(all=True, filters={"label": f"{LABEL}={name}"}):
         states[container.labels.get(f"{LABEL}.host", "")] = container.status
-    hosts = tuple(LabHost(h.name, h.address, h.port, h.flavour, states.get(h.name, "gone")) for h in lab.hosts)
+    hosts = tuple(LabHost(h.name, h.address, h.port, h.distribution, states.get(h.name, "gone")) for h in lab.hosts)
     return Lab(lab.name, hosts, lab.server, lab.user, lab.directory)
 
 
@@ -174,8 +182,8 @@ def run(name: str, host: str, command: str, stdin: str = "", timeout: float = 12
     Raises LabError when it has not ended after ``timeout`` seconds.
     """
     try:
-        return subprocess.run(  # noqa: S603 - the lab's own hosts
-            ["docker", "exec", "--interactive", _container(name, host), "sh", "-c", command],  # noqa: S607
+        return subprocess.run(
+            ["docker", "exec", "--interactive", _container(name, host), "sh", "-c", command],
             input=stdin,
             capture_output=True,
             text=True,
@@ -374,7 +382,7 @@ def _set_up(lab: Lab, host: LabHost, key: str, password: Secret | None, sudo_pas
         echo '{lab.user} ALL=(ALL) {nopasswd}ALL' >/etc/sudoers.d/lab
         read -r secret || true
         [ -z "$secret" ] || printf '%s:%s\\n' {user} "$secret" | chpasswd
-        {os_repository(host.flavour)}
+        {os_repository(host.distribution)}
     """
     secret = sudo_password or password
     done = run(lab.name, host.name, script, stdin=f"{secret.reveal() if secret else ''}\n")
@@ -383,11 +391,11 @@ def _set_up(lab: Lab, host: LabHost, key: str, password: Secret | None, sudo_pas
     _wait_for_ssh(lab, host.name)
 
 
-def os_repository(flavour: str) -> str:
+def os_repository(distribution: str) -> str:
     """Shell that gives a host the lab's repository of its OS; an image of somebody else has its own."""
-    if flavour == "image":
+    if distribution == "image":
         return ":"
-    if flavour.startswith("centos"):
+    if distribution.startswith("centos"):
         return (
             f"{_FETCH} http://{SERVER}/os/key -o /etc/pki/rpm-gpg/RPM-GPG-KEY-lab; "
             f"printf '[lab-base]\\nname=the lab OS\\nbaseurl=http://{SERVER}/os/el\\ngpgcheck=1\\n"

@@ -19,8 +19,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from kbootstrap.lab import LabError
-from kbootstrap.lab.containers.machine import Say, start_docker
+from kbootstrap_lab.backend import Say
+from kbootstrap_lab.containers.machine import start_docker
+from kbootstrap_lab.errors import LabError
 
 FILES = Path(__file__).parent / "files"
 KUBERNETES = "1.20.2"
@@ -29,7 +30,6 @@ RESTAMPED = "1.20.3"
 SUITE, OLD_SUITE = "bookworm", "bullseye"
 REGISTRY = "registry.k8s.io"
 FLANNEL_REGISTRY = "docker.io/flannel"
-FLAVOURS = ("centos9", "centos7", "debian12")
 
 NODE_PACKAGES = (
     "systemd systemd-sysv dbus libpam-systemd openssh-server sudo ca-certificates curl gnupg dnf rpm firewalld chrony"
@@ -117,7 +117,7 @@ def folder(name: str, recipe: str, build: Callable[[Path], None], say: Say) -> P
 def run(*command: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
     """Run a program of this machine. Raises LabError with the end of what it said."""
     words = [str(word) for word in command]
-    done = subprocess.run(  # noqa: S603 - our own programs and arguments
+    done = subprocess.run(
         words, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})}, cwd=cwd
     )
     if done.returncode != 0:
@@ -216,7 +216,7 @@ def root_image(
 
 
 def _has_image(tag: str) -> bool:
-    return subprocess.run(["docker", "image", "inspect", tag], capture_output=True, check=False).returncode == 0  # noqa: S603, S607
+    return subprocess.run(["docker", "image", "inspect", tag], capture_output=True, check=False).returncode == 0
 
 
 def plain_image(say: Say) -> str:
@@ -224,17 +224,17 @@ def plain_image(say: Say) -> str:
     return root_image("node-root", SUITE, NODE_PACKAGES, say)
 
 
-def node_image(flavour: str, say: Say) -> str:
-    """The image of a host of a flavour."""
+def node_image(distribution: str, say: Say) -> str:
+    """The image of a host of a distribution."""
     root = plain_image(say)
-    names = ("node-entrypoint", "node-setup", "node.Dockerfile", f"os-release.{flavour}")
-    tag = f"kbootstrap-lab/{flavour}:{hashed(root, flavour, *(FILES / name for name in names))}"
-    with only_one(f"image-{flavour}"):
+    names = ("node-entrypoint", "node-setup", "node.Dockerfile", f"os-release.{distribution}")
+    tag = f"kbootstrap-lab/{distribution}:{hashed(root, distribution, *(FILES / name for name in names))}"
+    with only_one(f"image-{distribution}"):
         if not _has_image(tag):
-            say(f"building the image of {flavour}")
+            say(f"building the image of {distribution}")
             run(
                 "docker", "build", "--quiet", "--tag", tag, "--file", FILES / "node.Dockerfile",
-                "--build-arg", f"ROOT={root}", "--build-arg", f"FLAVOUR={flavour}", FILES,
+                "--build-arg", f"ROOT={root}", "--build-arg", f"DISTRIBUTION={distribution}", FILES,
                 env={"DOCKER_BUILDKIT": "0"},
             )  # fmt: skip
     return tag
@@ -387,13 +387,14 @@ def _join(target: Path, packages: Path, images: Path) -> None:
     shutil.copytree(images, target / "images", copy_function=os.link)
 
 
-def prepare(flavours: Iterable[str], say: Say, image: str | None = None) -> tuple[dict[str, str], Path]:
-    """Everything a lab of these flavours needs: the image per flavour, and the server's files.
+def prepare(distributions: Iterable[str], say: Say, image: str | None = None) -> tuple[dict[str, str], Path]:
+    """Everything a lab of these distributions needs: the image per distribution, and the server's files.
 
-    The flavour ``image`` stands for hosts made from somebody else's ``image``.
+    The distribution ``image`` stands for hosts made from somebody else's ``image``.
     """
     start_docker(say)
     images = {
-        flavour: image_from(image, say) if image else node_image(flavour, say) for flavour in sorted(set(flavours))
+        distribution: image_from(image, say) if image else node_image(distribution, say)
+        for distribution in sorted(set(distributions))
     }
     return images, server_root(say)

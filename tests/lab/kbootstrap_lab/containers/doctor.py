@@ -1,5 +1,5 @@
-"""``python -m kbootstrap.lab.containers.missing`` prints why the container lab cannot run here, or nothing."""
+"""``python -m kbootstrap_lab.containers.doctor`` prints why the container lab cannot run here, or nothing."""
 
-from kbootstrap.lab.containers.machine import missing
+from kbootstrap_lab.containers.machine import missing
 
 print("; ".join(missing()))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kbootstrap.lab import home_relative
-from kbootstrap.lab.containers import SERVER, Lab, fingerprint
-from kbootstrap.lab.containers.artifacts import KUBERNETES
+from kbootstrap_lab.backend import CONTROL_PLANE_ROLE
+from kbootstrap_lab.containers import SERVER, Lab, fingerprint
+from kbootstrap_lab.containers.artifacts import KUBERNETES
+from kbootstrap_lab.state import home_relative
 
 IGNORED = ("Swap", "SystemVerification", "FileExisting-crictl", "Mem", "NumCPU")
 """Hosts that share one machine: its swap, its kernel config and its memory are not theirs."""
@@ -48,7 +49,7 @@ def text(lab: Lab, password: bool, sudo_password: bool) -> str:
         lines.append("  sudo_password: ${env:KB_SUDO_PASSWORD}")
     lines += ["", "hosts:"]
     for host in lab.hosts:
-        role = "master" if host.name.startswith("cp") else "worker"
+        role = CONTROL_PLANE_ROLE if host.name.startswith("cp") else "worker"
         lines.append(f"  - {{name: {host.name}, address: {host.address}, role: {role}}}")
     return "\n".join(lines) + "\n"
 

@@ -7,16 +7,16 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kbootstrap.lab import LabError, labs_dir
+from kbootstrap_lab.backend import Say
+from kbootstrap_lab.errors import LabError
+from kbootstrap_lab.state import labs_dir
 
-Say = Callable[[str], None]
 TOOLS = {"docker": "docker.io", "mmdebstrap": "mmdebstrap"}
 VOLUMES = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd")
-TMPFS = {"/run": "exec,mode=755", "/tmp": "exec,mode=1777"}  # noqa: S108 - the host's own
+TMPFS = {"/run": "exec,mode=755", "/tmp": "exec,mode=1777"}
 DAEMON_SECONDS = 60
 """Longest wait for dockerd to answer."""
 
@@ -51,7 +51,7 @@ def require() -> None:
 
 
 def docker_answers() -> bool:
-    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0  # noqa: S607
+    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
 
 
 def start_docker(say: Say) -> None:
@@ -64,7 +64,7 @@ def start_docker(say: Say) -> None:
     log = labs_dir().parent / "dockerd.log"
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with log.open("ab") as output:
-        daemon = subprocess.Popen(["dockerd"], stdout=output, stderr=output, start_new_session=True)  # noqa: S607
+        daemon = subprocess.Popen(["dockerd"], stdout=output, stderr=output, start_new_session=True)
     # It is meant to outlive us; without this, Popen would warn that it still runs.
     daemon.returncode = 0
     deadline = time.monotonic() + DAEMON_SECONDS

@@ -16,15 +16,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kbootstrap.lab import LabError, create_state_dir, no_such_host, no_such_lab, remove_state_dir, state_dir
 from kbootstrap.model import Secret
+from kbootstrap_lab.backend import DISTRIBUTIONS, Say, quiet, refuse
+from kbootstrap_lab.errors import LabError, no_such_host, no_such_lab
+from kbootstrap_lab.state import create_state_dir, remove_state_dir, state_dir
 
-FLAVOURS = ("centos9", "centos7", "debian12")
 NEWEST_KUBERNETES = {"centos9": "1.34", "centos7": "1.31", "debian12": "1.34"}
 MAX_HOSTS = 1000
 START_TIMEOUT = 180
@@ -38,7 +38,7 @@ class LabHost:
     address: str
     port: int
     internal_address: str
-    flavour: str
+    distribution: str
     state: str
     latency_ms: int
 
@@ -55,31 +55,41 @@ class Lab:
 
 def up(
     name: str = "demo",
-    masters: int = 1,
+    control_planes: int = 1,
     workers: int = 3,
-    flavour: str = "centos9",
-    latency_ms: float = 0,
+    distribution: str = "centos9",
+    *,
     inventory: Path | None = None,
     user: str = "kb",
     password: Secret | None = None,
     sudo_password: Secret | None = None,
+    distributions: tuple[str, ...] = (),
+    latency_ms: float = 0,
+    image: str | None = None,
+    say: Say = quiet,
     state: str = "dirty",
-    say: Callable[[str], None] = lambda _text: None,
     kubernetes: str | None = None,
-    flavours: tuple[str, ...] = (),
     methods: tuple[str, ...] = (),
 ) -> Lab:
     """Start a lab; returns when every host accepts SSH, and leaves them running.
 
     ``latency_ms`` is added to every round trip. With ``password`` the user may log in with it (by password and
     keyboard-interactive as well as by key, or only by the ``methods`` named), with ``sudo_password`` sudo asks for it.
-    ``flavours`` gives each host its own flavour, in order, for mixed clusters. Raises LabError.
+    ``distributions`` gives each host its own distribution, in order, for mixed clusters. Raises LabError.
     """
-    specs = _specs(masters, workers, flavours or (flavour,) * (masters + workers), user, state, sudo_password)
+    refuse("simulated", image=image)
+    specs = _specs(
+        control_planes,
+        workers,
+        distributions or (distribution,) * (control_planes + workers),
+        user,
+        state,
+        sudo_password,
+    )
     directory = create_state_dir(name, "simulated")
     try:
-        say(f"starting {len(specs)} simulated hosts ({', '.join(sorted({s['flavour'] for s in specs}))})")
-        _compile_stand_ins()
+        say(f"starting {len(specs)} simulated hosts ({', '.join(sorted({s['distribution'] for s in specs}))})")
+        _compile_fakes()
         public = _write_keys(directory, specs)
         (directory / "user").write_text(user + "\n")
         request = {
@@ -93,7 +103,7 @@ def up(
         lab = _lab(name, answer, inventory)
         _write_known_hosts(directory, lab, public)
         if inventory is not None:
-            from kbootstrap.lab.simulated.inventory import text
+            from kbootstrap_lab.simulated.inventory import text
 
             inventory.parent.mkdir(parents=True, exist_ok=True)
             inventory.write_text(text(lab, user, password is not None, sudo_password is not None, methods, kubernetes))
@@ -168,16 +178,21 @@ def logs(name: str, host: str) -> str:
 
 
 def _specs(
-    masters: int, workers: int, flavours: tuple[str, ...], user: str, state: str, sudo_password: Secret | None
+    control_planes: int,
+    workers: int,
+    distributions: tuple[str, ...],
+    user: str,
+    state: str,
+    sudo_password: Secret | None,
 ) -> list[dict[str, Any]]:
-    count = masters + workers
-    if masters < 1 or workers < 0 or count > MAX_HOSTS:
-        raise LabError(f"a lab has 1 to {MAX_HOSTS} hosts, at least one of them a master")
-    if len(flavours) != count or not set(flavours) <= set(FLAVOURS):
-        raise LabError(f"{', '.join(flavours)}: flavours are {', '.join(FLAVOURS)}, one per host")
+    count = control_planes + workers
+    if control_planes < 1 or workers < 0 or count > MAX_HOSTS:
+        raise LabError(f"a lab has 1 to {MAX_HOSTS} hosts, at least one of them a control plane host")
+    if len(distributions) != count or not set(distributions) <= set(DISTRIBUTIONS):
+        raise LabError(f"{', '.join(distributions)}: distributions are {', '.join(DISTRIBUTIONS)}, one per host")
     if state not in ("dirty", "clean"):
         raise LabError(f"a host is found dirty or clean, not {state!r}")
-    names = [f"cp{n + 1}" for n in range(masters)] + [f"w{n + 1}" for n in range(workers)]
+    names = [f"cp{n + 1}" for n in range(control_planes)] + [f"w{n + 1}" for n in range(workers)]
     sudo = "none" if user == "root" else "password" if sudo_password else "passwordless"
     salt = secrets.token_hex(8)
     digest = hashlib.sha256((salt + (sudo_password.reveal() if sudo_password else "")).encode()).hexdigest()
@@ -185,7 +200,7 @@ def _specs(
         {
             "name": name,
             "index": index,
-            "flavour": flavours[index],
+            "distribution": distributions[index],
             "state": state,
             "user": user,
             "sudo": sudo,
@@ -195,25 +210,25 @@ def _specs(
     ]
 
 
-def _compile_stand_ins() -> None:
+def _compile_fakes() -> None:
     """Hosts see the package read-only, so its byte code must be there before; without it they are slower."""
     import compileall
 
     here = Path(__file__).parent
-    compileall.compile_dir(here / "standins", maxlevels=0, quiet=2)
+    compileall.compile_dir(here / "fakes", maxlevels=0, quiet=2)
     for name in ("catalogue.py", "packages.py", "spec.py"):
         compileall.compile_file(here / name, quiet=2)
 
 
 def _write_keys(directory: Path, specs: list[dict[str, Any]]) -> dict[str, str]:
-    from kbootstrap.lab.simulated import keys
+    from kbootstrap_lab.simulated import keys
 
     keys.write_key(directory / "id_ed25519")
     return {spec["name"]: keys.write_key(directory / "host-keys" / spec["name"]) for spec in specs}
 
 
 def _write_known_hosts(directory: Path, lab: Lab, public: dict[str, str]) -> None:
-    from kbootstrap.lab.simulated import keys
+    from kbootstrap_lab.simulated import keys
 
     keys.write_known_hosts(directory / "known_hosts", [(h.address, h.port, public[h.name]) for h in lab.hosts])
 
@@ -222,8 +237,8 @@ def _start_daemon(directory: Path, request: dict[str, Any]) -> dict[str, Any]:
     """Start the daemon detached from us and wait for its word. What it needs to know goes to its stdin, secrets too."""
     ready, theirs = os.pipe()
     with open(directory / "log", "ab") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
-            [sys.executable, "-m", "kbootstrap.lab.simulated.daemon", str(directory), str(theirs)],
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kbootstrap_lab.simulated.daemon", str(directory), str(theirs)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -235,7 +250,7 @@ def _start_daemon(directory: Path, request: dict[str, Any]) -> dict[str, Any]:
     os.close(theirs)
     (directory / "pid").write_text(f"{process.pid} {_start_time(process.pid)}\n")
     with os.fdopen(ready) as file:
-        assert process.stdin is not None  # noqa: S101 - it was asked for
+        assert process.stdin is not None
         process.stdin.write(json.dumps(request).encode())
         process.stdin.close()
         line = file.readline()

@@ -15,7 +15,7 @@ KUBERNETES_MINORS = range(20, 38)
 PATCHES = 3
 """Patch versions 0, 1 and 2 of every minor are in its repository."""
 
-FLAVOURS = ("centos7", "centos9", "debian12")
+DISTRIBUTIONS = ("centos7", "centos9", "debian12")
 
 
 class Content(NamedTuple):
@@ -163,14 +163,14 @@ _DEBIAN_AVAILABLE = {
 }
 
 
-def installed(flavour: str) -> Mapping[str, str]:
-    """The packages a fresh host of this flavour comes with, name to version."""
-    return _DEBIAN_INSTALLED if flavour == "debian12" else _EL_INSTALLED[flavour]
+def installed(distribution: str) -> Mapping[str, str]:
+    """The packages a fresh host of this distribution comes with, name to version."""
+    return _DEBIAN_INSTALLED if distribution == "debian12" else _EL_INSTALLED[distribution]
 
 
-def _os_available(flavour: str) -> Mapping[str, str]:
-    more = _DEBIAN_AVAILABLE if flavour == "debian12" else _EL_AVAILABLE[flavour]
-    return {**installed(flavour), **more}
+def _os_available(distribution: str) -> Mapping[str, str]:
+    more = _DEBIAN_AVAILABLE if distribution == "debian12" else _EL_AVAILABLE[distribution]
+    return {**installed(distribution), **more}
 
 
 # --- what is in the packages -----------------------------------------------------------------------------------------
@@ -371,19 +371,19 @@ _CONTAINERD = {
 }
 
 
-def available(flavour: str, repo: str) -> Iterator[Package]:
-    """Every package in a repository, for hosts of this flavour; oldest version first."""
+def available(distribution: str, repo: str) -> Iterator[Package]:
+    """Every package in a repository, for hosts of this distribution; oldest version first."""
     if repo == "empty":
         return
     if repo == "os":
-        for name, version in _os_available(flavour).items():
+        for name, version in _os_available(distribution).items():
             yield Package(name, version, repo)
     elif repo == "docker":
-        requires = () if flavour == "debian12" else ("container-selinux",)
-        for version in _CONTAINERD[flavour]:
+        requires = () if distribution == "debian12" else ("container-selinux",)
+        for version in _CONTAINERD[distribution]:
             yield Package("containerd.io", version, repo, requires)
     else:
-        yield from _kubernetes(int(repo.rpartition(".")[2]), "debian" if flavour == "debian12" else "el")
+        yield from _kubernetes(int(repo.rpartition(".")[2]), "debian" if distribution == "debian12" else "el")
 
 
 def _kubernetes(minor: int, family: str) -> Iterator[Package]:

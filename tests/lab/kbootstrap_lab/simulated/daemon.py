@@ -1,6 +1,6 @@
 """The lab's daemon: holds the hosts, serves SSH in front of them, and answers to ``kbootstrap lab``.
 
-    python -m kbootstrap.lab.simulated.daemon STATE_DIR READY_FD       (the lab's description as JSON on stdin)
+    python -m kbootstrap_lab.simulated.daemon STATE_DIR READY_FD       (the lab's description as JSON on stdin)
 
 READY_FD gets one line when the hosts accept SSH: ``{"ready": ...}``, or ``{"error": ..., "hint": ...}``.
 Control requests are JSON lines on the Unix socket ``control`` in the state directory, which only its owner can reach.
@@ -24,12 +24,12 @@ from typing import Any
 
 import paramiko
 
-from kbootstrap.lab import LabError, no_such_host
-from kbootstrap.lab.simulated.machines import Keeper, Machine
-from kbootstrap.lab.simulated.network import Network, Port
-from kbootstrap.lab.simulated.spec import Spec
-from kbootstrap.lab.simulated.ssh import METHODS, Login, Server
 from kbootstrap.model import Secret
+from kbootstrap_lab.errors import LabError, no_such_host
+from kbootstrap_lab.simulated.machines import Machine, Supervisor
+from kbootstrap_lab.simulated.network import Network, Port
+from kbootstrap_lab.simulated.spec import Spec
+from kbootstrap_lab.simulated.ssh import METHODS, Login, Server
 
 SSH_PORT = 2222
 RESERVED_PORT = 2221
@@ -68,14 +68,14 @@ class Daemon:
         self.done = threading.Event()
         self.shared = directory / "shared"
         (self.shared / "clusters").mkdir(parents=True)
-        self.keeper = Keeper(self.shared)
+        self.supervisor = Supervisor(self.shared)
 
     # --- start ---
 
     def start(self) -> None:
         """Make every host, boot it, and open its SSH port."""
         specs = [Spec.from_json(data) for data in self.request["hosts"]]
-        machines = [self.keeper.add(spec) for spec in specs]
+        machines = [self.supervisor.add(spec) for spec in specs]
         for machine in machines:
             machine.wait_ready(START_TIMEOUT)
         with ThreadPoolExecutor(max_workers=BOOTS_AT_ONCE) as pool:
@@ -165,7 +165,7 @@ class Daemon:
                 "address": host.port.address,
                 "port": host.port.port,
                 "internal_address": host.machine.spec.ip,
-                "flavour": host.machine.spec.flavour,
+                "distribution": host.machine.spec.distribution,
                 "latency_ms": round(host.port.delay * 2000),
                 "connections": len(host.port.wires),
             }
@@ -255,17 +255,17 @@ class Daemon:
 
     def _fault_watch(self, host: Host) -> None:
         """Have the host note every moment of the runs to come in /run/sim/moments."""
-        self._hold(host, "watch")
+        self._breakpoint(host, "watch")
 
-    def _fault_hold(self, host: Host, moment: str) -> None:
-        """Hold the run that comes to this moment next; /run/sim/held is there when it did. bin/hold has the moments."""
-        self._hold(host, "set", moment)
+    def _fault_breakpoint(self, host: Host, moment: str) -> None:
+        """Stop the run that comes to this moment next; then /run/sim/held exists. bin/breakpoint lists the moments."""
+        self._breakpoint(host, "set", moment)
 
     def _fault_release(self, host: Host) -> None:
-        self._hold(host, "release")
+        self._breakpoint(host, "release")
 
-    def _hold(self, host: Host, *words: str) -> None:
-        status, _out, err = host.machine.output(shlex.join(["/.machine/sim/bin/hold", *words]))
+    def _breakpoint(self, host: Host, *words: str) -> None:
+        status, _out, err = host.machine.output(shlex.join(["/.machine/sim/bin/breakpoint", *words]))
         if status != 0:
             raise LabError(err.decode("utf-8", "replace").strip())
 
@@ -274,12 +274,12 @@ class Daemon:
         path = self.directory / "host-keys" / host.machine.spec.name
         other = path.with_suffix(".other")
         if not other.exists():
-            from kbootstrap.lab.simulated import keys
+            from kbootstrap_lab.simulated import keys
 
             keys.write_key(other)
         host.server.host_key = paramiko.Ed25519Key.from_private_key_file(str(other))
 
-    def _fault_hostile(self, host: Host, manner: str) -> None:
+    def _fault_hostile_host(self, host: Host, manner: str) -> None:
         """From the next connection on, a program of an intruder answers instead of the launcher."""
         host.server.manner = shlex.quote(manner)
         host.state = "hostile"
@@ -298,7 +298,7 @@ class Daemon:
             host.machine.request("thaw")
             self._set_reachable(host, True)
             self.network.freeze(host.port, False)
-        host.machine.output("cd /.machine/sim/bin && ./skew 0; ./fail-command clear; ./hold clear")
+        host.machine.output("cd /.machine/sim/bin && ./skew 0; ./fail-command clear; ./breakpoint clear")
         self.network.open(host.port)
         host.state = "up"
 
@@ -325,13 +325,13 @@ def main(argv: list[str]) -> int:
         ready.write(json.dumps({"error": error.message, "hint": error.hint}) + "\n")
         ready.close()
         if daemon:
-            daemon.keeper.close()
+            daemon.supervisor.close()
         return 1
     signal.signal(signal.SIGTERM, lambda *_: daemon.done.set())
     ready.write(json.dumps({"ready": True, **daemon._op_status()}) + "\n")
     ready.close()
     daemon.done.wait()
-    daemon.keeper.close()
+    daemon.supervisor.close()
     shutil.rmtree(directory, ignore_errors=True)
     return 0
 

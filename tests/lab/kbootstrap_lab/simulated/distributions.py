@@ -11,12 +11,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kbootstrap.lab.simulated import catalogue
-from kbootstrap.lab.simulated.spec import Spec
+from kbootstrap_lab.simulated import catalogue
+from kbootstrap_lab.simulated.spec import Spec
 
 
 @dataclass(frozen=True)
-class Flavour:
+class Distribution:
     """An operating system as far as kbootstrap can see it. ``sh`` is what /bin/sh is there."""
 
     name: str
@@ -45,8 +45,8 @@ def _os_release(**fields: str) -> str:
 
 _MACHINE = os.uname().machine
 
-FLAVOURS = {
-    "centos9": Flavour(
+DISTRIBUTIONS = {
+    "centos9": Distribution(
         name="centos9",
         family="el",
         pretty_name="CentOS Stream 9",
@@ -68,7 +68,7 @@ FLAVOURS = {
         sh="bash",
         swap_spec="/dev/mapper/cs-swap",
     ),
-    "centos7": Flavour(
+    "centos7": Distribution(
         name="centos7",
         family="el",
         pretty_name="CentOS Linux 7 (Core)",
@@ -89,7 +89,7 @@ FLAVOURS = {
         sh="bash",
         swap_spec="/dev/mapper/centos-swap",
     ),
-    "debian12": Flavour(
+    "debian12": Distribution(
         name="debian12",
         family="debian",
         pretty_name="Debian GNU/Linux 12 (bookworm)",
@@ -115,19 +115,19 @@ FLAVOURS = {
 def more_packages(spec: Spec) -> Mapping[str, str]:
     """Packages this host has beyond those of every fresh host: every second one has chrony, EL 9 workers have zram."""
     extra: dict[str, str] = {}
-    versions = {package.name: package.version for package in catalogue.available(spec.flavour, "os")}
-    if spec.state == "clean" or (spec.flavour == "centos9" and spec.index % 2 == 0):
+    versions = {package.name: package.version for package in catalogue.available(spec.distribution, "os")}
+    if spec.state == "clean" or (spec.distribution == "centos9" and spec.index % 2 == 0):
         extra["chrony"] = versions["chrony"]
-    if spec.state == "dirty" and spec.flavour == "centos9" and spec.index % 4 == 3:
+    if spec.state == "dirty" and spec.distribution == "centos9" and spec.index % 4 == 3:
         extra["zram-generator"] = versions["zram-generator"]
     return extra
 
 
 def files(spec: Spec) -> dict[str, str]:
-    """Files in /etc that depend on the flavour and on the state the host is found in."""
-    flavour = FLAVOURS[spec.flavour]
-    found = _el_files(spec) if flavour.family == "el" else _debian_files(spec)
-    found["/etc/fstab"] = _fstab(spec, flavour)
+    """Files in /etc that depend on the distribution and on the state the host is found in."""
+    distribution = DISTRIBUTIONS[spec.distribution]
+    found = _el_files(spec) if distribution.family == "el" else _debian_files(spec)
+    found["/etc/fstab"] = _fstab(spec, distribution)
     found["/etc/hostname"] = _hostname(spec)
     return found
 
@@ -137,30 +137,30 @@ def _hostname(spec: Spec) -> str:
         return spec.name + "\n"
     dashed = spec.ip.replace(".", "-")
     return {"centos9": f"ip-{dashed}.localdomain", "centos7": f"vm-{dashed}"}.get(
-        spec.flavour, f"debian-{dashed}"
+        spec.distribution, f"debian-{dashed}"
     ) + "\n"
 
 
-def _fstab(spec: Spec, flavour: Flavour) -> str:
+def _fstab(spec: Spec, distribution: Distribution) -> str:
     root = {"centos9": "/dev/mapper/cs-root", "centos7": "/dev/mapper/centos-root"}.get(
-        flavour.name, "UUID=5a2f2a1c-0d4e-4a3b-8f1e-2b7c6d5e4f3a"
+        distribution.name, "UUID=5a2f2a1c-0d4e-4a3b-8f1e-2b7c6d5e4f3a"
     )
     text = f"#\n# /etc/fstab\n#\n{root} / xfs defaults 0 0\n"
     if spec.state == "dirty":
-        text += f"{flavour.swap_spec} none swap defaults 0 0\n"
+        text += f"{distribution.swap_spec} none swap defaults 0 0\n"
     return text
 
 
 def _el_files(spec: Spec) -> dict[str, str]:
     dirty = spec.state == "dirty"
-    release = FLAVOURS[spec.flavour].pretty_name
+    release = DISTRIBUTIONS[spec.distribution].pretty_name
     found = {
         "/etc/redhat-release": release + "\n",
         "/etc/centos-release": release + "\n",
         "/etc/selinux/config": f"SELINUX={'enforcing' if dirty else 'permissive'}\nSELINUXTYPE=targeted\n",
         "/etc/firewalld/zones/public.xml": _FIREWALLD_ZONE,
     }
-    if spec.flavour == "centos9":
+    if spec.distribution == "centos9":
         found["/etc/yum.repos.d/centos.repo"] = _CENTOS9_REPO
         found["/etc/pki/rpm-gpg/RPM-GPG-KEY-centosofficial"] = "a key of CentOS\n"
     else:
@@ -182,19 +182,19 @@ def _debian_files(spec: Spec) -> dict[str, str]:
 
 def directories(spec: Spec) -> tuple[str, ...]:
     """Directories that are there though nothing is in them."""
-    if spec.flavour == "debian12":
+    if spec.distribution == "debian12":
         return ("/etc/apt/keyrings", "/etc/apt/preferences.d", "/etc/apt/sources.list.d", "/etc/apt/trusted.gpg.d")
-    return ("/etc/yum/vars", "/etc/dnf/vars") if spec.flavour == "centos9" else ("/etc/yum/vars",)
+    return ("/etc/yum/vars", "/etc/dnf/vars") if spec.distribution == "centos9" else ("/etc/yum/vars",)
 
 
 def links(spec: Spec) -> dict[str, str]:
     """Symbolic links: the units that are enabled."""
-    units = ["sshd.service"] if spec.flavour != "debian12" else ["ssh.service", "systemd-timesyncd.service"]
-    if spec.flavour != "debian12" and spec.state == "dirty":
+    units = ["sshd.service"] if spec.distribution != "debian12" else ["ssh.service", "systemd-timesyncd.service"]
+    if spec.distribution != "debian12" and spec.state == "dirty":
         units.append("firewalld.service")
     found = {}
     if "chrony" in more_packages(spec) and (spec.state == "clean" or spec.index % 4 == 0):
-        units.append("chrony.service" if spec.flavour == "debian12" else "chronyd.service")
+        units.append("chrony.service" if spec.distribution == "debian12" else "chronyd.service")
     for unit in units:
         found[f"/etc/systemd/system/multi-user.target.wants/{unit}"] = f"/usr/lib/systemd/system/{unit}"
     if "/etc/systemd/system/swapfile.swap" in files(spec):
@@ -202,7 +202,7 @@ def links(spec: Spec) -> dict[str, str]:
     return found
 
 
-def proc(spec: Spec, flavour: Flavour) -> dict[str, str]:
+def proc(spec: Spec, distribution: Distribution) -> dict[str, str]:
     """/proc as files: two processors, 4 GiB of memory, one network interface."""
     processor = (
         "processor\t: {0}\nmodel name\t: simulated\ncpu MHz\t\t: 2400.000\nphysical id\t: {0}\ncpu cores\t: 1\n\n"
@@ -216,8 +216,8 @@ def proc(spec: Spec, flavour: Flavour) -> dict[str, str]:
             "Buffers:            2104 kB\nCached:           512000 kB\nSwapTotal:             0 kB\n"
             "SwapFree:              0 kB\n"
         ),
-        "/proc/version": f"Linux version {flavour.kernel} {flavour.kernel_version}\n",
-        "/proc/cmdline": f"BOOT_IMAGE=(hd0,msdos1)/vmlinuz-{flavour.kernel} root=/dev/vda1 ro\n",
+        "/proc/version": f"Linux version {distribution.kernel} {distribution.kernel_version}\n",
+        "/proc/cmdline": f"BOOT_IMAGE=(hd0,msdos1)/vmlinuz-{distribution.kernel} root=/dev/vda1 ro\n",
         "/proc/filesystems": "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tcgroup2\nnodev\toverlay\n\txfs\n\text4\n",
         "/proc/net/dev": (
             "Inter-|   Receive                                                |  Transmit\n"

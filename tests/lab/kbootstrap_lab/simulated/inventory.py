@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kbootstrap.lab import home_relative
-from kbootstrap.lab.simulated import NEWEST_KUBERNETES, Lab
+from kbootstrap_lab.backend import CONTROL_PLANE_ROLE
+from kbootstrap_lab.simulated import NEWEST_KUBERNETES, Lab
+from kbootstrap_lab.state import home_relative
 
 KUBERNETES_KEY = "DECDF6A6B09837F48E1CC9C6C3C03A77D90EF796"
 DOCKER_KEY = "EF238DBD780E521BBE93554FE990407F60C3414D"
@@ -19,7 +20,7 @@ def text(
     kubernetes: str | None = None,
 ) -> str:
     """The inventory as YAML. Passwords are named, never written: they are read from the environment."""
-    oldest = min((NEWEST_KUBERNETES[host.flavour] for host in lab.hosts), key=lambda v: int(v.partition(".")[2]))
+    oldest = min((NEWEST_KUBERNETES[host.distribution] for host in lab.hosts), key=lambda v: int(v.partition(".")[2]))
     lines = [
         "# Written by `kbootstrap lab up`: simulated hosts on this machine (docs/simulated-fleet.md).",
         "# `kbootstrap lab down` removes them again.",
@@ -49,6 +50,6 @@ def text(
             f"  - name: {host.name}",
             f"    address: {host.address}",
             f"    internal_address: {host.internal_address}",
-            f"    role: {'control-plane' if host.name.startswith('cp') else 'worker'}",
+            f"    role: {CONTROL_PLANE_ROLE if host.name.startswith('cp') else 'worker'}",
         ]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""The daemon's side of the private roots: starts the keeper, makes hosts, runs commands in them."""
+"""The daemon's side of the private roots: starts the supervisor, makes hosts, runs commands in them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import kbootstrap
-from kbootstrap.lab import LabError
-from kbootstrap.lab.simulated.places import MACHINE
-from kbootstrap.lab.simulated.spec import Spec
+import kbootstrap_lab
+from kbootstrap_lab.errors import LabError
+from kbootstrap_lab.simulated.paths import MACHINE
+from kbootstrap_lab.simulated.spec import Spec
 
 MAX_MESSAGE = 200 * 1024
 _USERNS_HINT = (
@@ -188,15 +188,15 @@ def environment(user: str, home: str, debian: bool) -> dict[str, str]:
     return {"USER": user, "LOGNAME": user, "HOME": home, "SHELL": "/bin/bash", "PATH": path, "SIM_USER": user}
 
 
-class Keeper:
-    """The keeper process and the hosts it holds. All messages of all hosts are received by one thread."""
+class Supervisor:
+    """The supervisor process and the hosts it holds. All messages of all hosts are received by one thread."""
 
     def __init__(self, shared: Path) -> None:
         self.machines: dict[str, Machine] = {}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket = ours
-        self._process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
-            [sys.executable, "-m", "kbootstrap.lab.simulated.keeper", str(theirs.fileno()), str(shared), *_binds()],
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "kbootstrap_lab.simulated.supervisor", str(theirs.fileno()), str(shared), *_binds()],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
@@ -204,14 +204,14 @@ class Keeper:
         theirs.close()
         self._selector = selectors.DefaultSelector()
         self._await_ready(shared.parent / "log")
-        threading.Thread(target=self._receive, name="keeper", daemon=True).start()
+        threading.Thread(target=self._receive, name="supervisor", daemon=True).start()
 
     def _await_ready(self, log: Path) -> None:
         self._socket.settimeout(30)
         try:
             data = self._socket.recv(MAX_MESSAGE)
         except TimeoutError:
-            raise LabError("the keeper of the simulated hosts does not start") from None
+            raise LabError("the supervisor of the simulated hosts does not start") from None
         if b"ready" not in data:
             detail = json.loads(data)["error"] if data else _last_words(log)
             raise LabError(f"simulated hosts cannot be made on this machine: {detail}", _USERNS_HINT)
@@ -239,16 +239,16 @@ class Keeper:
                     self._selector.unregister(key.fileobj)
 
     def close(self) -> None:
-        """End every process of every host: the kernel does, when the keeper's PID namespace goes."""
+        """End every process of every host: the kernel does, when the supervisor's PID namespace goes."""
         self._socket.close()
         self._process.kill()
         self._process.wait()
 
 
 def _last_words(log: Path) -> str:
-    """The last line the keeper printed before it died."""
+    """The last line the supervisor printed before it died."""
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1] if lines else "the keeper ended without a word"
+    return lines[-1] if lines else "the supervisor ended without a word"
 
 
 def _binds() -> list[str]:
@@ -256,7 +256,7 @@ def _binds() -> list[str]:
     import yaml  # the stand-in of kubeadm reads YAML documents
 
     binds = {
-        "modules/kbootstrap": Path(kbootstrap.__file__).parent,
+        "modules/kbootstrap_lab": Path(kbootstrap_lab.__file__).parent,
         "modules/yaml": Path(yaml.__file__).parent,
     }
     if sys.base_prefix != "/usr":
@@ -264,4 +264,4 @@ def _binds() -> list[str]:
     return [f"{name}={path.resolve()}" for name, path in binds.items()]
 
 
-__all__ = ["MACHINE", "Keeper", "Machine", "Process", "environment"]
+__all__ = ["MACHINE", "Machine", "Process", "Supervisor", "environment"]

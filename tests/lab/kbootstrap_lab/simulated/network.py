@@ -212,7 +212,7 @@ class Network:
             self._selector.modify(end, events, wire)
 
     def _serve(self, wire: _Wire, end: object, events: int) -> None:
-        assert isinstance(end, socket.socket)  # noqa: S101 - the selector's type is wider than what we registered
+        assert isinstance(end, socket.socket)
         if events & selectors.EVENT_READ:
             self._read(wire, wire.stream_from(end))
         if wire in self._wires and events & selectors.EVENT_WRITE:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
-from kbootstrap.lab.simulated import catalogue
-from kbootstrap.lab.simulated.places import MACHINE
+from kbootstrap_lab.simulated import catalogue
+from kbootstrap_lab.simulated.paths import MACHINE
 
 DATABASE = {"el": "/var/lib/rpm", "debian": "/var/lib/dpkg/status.d"}
 _PYTHON = "apt-cache apt-get apt-mark crictl ctr curl dnf gpg gpg2 kubeadm kubectl yum"

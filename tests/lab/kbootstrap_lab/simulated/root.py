@@ -15,9 +15,9 @@ import time
 import uuid
 from pathlib import Path
 
-from kbootstrap.lab.simulated import catalogue, flavours, linux, packages
-from kbootstrap.lab.simulated.places import LAB, MACHINE
-from kbootstrap.lab.simulated.spec import Spec
+from kbootstrap_lab.simulated import catalogue, distributions, linux, packages
+from kbootstrap_lab.simulated.paths import LAB, MACHINE
+from kbootstrap_lab.simulated.spec import Spec
 
 _FILES_AND_PROCESSES = """
 [ arch awk b2sum base32 base64 basename bash cat chmod cksum cmp comm cp csplit cut dash date dd df diff dir dirname du
@@ -60,7 +60,7 @@ def find_tools() -> list[str]:
     return [name for name in NEEDED if name not in _tools]
 
 
-# --- the part all hosts share, built by the keeper before it leaves the real root -----------------------------------
+# --- the part all hosts share, built by the supervisor before it leaves the real root -------------------------------
 
 
 def link_unmerged_usr(machine: str) -> None:
@@ -90,7 +90,7 @@ def write_runtime(machine: str) -> None:
     for name, target in _tools.items():
         os.symlink(target, f"{machine}/tools/{name}")
     os.symlink(_tools.get("dash") or _tools["sh"], f"{machine}/sh")
-    os.symlink("modules/kbootstrap/lab/simulated", f"{machine}/sim")
+    os.symlink("modules/kbootstrap_lab/simulated", f"{machine}/sim")
 
 
 # --- one host -------------------------------------------------------------------------------------------------------
@@ -98,39 +98,39 @@ def write_runtime(machine: str) -> None:
 
 def build(spec: Spec) -> None:
     """Fill the root of a new host."""
-    flavour = flavours.FLAVOURS[spec.flavour]
+    distribution = distributions.DISTRIBUTIONS[spec.distribution]
     _directories()
-    _programs(flavour)
-    _etc(spec, flavour)
-    _proc_and_sys(spec, flavour)
-    _packages(spec, flavour)
-    _users(spec, flavour)
-    for path, text in flavours.files(spec).items():
+    _programs(distribution)
+    _etc(spec, distribution)
+    _proc_and_sys(spec, distribution)
+    _packages(spec, distribution)
+    _users(spec, distribution)
+    for path, text in distributions.files(spec).items():
         write(path, text)
-    for path in flavours.directories(spec):
+    for path in distributions.directories(spec):
         os.makedirs(path, exist_ok=True)
-    for path, target in flavours.links(spec).items():
+    for path, target in distributions.links(spec).items():
         _link(target, path)
-    _host_conf(spec, flavour)
+    _host_conf(spec, distribution)
 
 
 def _directories() -> None:
     for path in _DIRECTORIES.split():
         os.makedirs(path, exist_ok=True)
     os.chmod("/root", 0o700)
-    for path in ("/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108 - the host's own
+    for path in ("/tmp", "/var/tmp", "/dev/shm"):
         os.chmod(path, 0o1777)  # noqa: S103 - as on every host
     for name in ("bin", "sbin"):
         _link(f"usr/{name}", f"/{name}")
     _link("/run", "/var/run")
 
 
-def _programs(flavour: flavours.Flavour) -> None:
+def _programs(distribution: distributions.Distribution) -> None:
     for name, target in _tools.items():
         _link(target, f"/usr/bin/{name}")
     for name in OWN_TOOLS:
         _link(packages.stand_in(name), f"/usr/bin/{name}")
-    shell = _tools.get(flavour.sh) or _tools["sh"]
+    shell = _tools.get(distribution.sh) or _tools["sh"]
     _link(shell, "/usr/bin/sh")
     _link("usr/lib", "/lib")
     libraries = os.listdir(f"{MACHINE}/usr/lib") if os.path.isdir(f"{MACHINE}/usr/lib") else []
@@ -147,8 +147,8 @@ def _programs(flavour: flavours.Flavour) -> None:
         _link(f"/proc/self/{target}", f"/dev/{name}")
 
 
-def _etc(spec: Spec, flavour: flavours.Flavour) -> None:
-    write("/etc/os-release", flavour.os_release)
+def _etc(spec: Spec, distribution: distributions.Distribution) -> None:
+    write("/etc/os-release", distribution.os_release)
     write("/etc/machine-id", _id(spec, "machine-id").hex + "\n", 0o444)
     write("/etc/hosts", "127.0.0.1   localhost localhost.localdomain\n::1         localhost localhost.localdomain\n")
     write("/etc/resolv.conf", "nameserver 192.168.1.1\n")
@@ -157,12 +157,12 @@ def _etc(spec: Spec, flavour: flavours.Flavour) -> None:
     write("/etc/sysctl.conf", "# System-wide sysctl settings\n")
 
 
-def _proc_and_sys(spec: Spec, flavour: flavours.Flavour) -> None:
+def _proc_and_sys(spec: Spec, distribution: distributions.Distribution) -> None:
     """/proc and /sys as plain files: what a host's scripts read there, and links to the real thing where it serves."""
     for name in ("self", "thread-self", "uptime", "loadavg"):
         _link(f"{MACHINE}/proc/{name}", f"/proc/{name}")
     _link("self/mounts", "/proc/mounts")
-    for path, text in flavours.proc(spec, flavour).items():
+    for path, text in distributions.proc(spec, distribution).items():
         write(path, text)
     for path in ("/sys/class/dmi/id/product_uuid", "/sys/devices/virtual/dmi/id/product_uuid"):
         write(path, f"{_id(spec, 'product')}\n", 0o400)
@@ -171,7 +171,7 @@ def _proc_and_sys(spec: Spec, flavour: flavours.Flavour) -> None:
     for name in ("eth0", "lo"):
         write(f"/sys/class/net/{name}/operstate", "up\n" if name == "eth0" else "unknown\n")
         write(f"/sys/class/net/{name}/mtu", "1500\n" if name == "eth0" else "65536\n")
-    if flavour.cgroup == 2:
+    if distribution.cgroup == 2:
         write("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory hugetlb pids rdma misc\n")
     else:
         for name in ("cpu", "cpuset", "memory", "pids", "systemd"):
@@ -184,15 +184,15 @@ def _id(spec: Spec, what: str) -> uuid.UUID:
     return uuid.UUID(bytes=hashlib.sha256(text).digest()[:16], version=4)
 
 
-def _packages(spec: Spec, flavour: flavours.Flavour) -> None:
-    os.makedirs(packages.DATABASE[flavour.family])
+def _packages(spec: Spec, distribution: distributions.Distribution) -> None:
+    os.makedirs(packages.DATABASE[distribution.family])
     now = int(time.time()) - 30 * 24 * 3600
-    wanted = {**catalogue.installed(spec.flavour), **flavours.more_packages(spec)}
+    wanted = {**catalogue.installed(spec.distribution), **distributions.more_packages(spec)}
     for name, version in wanted.items():
-        packages.install(flavour.family, name, version, flavour.arch, now)
+        packages.install(distribution.family, name, version, distribution.arch, now)
 
 
-def _users(spec: Spec, flavour: flavours.Flavour) -> None:
+def _users(spec: Spec, distribution: distributions.Distribution) -> None:
     users = {"root": (0, "/root"), "nobody": (65534, "/")}
     if spec.user != "root":
         users[spec.user] = (1000, f"/home/{spec.user}")
@@ -208,19 +208,19 @@ def _users(spec: Spec, flavour: flavours.Flavour) -> None:
         write("/var/lib/sim/sudo", spec.sudo_hash + "\n", 0o600)
 
 
-def _host_conf(spec: Spec, flavour: flavours.Flavour) -> None:
+def _host_conf(spec: Spec, distribution: distributions.Distribution) -> None:
     """What the stand-ins know about their host."""
     lines = {
-        "FLAVOUR": spec.flavour,
-        "FAMILY": flavour.family,
+        "DISTRIBUTION": spec.distribution,
+        "FAMILY": distribution.family,
         "NAME": spec.name,
         "IP": spec.ip,
         "MAC": spec.mac,
-        "KERNEL": flavour.kernel,
-        "KERNEL_VERSION": flavour.kernel_version,
-        "ARCH": flavour.arch,
-        "PRETTY_NAME": flavour.pretty_name,
-        "SYSTEMD": flavour.systemd,
+        "KERNEL": distribution.kernel,
+        "KERNEL_VERSION": distribution.kernel_version,
+        "ARCH": distribution.arch,
+        "PRETTY_NAME": distribution.pretty_name,
+        "SYSTEMD": distribution.systemd,
     }
     write("/var/lib/sim/host", "".join(f"SIM_{key}='{value}'\n" for key, value in lines.items()))
     write("/var/lib/sim/clock-offset", "0\n")
@@ -234,7 +234,7 @@ def power_on() -> None:
     spec_name = Path("/etc/hostname").read_text().strip() if os.path.exists("/etc/hostname") else "localhost"
     linux.set_hostname(spec_name or "localhost")
     clear("/proc/sys")
-    for path, text in flavours.fresh_kernel().items():
+    for path, text in distributions.fresh_kernel().items():
         write(path, text)
     write("/proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n", 0o444)
     for path in ("/run/lock", "/run/systemd/system", "/run/sim/active", "/run/sim/journal"):

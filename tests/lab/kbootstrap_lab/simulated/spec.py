@@ -1,4 +1,4 @@
-"""What a simulated host is made from: plain data that travels as JSON from the lab's daemon to the keeper."""
+"""What a simulated host is made from: plain data that travels as JSON from the lab's daemon to the supervisor."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Spec:
 
     name: str
     index: int
-    flavour: str
+    distribution: str
     state: str = "dirty"
     user: str = "root"
     sudo: str = "none"

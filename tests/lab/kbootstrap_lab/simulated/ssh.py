@@ -31,9 +31,9 @@ from paramiko.common import (
 )
 from paramiko.server import InteractiveQuery
 
-from kbootstrap.lab import LabError
-from kbootstrap.lab.simulated.machines import MACHINE, Machine, Process, environment
 from kbootstrap.model import Secret
+from kbootstrap_lab.errors import LabError
+from kbootstrap_lab.simulated.machines import MACHINE, Machine, Process, environment
 
 IDLE_POLL = 10.0
 """Seconds between two looks of an idle connection's thread; paramiko's own 0.1 costs 10 wake-ups a second and host."""
@@ -119,7 +119,9 @@ class _Interface(paramiko.ServerInterface):
         return OPEN_SUCCEEDED if kind == "session" else OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        text = f"exec sudo -n -- {MACHINE}/sim/bin/hostile {self._manner}" if self._manner else os.fsdecode(command)
+        text = (
+            f"exec sudo -n -- {MACHINE}/sim/bin/hostile-host {self._manner}" if self._manner else os.fsdecode(command)
+        )
         return self._run(channel, ["/bin/sh", "-c", text])
 
     def check_channel_shell_request(self, channel: paramiko.Channel) -> bool:
@@ -196,7 +198,7 @@ class _Interface(paramiko.ServerInterface):
     def _run(self, channel: paramiko.Channel, argv: list[str]) -> bool:
         user = self._login.user
         home = "/root" if user == "root" else f"/home/{user}"
-        env = environment(user, home, self._machine.spec.flavour == "debian12")
+        env = environment(user, home, self._machine.spec.distribution == "debian12")
         env.update(self._environment.pop(channel.get_id(), {}))
         env["SSH_CLIENT"] = f"{self._peer} 50000 22"
         env["SSH_CONNECTION"] = f"{self._peer} 50000 {self._machine.spec.ip} 22"
@@ -313,7 +315,7 @@ def _send_exit(channel: paramiko.Channel, status: int) -> None:
     message.add_string("")
     message.add_string("")
     transport = channel.get_transport()
-    assert isinstance(transport, _Transport)  # noqa: S101 - we made it
+    assert isinstance(transport, _Transport)
     transport._send_user_message(message)
 
 

@@ -1,16 +1,16 @@
 """Holds the private roots: one process per lab, and below it one process per host that is the host's PID 1.
 
-    python -m kbootstrap.lab.simulated.keeper FD SHARED_DIR [NAME=PATH ...]
+    python -m kbootstrap_lab.simulated.supervisor FD SHARED_DIR [NAME=PATH ...]
 
-The keeper moves into new user, mount, PID, network and IPC namespaces and builds ``/machine``: the real machine's
+The supervisor moves into new user, mount, PID, network and IPC namespaces and builds ``/machine``: the real machine's
 programs, the Python that runs the stand-ins, and the stand-ins themselves, all read-only. Then it leaves the real root
 behind (pivot_root), so that nothing of the real machine can be written from here on. For every host it forks once more
 into namespaces of the host's own. The network namespace has nothing but loopback, where the simulated hosts' addresses
 live: they can reach each other's open ports, and nothing else.
 
-FD is a socket to the daemon. Each message to the keeper is a host's spec with the host's own control socket; each host
-then takes requests on that socket (see ``Init``). When the daemon goes away, the kernel kills the keeper, and with the
-keeper's PID namespace everything in every host.
+FD is a socket to the daemon. Each message to the supervisor is a host's spec with the host's own control socket. Each
+host then takes requests on that socket (see ``Init``). When the daemon ends, the kernel kills the supervisor, and with
+its PID namespace every process of every host.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import termios
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kbootstrap.lab.simulated import linux, root
-from kbootstrap.lab.simulated.places import LAB, MACHINE
-from kbootstrap.lab.simulated.spec import NETWORK, Spec
+from kbootstrap_lab.simulated import linux, root
+from kbootstrap_lab.simulated.paths import LAB, MACHINE
+from kbootstrap_lab.simulated.spec import NETWORK, Spec
 
 MAX_MESSAGE = 200 * 1024
 """Longest request in bytes; one with a longer command is refused by the daemon."""
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         control.send(json.dumps({"error": str(error)}).encode())
         return 1
-    _keep(control)
+    _supervise(control)
 
 
 def _enter_namespaces() -> None:
@@ -76,7 +76,7 @@ def _build_base(shared: str, binds: dict[str, str]) -> None:
     if missing:
         raise OSError("this machine lacks " + ", ".join(missing))
     linux.mount(None, "/", flags=linux.MS_REC | linux.MS_PRIVATE)
-    base = "/tmp"  # noqa: S108 - only a mount point, in our own mount namespace
+    base = "/tmp"
     keep = os.open(shared, os.O_PATH)
     sources = {name: os.open(path, os.O_PATH) for name, path in binds.items()}
     linux.mount("tmpfs", base, "tmpfs", data="mode=0755")
@@ -107,7 +107,7 @@ def _made(path: str) -> str:
     return path
 
 
-def _keep(control: socket.socket) -> NoReturn:
+def _supervise(control: socket.socket) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     os.umask(0o022)
     gc.freeze()
@@ -330,7 +330,7 @@ class Init:
             self._close(port)
         linux.detach("/run")
         _mount_run()
-        root.clear("/tmp")  # noqa: S108 - the host's own
+        root.clear("/tmp")
         self._send(id=request["id"])
 
     def _op_boot(self, request: dict[str, Any], _fds: list[int]) -> None:

@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from kbootstrap.lab.simulated import catalogue, packages
-from kbootstrap.lab.simulated.catalogue import Package
-from kbootstrap.lab.simulated.standins import gpg, internet
-from kbootstrap.lab.simulated.standins.common import (
+from kbootstrap_lab.simulated import catalogue, packages
+from kbootstrap_lab.simulated.catalogue import Package
+from kbootstrap_lab.simulated.fakes import gpg, internet
+from kbootstrap_lab.simulated.fakes.common import (
     HOST,
     Failed,
     now,
@@ -188,7 +188,7 @@ def known(request: Request) -> list[tuple[Source, Package]]:
     for source in sources(request.options):
         repository = internet.deb_repository(source.url, source.suite)
         if repository and os.path.exists(source.list_file):
-            found += [(source, package) for package in catalogue.available(HOST["FLAVOUR"], repository.id)]
+            found += [(source, package) for package in catalogue.available(HOST["DISTRIBUTION"], repository.id)]
     return found
 
 

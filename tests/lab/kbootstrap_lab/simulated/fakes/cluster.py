@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kbootstrap.lab.simulated.standins.common import HOST, LAB, Failed, connect, now, read, write
+from kbootstrap_lab.simulated.fakes.common import HOST, LAB, Failed, connect, now, read, write
 
 if TYPE_CHECKING:
     import ipaddress
@@ -328,11 +328,11 @@ def _containers(daemon: State) -> list[State]:
 
 
 def _image_problem(name: str) -> str:
-    from kbootstrap.lab.simulated.standins import runtime  # only here: importing the catalogue takes time
+    from kbootstrap_lab.simulated.fakes import runtime  # only here: importing the catalogue takes time
 
     if name in runtime.images():
         return ""
-    from kbootstrap.lab.simulated.standins import internet
+    from kbootstrap_lab.simulated.fakes import internet
 
     return internet.image_problem(runtime.full_name(name))
 
@@ -538,7 +538,7 @@ def _owner(container: str, tier: str) -> str:
 
 def _flannel_pod(state: State, node: State) -> State:
     daemon = flannel(state)
-    assert daemon is not None  # noqa: S101 - the caller has looked
+    assert daemon is not None
     container = daemon["object"]["spec"]["template"]["spec"]["containers"][0]
     problem = network_problem(state, node) if kubelet_answers(state, node) else None
     labels = daemon["object"]["spec"]["template"]["metadata"]["labels"]

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kbootstrap.lab.simulated.standins.cluster import State, minor
-from kbootstrap.lab.simulated.standins.common import Failed, read
+from kbootstrap_lab.simulated.fakes.cluster import State, minor
+from kbootstrap_lab.simulated.fakes.common import Failed, read
 
 Document = dict[str, Any]
 

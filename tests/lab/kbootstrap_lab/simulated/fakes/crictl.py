@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from kbootstrap.lab.simulated.standins import cluster, runtime
-from kbootstrap.lab.simulated.standins.common import HOST, Failed, hostname, read, run_main, unsupported, user
+from kbootstrap_lab.simulated.fakes import cluster, runtime
+from kbootstrap_lab.simulated.fakes.common import HOST, Failed, hostname, read, run_main, unsupported, user
 
 
 def main(command: str, argv: list[str]) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from kbootstrap.lab.simulated.standins import runtime
-from kbootstrap.lab.simulated.standins.common import Failed, active, run_main, unsupported, user
+from kbootstrap_lab.simulated.fakes import runtime
+from kbootstrap_lab.simulated.fakes.common import Failed, active, run_main, unsupported, user
 
 if TYPE_CHECKING:
     import tarfile
@@ -28,7 +28,7 @@ def _main(command: str, argv: list[str]) -> int:
     if user() != "root" or not active("containerd"):
         raise Failed("ctr: cannot access socket /run/containerd/containerd.sock: no such file or directory")
     if (namespace, words) == ("k8s.io", ["tasks", "ls"]):
-        from kbootstrap.lab.simulated.standins.crictl import pods_here
+        from kbootstrap_lab.simulated.fakes.crictl import pods_here
 
         print("TASK    PID    STATUS")
         print("".join(f"{pod['metadata']['uid']}    1    RUNNING\n" for pod in pods_here()), end="")  # type: ignore[index]

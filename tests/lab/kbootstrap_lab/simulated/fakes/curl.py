@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import sys
 
-from kbootstrap.lab.simulated.standins import internet
-from kbootstrap.lab.simulated.standins.common import Failed, connect, run_main, unsupported
+from kbootstrap_lab.simulated.fakes import internet
+from kbootstrap_lab.simulated.fakes.common import Failed, connect, run_main, unsupported
 
 _FLAGS = {
     "fail": "f",

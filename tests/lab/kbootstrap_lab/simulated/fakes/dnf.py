@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from kbootstrap.lab.simulated import catalogue, packages
-from kbootstrap.lab.simulated.catalogue import Package
-from kbootstrap.lab.simulated.standins import gpg, internet
-from kbootstrap.lab.simulated.standins.common import HOST, Failed, now, reached, run_main, systemctl, unsupported, user
+from kbootstrap_lab.simulated import catalogue, packages
+from kbootstrap_lab.simulated.catalogue import Package
+from kbootstrap_lab.simulated.fakes import gpg, internet
+from kbootstrap_lab.simulated.fakes.common import HOST, Failed, now, reached, run_main, systemctl, unsupported, user
 
 FAMILY = "el"
 _FLAGS = {"-y", "--assumeyes", "-q", "--quiet", "--showduplicates", "--nogpgcheck", "-C", "--cacheonly", "--refresh"}
@@ -72,7 +72,7 @@ def main(command: str, argv: list[str]) -> int:
 
 def _main(command: str, argv: list[str]) -> int:
     if argv == ["--version"]:
-        print("3.4.3" if command == "yum" and HOST["FLAVOUR"] == "centos7" else "4.14.0")
+        print("3.4.3" if command == "yum" and HOST["DISTRIBUTION"] == "centos7" else "4.14.0")
         return 0
     request = _parse(command, argv)
     verbs = {
@@ -167,7 +167,7 @@ def _repo(section: str, values: dict[str, str]) -> Repo:
         return values.get(key, default).strip().lower() in ("1", "yes", "true")
 
     url = values.get("baseurl") or values.get("metalink") or values.get("mirrorlist") or ""
-    release = HOST["FLAVOUR"].removeprefix("centos")
+    release = HOST["DISTRIBUTION"].removeprefix("centos")
     for name, value in {"basearch": HOST["ARCH"], "releasever": release, "stream": f"{release}-stream"}.items():
         url = url.replace(f"${name}", value)
     excludes = (values.get("exclude", "") + " " + values.get("excludepkgs", "")).replace(",", " ").split()
@@ -193,7 +193,7 @@ def metadata(repo: Repo) -> internet.Repository:
         internet.check_up(f"{repo.url}/repodata/repomd.xml")
     except Failed as failed:
         raise Failed(f"Error: Failed to download metadata for repo '{repo.id}': {failed.text}") from None
-    found = internet.rpm_repository(repo.url, HOST["FLAVOUR"])
+    found = internet.rpm_repository(repo.url, HOST["DISTRIBUTION"])
     if found is None:
         raise Failed(
             f"Errors during downloading metadata for repository '{repo.id}':\n"
@@ -230,7 +230,7 @@ def available(request: Request, filtered: bool = True) -> Iterator[tuple[Repo, P
     for repo in repos(request):
         source = metadata(repo)
         seen = filtered and not request.no_excludes & {repo.id, "all"}
-        for package in catalogue.available(HOST["FLAVOUR"], source.id):
+        for package in catalogue.available(HOST["DISTRIBUTION"], source.id):
             if not (seen and any(fnmatch.fnmatch(package.name, pattern) for pattern in repo.excludes)):
                 yield repo, package
 
@@ -269,7 +269,7 @@ def _pick(request: Request, everything: list[tuple[Repo, Package]]) -> dict[str,
             hidden = any(matches(package, spec) for _repo, package in available(request, filtered=False))
             if hidden:
                 print(f"All matches were filtered out by exclude filtering for argument: {spec}")
-            if HOST["FLAVOUR"] == "centos7":
+            if HOST["DISTRIBUTION"] == "centos7":
                 raise Failed(f"No package {spec} available.\nError: Nothing to do")
             raise Failed(f"Error: Unable to find a match: {spec}")
     return picked
@@ -300,7 +300,7 @@ def _with_requirements(
 def _locked() -> list[str]:
     path = (
         "/etc/dnf/plugins/versionlock.list"
-        if HOST["FLAVOUR"] != "centos7"
+        if HOST["DISTRIBUTION"] != "centos7"
         else "/etc/yum/pluginconf.d/versionlock.list"
     )
     return [line.strip() for line in open(path)] if os.path.exists(path) else []
@@ -334,7 +334,7 @@ def _keeps_installed(request: Request, name: str) -> bool:
 
 
 def _check_signature(request: Request, repo: Repo, package: Package) -> None:
-    source = internet.rpm_repository(repo.url, HOST["FLAVOUR"])
+    source = internet.rpm_repository(repo.url, HOST["DISTRIBUTION"])
     if "--nogpgcheck" in request.flags or not repo.gpgcheck or source is None:
         return
     if not source.signer:
@@ -391,7 +391,7 @@ class _lock:
         self._file.flush()
 
     def _wait(self, holder: str) -> None:
-        if self._exits and HOST["FLAVOUR"] == "centos7":
+        if self._exits and HOST["DISTRIBUTION"] == "centos7":
             raise Failed(
                 f"Existing lock /var/run/yum.pid: another copy is running as pid {holder}.\n"
                 "Another app is currently holding the yum lock; exiting as configured by exit_on_lock"
@@ -527,7 +527,7 @@ def _info(request: Request) -> int:
 
 
 def _versionlock(request: Request) -> int:
-    plugin = "yum-plugin-versionlock" if HOST["FLAVOUR"] == "centos7" else "python3-dnf-plugin-versionlock"
+    plugin = "yum-plugin-versionlock" if HOST["DISTRIBUTION"] == "centos7" else "python3-dnf-plugin-versionlock"
     if packages.version_of(FAMILY, plugin) is None:
         raise Failed("No such command: versionlock. Please use /usr/bin/dnf --help")
     path = "/etc/dnf/plugins/versionlock.list"

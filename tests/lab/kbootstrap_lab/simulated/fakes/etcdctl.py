@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from kbootstrap.lab.simulated.standins.cluster import State, host_serves
-from kbootstrap.lab.simulated.standins.common import Failed, unsupported
+from kbootstrap_lab.simulated.fakes.cluster import State, host_serves
+from kbootstrap_lab.simulated.fakes.common import Failed, unsupported
 
 PKI = "/etc/kubernetes/pki/etcd"
 ACCESS = {

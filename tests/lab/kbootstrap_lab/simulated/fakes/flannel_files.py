@@ -6,8 +6,8 @@ import ipaddress
 import json
 import os
 
-from kbootstrap.lab.simulated.standins import cluster
-from kbootstrap.lab.simulated.standins.common import HOST, read, run_main, write
+from kbootstrap_lab.simulated.fakes import cluster
+from kbootstrap_lab.simulated.fakes.common import HOST, read, run_main, write
 
 LINKS = "/run/sim/links"
 

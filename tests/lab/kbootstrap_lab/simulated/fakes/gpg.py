@@ -6,7 +6,7 @@ import base64
 import hashlib
 import sys
 
-from kbootstrap.lab.simulated.standins.common import HOST, Failed, run_main, unsupported
+from kbootstrap_lab.simulated.fakes.common import HOST, Failed, run_main, unsupported
 
 _FLAGS = {
     "--batch",
@@ -27,7 +27,7 @@ def main(command: str, argv: list[str]) -> int:
 
 
 def _main(command: str, argv: list[str]) -> int:
-    old = HOST["FLAVOUR"] == "centos7"
+    old = HOST["DISTRIBUTION"] == "centos7"
     if argv == ["--version"]:
         print(f"gpg (GnuPG) {'2.0.22' if old else '2.3.3'}")
         return 0

@@ -6,8 +6,8 @@ import os
 import re
 from typing import NamedTuple
 
-from kbootstrap.lab.simulated.catalogue import KUBERNETES_MINORS
-from kbootstrap.lab.simulated.standins.common import LAB, SIM, Failed, read, write
+from kbootstrap_lab.simulated.catalogue import KUBERNETES_MINORS
+from kbootstrap_lab.simulated.fakes.common import LAB, SIM, Failed, read, write
 
 KEYS = {"kubernetes": "DECDF6A6B09837F48E1CC9C6C3C03A77D90EF796", "docker": "EF238DBD780E521BBE93554FE990407F60C3414D"}
 """Fingerprints of the keys the repositories are signed with; the keys themselves are ``bin/NAME.asc``."""
@@ -100,12 +100,12 @@ def kubernetes(url: str) -> tuple[int, str, str] | None:
     return None
 
 
-def rpm_repository(url: str, flavour: str) -> Repository | None:
+def rpm_repository(url: str, distribution: str) -> Repository | None:
     """The repository at a baseurl (or metalink), or None where there is none."""
     found = kubernetes(url)
     if found and found[1] == "rpm" and found[2] in ("", "/"):
         return Repository(f"kubernetes-1.{found[0]}", "kubernetes", True)
-    release = flavour.removeprefix("centos")
+    release = distribution.removeprefix("centos")
     for base in _DOCKER:
         if re.match(re.escape(base) + rf"/linux/(centos|rhel)/{release}/[a-z0-9_]+/stable/?\Z", url):
             return Repository("docker", "docker", False)

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from kbootstrap.lab.simulated.standins.common import Failed
+from kbootstrap_lab.simulated.fakes.common import Failed
 
 _STEP = re.compile(
     r"""\.(?P<field>(?:\\.|[^\s.,\[\]{}$@'"])+)

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from kbootstrap.lab.simulated.standins import cluster, configs, runtime
-from kbootstrap.lab.simulated.standins.cluster import State
-from kbootstrap.lab.simulated.standins.common import (
+from kbootstrap_lab.simulated.fakes import cluster, configs, runtime
+from kbootstrap_lab.simulated.fakes.cluster import State
+from kbootstrap_lab.simulated.fakes.common import (
     HOST,
     LAB,
     SIM,
@@ -31,7 +31,7 @@ from kbootstrap.lab.simulated.standins.common import (
     user,
     write,
 )
-from kbootstrap.lab.simulated.standins.kubectl import go_duration
+from kbootstrap_lab.simulated.fakes.kubectl import go_duration
 
 MANIFESTS = "/etc/kubernetes/manifests"
 PKI = "/etc/kubernetes/pki"

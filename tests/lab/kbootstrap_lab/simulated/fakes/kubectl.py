@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from kbootstrap.lab.simulated.standins import cluster, etcdctl, jsonpath
-from kbootstrap.lab.simulated.standins.cluster import State
-from kbootstrap.lab.simulated.standins.common import Failed, read, run_main, unsupported
+from kbootstrap_lab.simulated.fakes import cluster, etcdctl, jsonpath
+from kbootstrap_lab.simulated.fakes.cluster import State
+from kbootstrap_lab.simulated.fakes.common import Failed, read, run_main, unsupported
 
 Object = dict[str, Any]
 

@@ -8,8 +8,8 @@ import glob
 import os
 import re
 
-from kbootstrap.lab.simulated.standins import internet
-from kbootstrap.lab.simulated.standins.common import Failed, active, read, write
+from kbootstrap_lab.simulated.fakes import internet
+from kbootstrap_lab.simulated.fakes.common import Failed, active, read, write
 
 IMAGES = "/var/lib/containerd/simulated-images"
 CONFIG = "/run/sim/containerd.toml"
