@@ -18,10 +18,10 @@ from kbootstrap import run
 from kbootstrap.cli import cli
 from kbootstrap.events import Event, Notice, RunEnded
 from kbootstrap.inventory import load
-from kbootstrap.lab import simulated
 from kbootstrap.ui import Style
 from kbootstrap.ui.live import Board
 from kbootstrap.ui.summary import summary_lines
+from kbootstrap_lab import simulated
 
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "up.svg"
 INVENTORY = "four-hosts.yaml"
@@ -61,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ["XDG_STATE_HOME"] = home
         inventory = Path(home) / INVENTORY
-        simulated.up(LAB, masters=1, workers=3, inventory=inventory)
+        simulated.up(LAB, control_planes=1, workers=3, inventory=inventory)
         try:
             made = screen(inventory, home)
         finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from kbootstrap import __version__
-from kbootstrap.cli import explain, inventories, lab, verbs
+from kbootstrap.cli import explain, inventories, plugins, verbs
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.redact import Redactor
 from kbootstrap.text import printable
@@ -20,7 +20,9 @@ GARBAGE = 100_000
 """New objects after which Python collects garbage. The default makes it collect hundreds of times during imports."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=plugins.PluginGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="kbootstrap")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -32,7 +34,7 @@ def cli(context: click.Context) -> None:
     context.ensure_object(Redactor)
 
 
-for module in (verbs, explain, inventories, lab):
+for module in (verbs, explain, inventories):
     for command in module.COMMANDS:
         cli.add_command(command)
 

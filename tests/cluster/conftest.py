@@ -10,7 +10,7 @@ import pytest
 from support.driver import Fleet
 from support.labs import MakeLab, maker
 
-from kbootstrap.lab import containers
+from kbootstrap_lab import containers
 
 _FLEETS = pytest.StashKey[list[Fleet]]()
 
@@ -20,8 +20,8 @@ def lab(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeLab]:
     fleets = request.node.stash.setdefault(_FLEETS, [])
     with maker(containers, tmp_path) as make:
 
-        def remember(masters: int = 1, workers: int = 0, flavour: str = "centos9", **options: Any) -> Fleet:
-            fleet = make(masters, workers, flavour, **options)
+        def remember(control_planes: int = 1, workers: int = 0, distribution: str = "centos9", **options: Any) -> Fleet:
+            fleet = make(control_planes, workers, distribution, **options)
             fleets.append(fleet)
             return fleet
 

@@ -145,7 +145,7 @@ def scopes(fleet: Fleet, host: str) -> set[str]:
 
 def test_mixed_interrupted_grown_and_reset(lab: MakeLab) -> None:
     """Debian master and EL workers; kbootstrap is killed during init and during a join; it grows, and goes."""
-    fleet = lab(1, 3, flavours=("debian12", "centos9", "centos7", "centos9"))
+    fleet = lab(1, 3, distributions=("debian12", "centos9", "centos7", "centos9"))
     plain, others = put_back(fleet), not_files(fleet)
     whole = fleet.inventory.read_text()
     without_w3 = "".join(line for line in whole.splitlines(keepends=True) if "name: w3" not in line)

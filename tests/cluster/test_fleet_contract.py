@@ -8,12 +8,12 @@ import pytest
 from support.driver import Fleet
 from support.labs import maker
 
-from kbootstrap.lab import containers, simulated
+from kbootstrap_lab import containers, simulated
 
 # Not asked, because the real hosts of this lab are no better there: swap and SELinux (the machine's kernel), and
 # packages of the OS in rpm's database (an EL host here is a Debian root with an empty one).
 
-FLAVOURS = ("centos9", "debian12")
+DISTRIBUTIONS = ("centos9", "debian12")
 EVERYWHERE = """
 true
 systemctl is-active --quiet nosuch.service
@@ -79,10 +79,10 @@ grep -c swap /etc/fstab
 def labs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Fleet]]:
     folder = tmp_path_factory.mktemp("contract")
     with maker(containers, folder) as real, maker(simulated, folder) as played:
-        yield real(1, 1, flavours=FLAVOURS), played(1, 1, flavours=FLAVOURS)
+        yield real(1, 1, distributions=DISTRIBUTIONS), played(1, 1, distributions=DISTRIBUTIONS)
 
 
-@pytest.mark.parametrize("host", ["cp1", "w1"], ids=FLAVOURS)
+@pytest.mark.parametrize("host", ["cp1", "w1"], ids=DISTRIBUTIONS)
 def test_a_simulated_host_answers_as_a_real_one(labs: tuple[Fleet, Fleet], host: str) -> None:
     real, played = labs
     differences = []

@@ -16,9 +16,9 @@ import pytest
 from support.driver import Fleet
 from support.labs import MakeLab
 
-from kbootstrap.lab import containers
-from kbootstrap.lab.containers import artifacts
-from kbootstrap.lab.containers.machine import docker_arguments
+from kbootstrap_lab import containers
+from kbootstrap_lab.containers import artifacts
+from kbootstrap_lab.containers.machine import docker_arguments
 
 HERE = Path(__file__).parents[2] / "scripts" / "vagrant"
 CLOSED = """

@@ -8,7 +8,7 @@ import pytest
 from support import fault_matrix
 from support.labs import maker
 
-from kbootstrap.lab import simulated
+from kbootstrap_lab import simulated
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Labs of simulated hosts: ``lab(masters, workers, flavour)`` makes one, gone when the test is over."""
+"""Labs of simulated hosts: ``lab(control_planes, workers, distribution)`` makes one, gone when the test is over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.labs import MakeLab, maker
 
-from kbootstrap.lab import simulated
+from kbootstrap_lab import simulated
 
 
 @pytest.fixture

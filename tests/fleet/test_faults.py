@@ -43,7 +43,7 @@ def test_a_host_that_dies_in_the_middle_stops_nobody_else(lab: MakeLab, monkeypa
     fleet = lab(1, 2)
     monkeypatch.setattr(run, "Session", functools.partial(Session, timeouts=Timeouts(reconnect=2)))
     monkeypatch.setattr(run, "state_home", lambda: fleet.inventory.parent / "state")
-    fleet.fault("w2", "hold", moment="packages kubernetes command 1")
+    fleet.fault("w2", "breakpoint", moment="packages kubernetes command 1")
     seen: list[Event] = []
     loaded = inventory.load(fleet.inventory)
     thread = threading.Thread(target=lambda: run.up(loaded, options=run.Options(), view=seen.append))
@@ -91,10 +91,10 @@ def test_a_disk_that_is_full_in_the_middle(lab: MakeLab) -> None:
     converges(fleet)
 
 
-@pytest.mark.parametrize("flavour", ["centos9", "centos7", "debian12"])
-def test_another_package_manager_is_waited_for(lab: MakeLab, flavour: str) -> None:
-    fleet = lab(1, 0, flavour)
-    if flavour == "debian12":
+@pytest.mark.parametrize("distribution", ["centos9", "centos7", "debian12"])
+def test_another_package_manager_is_waited_for(lab: MakeLab, distribution: str) -> None:
+    fleet = lab(1, 0, distribution)
+    if distribution == "debian12":
         fleet.text("cp1", "cat >/tmp/lock.py; setsid /.machine/python3 /tmp/lock.py >/dev/null 2>&1 &", APT_LOCK)
     else:
         fleet.text("cp1", f"setsid sh -c '{DNF_LOCK}' >/dev/null 2>&1 &")
@@ -108,19 +108,19 @@ def test_another_package_manager_is_waited_for(lab: MakeLab, flavour: str) -> No
     converges(fleet, "--only", "runtime")
 
 
-@pytest.mark.parametrize(("flavour", "trouble"), [("centos9", "503"), ("debian12", "503"), ("centos7", "reset")])
-def test_a_mirror_that_fails_for_a_moment_is_asked_again(lab: MakeLab, flavour: str, trouble: str) -> None:
-    fleet = lab(1, 0, flavour)
-    moment = "runtime docker-repository command 1" if flavour == "debian12" else "runtime containerd apply 0"
+@pytest.mark.parametrize(("distribution", "trouble"), [("centos9", "503"), ("debian12", "503"), ("centos7", "reset")])
+def test_a_mirror_that_fails_for_a_moment_is_asked_again(lab: MakeLab, distribution: str, trouble: str) -> None:
+    fleet = lab(1, 0, distribution)
+    moment = "runtime docker-repository command 1" if distribution == "debian12" else "runtime containerd apply 0"
     with up_held(fleet, "cp1", moment, "--only", "runtime") as process:
         fleet.text("cp1", f"mkdir -p /.lab/internet; echo '{trouble} 1' >/.lab/internet/{DOCKER}")
     assert "failed, trying again in 2 s" in ended(process, 0)
     converges(fleet, "--only", "runtime")
 
 
-@pytest.mark.parametrize("flavour", ["centos9", "centos7", "debian12"])
-def test_what_a_mirror_does_not_have_is_not_asked_for_again(lab: MakeLab, flavour: str) -> None:
-    fleet = lab(1, 0, flavour)
+@pytest.mark.parametrize("distribution", ["centos9", "centos7", "debian12"])
+def test_what_a_mirror_does_not_have_is_not_asked_for_again(lab: MakeLab, distribution: str) -> None:
+    fleet = lab(1, 0, distribution)
     fleet.up("--only", "runtime")
     whole = fleet.inventory.read_text()
     fleet.change_inventory(lambda text: text.replace("  runtime:\n", '  runtime:\n    version: "9.9.9"\n'))

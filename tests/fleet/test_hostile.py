@@ -58,7 +58,7 @@ def test_every_hostile_worker_is_an_error_of_its_own(lab: MakeLab) -> None:
     fleet = lab(1, 1 + len(MANNERS), state="clean")
     hostile = dict(zip(fleet.hosts[2:], MANNERS, strict=True))
     for host, manner in hostile.items():
-        fleet.fault(host, "hostile", manner=manner)
+        fleet.fault(host, "hostile-host", manner=manner)
     patient = next(host for host, manner in hostile.items() if manner == "hangs")
     fleet.change_inventory(
         lambda text: text.replace(f"- name: {patient}\n", f"- name: {patient}\n    ssh: {{command_timeout: 10}}\n")

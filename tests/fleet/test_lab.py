@@ -18,10 +18,10 @@ import pytest
 from support.driver import Fleet
 from support.labs import MakeLab
 
-from kbootstrap.lab import LabError, names, simulated, state_dir
 from kbootstrap.secret import Secret
+from kbootstrap_lab import LabError, names, simulated, state_dir
 
-FLAVOURS = ("centos9", "centos7", "debian12")
+DISTRIBUTIONS = ("centos9", "centos7", "debian12")
 
 
 def login(fleet: Fleet, host: str, **how: object) -> paramiko.SSHClient:
@@ -222,15 +222,15 @@ def test_unknown_commands_and_arguments_fail(lab: MakeLab) -> None:
         assert result.stderr.startswith("simulated "), result.stderr
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
-def test_hosts_are_found_dirty(lab: MakeLab, flavour: str) -> None:
-    fleet = lab(1, 1, flavour)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_hosts_are_found_dirty(lab: MakeLab, distribution: str) -> None:
+    fleet = lab(1, 1, distribution)
     assert fleet.run("cp1", "swapon --show=NAME --noheadings").stdout.strip() != ""
     assert "swap" in fleet.text("cp1", "cat /etc/fstab")
     assert fleet.text("cp1", "hostname").strip() != "cp1"
     facts = [fleet.text(host, "cat /etc/machine-id /sys/class/dmi/id/product_uuid; ip -o link") for host in fleet.hosts]
     assert facts[0] != facts[1]
-    if flavour == "debian12":
+    if distribution == "debian12":
         assert fleet.run("cp1", "getenforce").returncode == 127
         assert fleet.text("cp1", "systemctl is-active systemd-timesyncd").strip() == "active"
         assert fleet.run("cp1", "gpg --version").returncode == 127
@@ -238,7 +238,7 @@ def test_hosts_are_found_dirty(lab: MakeLab, flavour: str) -> None:
         assert fleet.text("cp1", "getenforce").strip() == "Enforcing"
         assert fleet.text("cp1", "firewall-cmd --state").strip() == "running"
         assert fleet.run("w1", "chronyc tracking").returncode in (1, 127)
-    clean = lab(1, 0, flavour, state="clean")
+    clean = lab(1, 0, distribution, state="clean")
     assert clean.run("cp1", "swapon --show=NAME --noheadings").stdout == ""
     assert clean.text("cp1", "hostname").strip() == "cp1"
 
@@ -511,7 +511,7 @@ def test_as_an_ordinary_user(tmp_path: Path) -> None:
 
 _ORDINARY = """
 import os
-from kbootstrap.lab import simulated
+from kbootstrap_lab import simulated
 print("uid", os.getuid())
 simulated.up("ordinary", 1, 0)
 try:

@@ -16,7 +16,7 @@ from support.breakpoints import until
 from support.driver import Events, Fleet
 from support.labs import MakeLab
 
-from kbootstrap.lab.simulated import FLAVOURS
+from kbootstrap_lab.backend import DISTRIBUTIONS
 
 RUNTIME_STATE = ("/run", "/var/log", "/home/kb/.cache")
 LAB = ("/var/lib/sim",)
@@ -77,9 +77,9 @@ def undone(fleet: Fleet, *options: str) -> Events:
 
 
 @pytest.mark.parametrize("options", [(), ("--purge",)], ids=["packages-stay", "purge"])
-@pytest.mark.parametrize("flavour", FLAVOURS)
-def test_what_was_there_is_there_again(lab: MakeLab, flavour: str, options: tuple[str, ...]) -> None:
-    fleet = lab(1, 1, flavour, state="dirty")
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_what_was_there_is_there_again(lab: MakeLab, distribution: str, options: tuple[str, ...]) -> None:
+    fleet = lab(1, 1, distribution, state="dirty")
     but = (*RUNTIME_STATE, *LAB, *CACHES)
     files = fleet.snapshot(*but)
     others = {host: (kernel(fleet, host), units(fleet, host), packages(fleet, host)) for host in fleet.hosts}

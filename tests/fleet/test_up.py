@@ -18,10 +18,10 @@ from support.breakpoints import until
 from support.driver import Events, Fleet
 from support.labs import MakeLab
 
-from kbootstrap.lab.simulated import FLAVOURS
 from kbootstrap.remote.script import quote
 from kbootstrap.secret import Secret
 from kbootstrap.versions import NEWEST, OLDEST, Minor, show
+from kbootstrap_lab.backend import DISTRIBUTIONS
 
 BORN_IN_THE_RUN = {"resolve", "certificate-key", "untoken", "nodes", "pods", "time-sync"}
 """Steps whose check needs something an earlier step of the same run makes, or that wait for it."""
@@ -29,11 +29,11 @@ RUNTIME_STATE = ("/run", "/var/log", "/home/kb/.cache")
 """What a look at a host may change: sshd's and sudo's own records."""
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("state", ["clean", "dirty"])
-def test_the_plan_is_true_and_changes_nothing(lab: MakeLab, flavour: str, state: str) -> None:
+def test_the_plan_is_true_and_changes_nothing(lab: MakeLab, distribution: str, state: str) -> None:
     """For a new and for a finished host: what plan calls a change is what up changes, step by step."""
-    fleet = lab(1, 1, flavour, state=state)
+    fleet = lab(1, 1, distribution, state=state)
     for round_number in (1, 2):
         before = fleet.snapshot(*RUNTIME_STATE)
         planned = fleet.plan("--exit-code", code=3 if round_number == 1 else 0)
@@ -123,9 +123,9 @@ def test_the_oldest_and_the_newest_kubernetes(lab: MakeLab, minor: Minor) -> Non
     assert f"v{show(minor)}.2" in fleet.kbootstrap("status", str(fleet.inventory))
 
 
-@pytest.mark.parametrize("flavours", [("debian12", "centos9", "centos9"), ("centos9", "debian12", "centos9")])
-def test_mixed_distributions(lab: MakeLab, flavours: tuple[str, ...]) -> None:
-    fleet = lab(1, 2, flavours=flavours)
+@pytest.mark.parametrize("distributions", [("debian12", "centos9", "centos9"), ("centos9", "debian12", "centos9")])
+def test_mixed_distributions(lab: MakeLab, distributions: tuple[str, ...]) -> None:
+    fleet = lab(1, 2, distributions=distributions)
     assert fleet.up().result["status"] == "ok"
     assert fleet.plan().result["change"] == 0
 

@@ -1,4 +1,4 @@
-"""Real steps in a real shell on simulated hosts of every flavour, in dash and in bash."""
+"""Real steps in a real shell on simulated hosts of every distribution, in dash and in bash."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from support.examples import DEBIAN12, EL9, context, inventory
 from support.labs import maker
 
 from kbootstrap.inventory.models import Cluster
-from kbootstrap.lab import simulated
 from kbootstrap.phases import UP
 from kbootstrap.phases.repository import sources
 from kbootstrap.remote.facts import Facts
 from kbootstrap.remote.script import build, quote, shell_file
+from kbootstrap_lab import simulated
 
 FACTS = {"centos9": EL9, "centos7": replace(EL9, os_version="7"), "debian12": DEBIAN12}
 PHASES = ("prepare", "runtime", "repository")
@@ -26,10 +26,10 @@ PHASES = ("prepare", "runtime", "repository")
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Two hosts of each flavour: one for dash, one for bash."""
-    flavours = tuple(flavour for flavour in FACTS for _ in range(2))
+    """Two hosts of each distribution: one for dash, one for bash."""
+    distributions = tuple(distribution for distribution in FACTS for _ in range(2))
     with maker(simulated, tmp_path_factory.mktemp("steps")) as make:
-        yield make(1, len(flavours) - 1, flavours=flavours)
+        yield make(1, len(distributions) - 1, distributions=distributions)
 
 
 def run(fleet: Fleet, host: str, shell: str, mode: str, script: str) -> dict[str, str]:
@@ -39,12 +39,12 @@ def run(fleet: Fleet, host: str, shell: str, mode: str, script: str) -> dict[str
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
-@pytest.mark.parametrize("flavour", FACTS)
-def test_every_step_comes_to_hold(fleet: Fleet, flavour: str, shell: str, tmp_path: Path) -> None:
-    index = 2 * list(FACTS).index(flavour) + (shell == "bash")
+@pytest.mark.parametrize("distribution", FACTS)
+def test_every_step_comes_to_hold(fleet: Fleet, distribution: str, shell: str, tmp_path: Path) -> None:
+    index = 2 * list(FACTS).index(distribution) + (shell == "bash")
     host = fleet.hosts[index]
-    minor = "1.31" if flavour == "centos7" else "1.34"
-    made = context(inventory(tmp_path, workers=len(fleet.hosts) - 1, kubernetes=minor), FACTS[flavour])
+    minor = "1.31" if distribution == "centos7" else "1.34"
+    made = context(inventory(tmp_path, workers=len(fleet.hosts) - 1, kubernetes=minor), FACTS[distribution])
     # The simulated internet signs with keys of its own, which the lab's inventory pins.
     lab = re.findall(r"package_key: \['(\w+)'\]", fleet.inventory.read_text())
     cluster = made.inventory.cluster.model_copy(
@@ -53,10 +53,10 @@ def test_every_step_comes_to_hold(fleet: Fleet, flavour: str, shell: str, tmp_pa
             "runtime": made.inventory.cluster.runtime.model_copy(update={"package_key": (lab[1],)}),
         }
     )
-    made = context(made.inventory.model_copy(update={"cluster": cluster}), FACTS[flavour])
+    made = context(made.inventory.model_copy(update={"cluster": cluster}), FACTS[distribution])
     for phase in (phase for phase in UP if phase.name in PHASES):
         steps = phase.steps(made, made.inventory.host(host))
-        script = build(steps, FACTS[flavour].family)
+        script = build(steps, FACTS[distribution].family)
         planned = run(fleet, host, shell, "plan", script)
         done = run(fleet, host, shell, "apply", script)
         assert set(planned) == set(done) == {step.id for step in steps}
@@ -66,12 +66,14 @@ def test_every_step_comes_to_hold(fleet: Fleet, flavour: str, shell: str, tmp_pa
         assert set(run(fleet, host, shell, "plan", script).values()) == {"ok"}
 
 
-@pytest.mark.parametrize("flavour", ["centos9", "debian12"])
-def test_a_repository_with_another_key_than_the_pinned_one_is_not_added(fleet: Fleet, flavour: str) -> None:
-    host = fleet.hosts[2 * list(FACTS).index(flavour)]
-    pinned = replace(sources.docker(Cluster(kubernetes="1.34"), FACTS[flavour]), id="other", fingerprints=("A" * 40,))
+@pytest.mark.parametrize("distribution", ["centos9", "debian12"])
+def test_a_repository_with_another_key_than_the_pinned_one_is_not_added(fleet: Fleet, distribution: str) -> None:
+    host = fleet.hosts[2 * list(FACTS).index(distribution)]
+    pinned = replace(
+        sources.docker(Cluster(kubernetes="1.34"), FACTS[distribution]), id="other", fingerprints=("A" * 40,)
+    )
     step = replace(pinned.step("why"), retries=0)
-    said = fleet.run(host, "sh -s apply", stdin=build([step], FACTS[flavour].family)).stdout
+    said = fleet.run(host, "sh -s apply", stdin=build([step], FACTS[distribution].family)).stdout
     assert f"the inventory pins {'A' * 40}" in said
     assert "end other-repository failed 64" in said
     left = "/etc/yum.repos.d/other.repo /etc/apt/sources.list.d/other.list /etc/apt/keyrings/other.asc"

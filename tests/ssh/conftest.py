@@ -15,7 +15,7 @@ import pytest
 from ssh.servers import Server, Simulated, Sshd
 from support.labs import MakeLab, maker
 
-from kbootstrap.lab import simulated
+from kbootstrap_lab import simulated
 
 MakeServer = Callable[[], Server]
 MakePair = Callable[[], tuple[Server, Server]]

@@ -18,8 +18,8 @@ from support.labs import MakeLab
 
 from kbootstrap.inventory import load
 from kbootstrap.inventory.models import Host
-from kbootstrap.lab import simulated
 from kbootstrap.secret import Secret
+from kbootstrap_lab import simulated
 
 PASSWORD = "pass wörd"
 

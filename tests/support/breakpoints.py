@@ -1,4 +1,4 @@
-"""Runs of `up` that wait at one moment of one step, so that a test strikes exactly there (bin/hold of the fleet)."""
+"""Runs of `up` that wait at one moment of one step, so that a test strikes exactly there (bin/breakpoint)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def comes_to_its_moment(fleet: Fleet, host: str, over: Callable[[], bool]) -> bo
 @contextlib.contextmanager
 def up_held(fleet: Fleet, host: str, moment: str, *options: str) -> Iterator[subprocess.Popen[str]]:
     """An `up` whose host waits at this moment; it goes on when the block ends."""
-    fleet.fault(host, "hold", moment=moment)
+    fleet.fault(host, "breakpoint", moment=moment)
     process = fleet.start("up", "--yes", "--output", "lines", *options, str(fleet.inventory))
     try:
         assert comes_to_its_moment(fleet, host, lambda: process.poll() is not None), process.communicate()

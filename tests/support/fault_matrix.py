@@ -1,7 +1,7 @@
 """The fault matrix: `up` is struck at one moment of one step, runs again, and must end as if nothing had happened.
 
 The steps and the moments within them are those of a real run, never a list somebody wrote. At its moment a host waits
-(bin/hold of the simulated fleet), so that every case strikes exactly where it says.
+(bin/breakpoint of the simulated fleet), so that every case strikes exactly where it says.
 """
 
 from __future__ import annotations
@@ -105,11 +105,11 @@ class Reference:
     make: Callable[[], Fleet] = field(compare=False)
 
 
-def reference(lab: MakeLab, flavours: tuple[str, ...]) -> Reference:
+def reference(lab: MakeLab, distributions: tuple[str, ...]) -> Reference:
     """Run `up` once on fresh hosts, a master and the rest workers, and note everything about it."""
 
     def make() -> Fleet:
-        fleet = lab(1, len(flavours) - 1, flavours=flavours)
+        fleet = lab(1, len(distributions) - 1, distributions=distributions)
         fleet.change_inventory(lambda text: text.replace(f"name: {fleet.name}\n", "name: matrix\n", 1))
         return fleet
 
@@ -203,7 +203,7 @@ def strike(fleet: Fleet, case: Case) -> bool:
     if from_the_start:
         fleet.fault(case.host, "fail-command", command=case.command)
     else:
-        fleet.fault(case.host, "hold", moment=case.moment)
+        fleet.fault(case.host, "breakpoint", moment=case.moment)
     process = fleet.start("up", "--yes", "--output", "lines", str(fleet.inventory))
     struck, said = True, ""
     try:

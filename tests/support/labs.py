@@ -10,14 +10,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from kbootstrap.lab import names
+from kbootstrap_lab import names
 from support.driver import Fleet
 
 _numbers = itertools.count(1)
 
 
 class MakeLab(Protocol):
-    def __call__(self, masters: int = 1, workers: int = 0, flavour: str = "centos9", **options: Any) -> Fleet: ...
+    def __call__(
+        self, control_planes: int = 1, workers: int = 0, distribution: str = "centos9", **options: Any
+    ) -> Fleet: ...
 
 
 @contextlib.contextmanager
@@ -25,11 +27,11 @@ def maker(backend: ModuleType, directory: Path) -> Iterator[MakeLab]:
     """Inventories go to ``directory``; the labs are removed also when a test fails."""
     made: list[str] = []
 
-    def make(masters: int = 1, workers: int = 0, flavour: str = "centos9", **options: Any) -> Fleet:
+    def make(control_planes: int = 1, workers: int = 0, distribution: str = "centos9", **options: Any) -> Fleet:
         name = f"test-{os.getpid()}-{next(_numbers)}"
         inventory = directory / f"{name}.yaml"
         made.append(name)
-        started = backend.up(name, masters, workers, flavour, inventory=inventory, **options)
+        started = backend.up(name, control_planes, workers, distribution, inventory=inventory, **options)
         return Fleet(backend, started, inventory)
 
     try:

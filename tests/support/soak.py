@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from kbootstrap.errors import KbootstrapError
-from kbootstrap.lab import simulated
+from kbootstrap_lab import simulated
 from support import fault_matrix
 from support.driver import Fleet
 from support.labs import maker

@@ -201,7 +201,7 @@ def test_no_core_dumps_and_no_secret_in_the_report_of_a_bug(
 def test_a_lab_with_passwords_says_what_to_export_first(
     monkeypatch: pytest.MonkeyPatch, options: list[str], exports: list[str]
 ) -> None:
-    monkeypatch.setattr("kbootstrap.lab.simulated.up", lambda *_arguments, **_options: None)
+    monkeypatch.setattr("kbootstrap_lab.simulated.up", lambda *_arguments, **_options: None)
     said = CliRunner().invoke(cli, ["lab", "up", "--inventory", "my lab.yaml", *options]).stderr
     assert re.findall(r"export (\w+)=", said) == exports
     assert "kbootstrap plan 'my lab.yaml'" in said.splitlines()[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import sys
 
-from kbootstrap.lab.containers import routed_networks
+from kbootstrap_lab.containers import routed_networks
 
 ANY = str(ipaddress.IPv4Address(0))
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from kbootstrap import inventory
-from kbootstrap.lab import LabError, simulated, state_dir
-from kbootstrap.lab.simulated import catalogue
-from kbootstrap.lab.simulated.daemon import address
-from kbootstrap.lab.simulated.inventory import DOCKER_KEY, KUBERNETES_KEY, text
-from kbootstrap.lab.simulated.spec import NETWORK, Spec
-from kbootstrap.lab.simulated.standins import configs, gpg, internet, jsonpath, kubectl
-from kbootstrap.lab.simulated.standins.common import Failed
+from kbootstrap_lab import LabError, simulated, state_dir
+from kbootstrap_lab.simulated import catalogue
+from kbootstrap_lab.simulated.daemon import address
+from kbootstrap_lab.simulated.fakes import configs, gpg, internet, jsonpath, kubectl
+from kbootstrap_lab.simulated.fakes.common import Failed
+from kbootstrap_lab.simulated.inventory import DOCKER_KEY, KUBERNETES_KEY, text
+from kbootstrap_lab.simulated.spec import NETWORK, Spec
 
 ROOT = Path(__file__).parents[2]
-BIN = ROOT / "kbootstrap/lab/simulated/bin"
+BIN = ROOT / "tests/lab/kbootstrap_lab/simulated/bin"
 
 
 def demo() -> simulated.Lab:
@@ -62,7 +62,7 @@ def test_names_that_are_refused(name: str) -> None:
     [
         ({"masters": 0}, "at least one"),
         ({"workers": 5000}, "1 to 1000"),
-        ({"flavour": "gentoo"}, "flavours are"),
+        ({"distribution": "gentoo"}, "distributions are"),
         ({"state": "shiny"}, "dirty or clean"),
     ],
 )
@@ -83,12 +83,12 @@ def test_versions_in_order() -> None:
     assert sorted(reversed(ordered), key=catalogue.version_key) == ordered
 
 
-@pytest.mark.parametrize("flavour", catalogue.FLAVOURS)
-def test_every_requirement_can_be_met(flavour: str) -> None:
+@pytest.mark.parametrize("distribution", catalogue.DISTRIBUTIONS)
+def test_every_requirement_can_be_met(distribution: str) -> None:
     """A repository that could not be installed from would test nothing."""
-    system = {package.name for package in catalogue.available(flavour, "os")}
+    system = {package.name for package in catalogue.available(distribution, "os")}
     for minor in catalogue.KUBERNETES_MINORS:
-        packages = list(catalogue.available(flavour, f"kubernetes-1.{minor}"))
+        packages = list(catalogue.available(distribution, f"kubernetes-1.{minor}"))
         names = system | {package.name for package in packages}
         for package in packages:
             for requirement in package.requires:
@@ -96,11 +96,11 @@ def test_every_requirement_can_be_met(flavour: str) -> None:
 
 
 def test_every_command_of_a_package_has_a_stand_in() -> None:
-    from kbootstrap.lab.simulated import packages
+    from kbootstrap_lab.simulated import packages
 
-    for flavour in catalogue.FLAVOURS:
-        family = "debian" if flavour == "debian12" else "el"
-        for package in catalogue.available(flavour, "os"):
+    for distribution in catalogue.DISTRIBUTIONS:
+        family = "debian" if distribution == "debian12" else "el"
+        for package in catalogue.available(distribution, "os"):
             for command in catalogue.content(package.name, family, package.version).commands:
                 path = BIN / Path(packages.stand_in(command)).name
                 assert path.is_file(), f"{command} of {package.name}"
@@ -116,7 +116,7 @@ def test_the_keys_are_the_pinned_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "flavour", "repository"),
+    ("url", "distribution", "repository"),
     [
         ("https://pkgs.k8s.io/core:/stable:/v1.34/rpm/", "centos9", "kubernetes-1.34"),
         ("https://pkgs.k8s.io/core:/stable:/v1.23/rpm/", "centos9", None),
@@ -129,8 +129,8 @@ def test_the_keys_are_the_pinned_ones() -> None:
         ("https://packages.cloud.google.com/yum/repos/kubernetes-el7-x86_64", "centos7", None),
     ],
 )
-def test_rpm_repositories(url: str, flavour: str, repository: str | None) -> None:
-    found = internet.rpm_repository(url, flavour)
+def test_rpm_repositories(url: str, distribution: str, repository: str | None) -> None:
+    found = internet.rpm_repository(url, distribution)
     assert (found.id if found else None) == repository
 
 

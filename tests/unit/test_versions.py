@@ -7,8 +7,8 @@ import re
 import pytest
 from support.examples import ROOT
 
-from kbootstrap.lab.simulated.catalogue import KUBERNETES_MINORS
 from kbootstrap.versions import NEWEST, OLDEST, Minor, kernel, kubelet_skew_ok, os_problem, parse, pause_image, show
+from kbootstrap_lab.simulated.catalogue import KUBERNETES_MINORS
 
 
 def test_every_known_minor_is_read_as_it_is_shown() -> None:

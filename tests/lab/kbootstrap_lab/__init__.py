@@ -1,0 +1,13 @@
+"""Local labs: hosts to try kbootstrap on without owning any.
+
+A lab has a name and a backend: ``simulated`` (private roots behind a real SSH server, docs/simulated-fleet.md) or
+``containers`` (systemd and real kubeadm, docs/lab.md). ``backend.py`` says what a backend is.
+Everything a lab leaves on this machine lies in one directory, so a lab that crashed can still be found and removed.
+"""
+
+from kbootstrap_lab.errors import LabError
+from kbootstrap_lab.state import names, state_dir
+
+__version__ = "0.1.0"
+
+__all__ = ["LabError", "__version__", "names", "state_dir"]

@@ -1,0 +1,60 @@
+"""Writes the inventory of a container lab: what differs from hosts on the internet is in here, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kbootstrap_lab.backend import CONTROL_PLANE_ROLE
+from kbootstrap_lab.containers import SERVER, Lab, fingerprint
+from kbootstrap_lab.containers.artifacts import KUBERNETES
+from kbootstrap_lab.state import home_relative
+
+IGNORED = ("Swap", "SystemVerification", "FileExisting-crictl", "Mem", "NumCPU")
+"""Hosts that share one machine: its swap, its kernel config and its memory are not theirs."""
+
+
+def text(lab: Lab, password: bool, sudo_password: bool) -> str:
+    """The inventory as YAML. Passwords are named, never written: they are read from the environment."""
+    sudo = "none" if lab.user == "root" else "password" if sudo_password else "passwordless"
+    key = fingerprint()
+    lines = [
+        "# Written by `kbootstrap lab up --backend containers`: hosts with real kubeadm (docs/lab.md).",
+        "cluster:",
+        f"  name: {lab.name}",
+        f'  kubernetes: "{KUBERNETES}"',
+        "  # The lab has a package server of its own, laid out as pkgs.k8s.io and download.docker.com are.",
+        f"  package_repository: http://{SERVER}",
+        f"  package_key: {key}",
+        "  runtime:",
+        f"    package_repository: http://{SERVER}",
+        f"    package_key: {key}",
+        "    # No registry is there: crictl's stand-in fetches archives from the package server.",
+        f"    mirrors: {{registry.k8s.io: ['http://{SERVER}'], docker.io: ['http://{SERVER}']}}",
+        f"  ntp: [{lab.server}]",
+        "  kubeadm:",
+        f"    ignore_preflight_errors: [{', '.join(IGNORED)}]",
+        "    extra_args:",
+        "      # The machine's connection tracking table is not this container's to size.",
+        "      kube_proxy: {conntrack: {maxPerCore: 0}}",
+        "",
+        "ssh:",
+        f"  user: {lab.user}",
+        f"  key: {home_relative(lab.directory / 'id_ed25519')}",
+        f"  known_hosts: {home_relative(lab.directory / 'known_hosts')}",
+        f"  sudo: {sudo}",
+    ]
+    if password:
+        lines.append("  password: ${env:KB_SSH_PASSWORD}")
+    if sudo_password:
+        lines.append("  sudo_password: ${env:KB_SUDO_PASSWORD}")
+    lines += ["", "hosts:"]
+    for host in lab.hosts:
+        role = CONTROL_PLANE_ROLE if host.name.startswith("cp") else "worker"
+        lines.append(f"  - {{name: {host.name}, address: {host.address}, role: {role}}}")
+    return "\n".join(lines) + "\n"
+
+
+def write(path: Path, lab: Lab, password: bool, sudo_password: bool) -> None:
+    """Write the inventory to ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text(lab, password, sudo_password), encoding="utf-8")

@@ -1,0 +1,329 @@
+"""The operating systems a simulated host can be, and the state it is found in.
+
+``dirty`` is how such hosts are really found: swap on, SELinux enforcing and firewalld active on EL, a name somebody
+else gave, time not synchronised on some.
+``clean`` has none of that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kbootstrap_lab.simulated import catalogue
+from kbootstrap_lab.simulated.spec import Spec
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """An operating system as far as kbootstrap can see it. ``sh`` is what /bin/sh is there."""
+
+    name: str
+    family: str
+    pretty_name: str
+    os_release: str
+    kernel: str
+    kernel_version: str
+    systemd: str
+    cgroup: int
+    sh: str
+    swap_spec: str
+    machine: str = os.uname().machine
+
+    @property
+    def arch(self) -> str:
+        """The machine as the family's packages spell it."""
+        if self.family == "el":
+            return self.machine
+        return {"x86_64": "amd64", "aarch64": "arm64"}.get(self.machine, self.machine)
+
+
+def _os_release(**fields: str) -> str:
+    return "".join(f'{key}="{value}"\n' for key, value in fields.items())
+
+
+_MACHINE = os.uname().machine
+
+DISTRIBUTIONS = {
+    "centos9": Distribution(
+        name="centos9",
+        family="el",
+        pretty_name="CentOS Stream 9",
+        os_release=_os_release(
+            NAME="CentOS Stream",
+            VERSION="9",
+            ID="centos",
+            ID_LIKE="rhel fedora",
+            VERSION_ID="9",
+            PLATFORM_ID="platform:el9",
+            PRETTY_NAME="CentOS Stream 9",
+            CPE_NAME="cpe:/o:centos:centos:9",
+            HOME_URL="https://centos.org/",
+        ),
+        kernel=f"5.14.0-605.el9.{_MACHINE}",
+        kernel_version="#1 SMP PREEMPT_DYNAMIC Fri Aug 1 12:00:00 UTC 2025",
+        systemd="252",
+        cgroup=2,
+        sh="bash",
+        swap_spec="/dev/mapper/cs-swap",
+    ),
+    "centos7": Distribution(
+        name="centos7",
+        family="el",
+        pretty_name="CentOS Linux 7 (Core)",
+        os_release=_os_release(
+            NAME="CentOS Linux",
+            VERSION="7 (Core)",
+            ID="centos",
+            ID_LIKE="rhel fedora",
+            VERSION_ID="7",
+            PRETTY_NAME="CentOS Linux 7 (Core)",
+            CPE_NAME="cpe:/o:centos:centos:7",
+            HOME_URL="https://www.centos.org/",
+        ),
+        kernel=f"3.10.0-1160.119.1.el7.{_MACHINE}",
+        kernel_version="#1 SMP Tue Jun 4 14:43:51 UTC 2024",
+        systemd="219",
+        cgroup=1,
+        sh="bash",
+        swap_spec="/dev/mapper/centos-swap",
+    ),
+    "debian12": Distribution(
+        name="debian12",
+        family="debian",
+        pretty_name="Debian GNU/Linux 12 (bookworm)",
+        os_release=_os_release(
+            PRETTY_NAME="Debian GNU/Linux 12 (bookworm)",
+            NAME="Debian GNU/Linux",
+            VERSION_ID="12",
+            VERSION="12 (bookworm)",
+            VERSION_CODENAME="bookworm",
+            ID="debian",
+            HOME_URL="https://www.debian.org/",
+        ),
+        kernel="6.1.0-40-amd64",
+        kernel_version="#1 SMP PREEMPT_DYNAMIC Debian 6.1.153-1 (2025-09-20)",
+        systemd="252",
+        cgroup=2,
+        sh="dash",
+        swap_spec="UUID=6a4a2c1e-0b5a-4c3e-9a43-7d1f0c2b9e11",
+    ),
+}
+
+
+def more_packages(spec: Spec) -> Mapping[str, str]:
+    """Packages this host has beyond those of every fresh host: every second one has chrony, EL 9 workers have zram."""
+    extra: dict[str, str] = {}
+    versions = {package.name: package.version for package in catalogue.available(spec.distribution, "os")}
+    if spec.state == "clean" or (spec.distribution == "centos9" and spec.index % 2 == 0):
+        extra["chrony"] = versions["chrony"]
+    if spec.state == "dirty" and spec.distribution == "centos9" and spec.index % 4 == 3:
+        extra["zram-generator"] = versions["zram-generator"]
+    return extra
+
+
+def files(spec: Spec) -> dict[str, str]:
+    """Files in /etc that depend on the distribution and on the state the host is found in."""
+    distribution = DISTRIBUTIONS[spec.distribution]
+    found = _el_files(spec) if distribution.family == "el" else _debian_files(spec)
+    found["/etc/fstab"] = _fstab(spec, distribution)
+    found["/etc/hostname"] = _hostname(spec)
+    return found
+
+
+def _hostname(spec: Spec) -> str:
+    if spec.state == "clean":
+        return spec.name + "\n"
+    dashed = spec.ip.replace(".", "-")
+    return {"centos9": f"ip-{dashed}.localdomain", "centos7": f"vm-{dashed}"}.get(
+        spec.distribution, f"debian-{dashed}"
+    ) + "\n"
+
+
+def _fstab(spec: Spec, distribution: Distribution) -> str:
+    root = {"centos9": "/dev/mapper/cs-root", "centos7": "/dev/mapper/centos-root"}.get(
+        distribution.name, "UUID=5a2f2a1c-0d4e-4a3b-8f1e-2b7c6d5e4f3a"
+    )
+    text = f"#\n# /etc/fstab\n#\n{root} / xfs defaults 0 0\n"
+    if spec.state == "dirty":
+        text += f"{distribution.swap_spec} none swap defaults 0 0\n"
+    return text
+
+
+def _el_files(spec: Spec) -> dict[str, str]:
+    dirty = spec.state == "dirty"
+    release = DISTRIBUTIONS[spec.distribution].pretty_name
+    found = {
+        "/etc/redhat-release": release + "\n",
+        "/etc/centos-release": release + "\n",
+        "/etc/selinux/config": f"SELINUX={'enforcing' if dirty else 'permissive'}\nSELINUXTYPE=targeted\n",
+        "/etc/firewalld/zones/public.xml": _FIREWALLD_ZONE,
+    }
+    if spec.distribution == "centos9":
+        found["/etc/yum.repos.d/centos.repo"] = _CENTOS9_REPO
+        found["/etc/pki/rpm-gpg/RPM-GPG-KEY-centosofficial"] = "a key of CentOS\n"
+    else:
+        found["/etc/yum.repos.d/CentOS-Base.repo"] = _CENTOS7_REPO
+        found["/etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7"] = "a key of CentOS\n"
+    return found
+
+
+def _debian_files(spec: Spec) -> dict[str, str]:
+    found = {
+        "/etc/debian_version": "12.12\n",
+        "/etc/apt/sources.list": _DEBIAN_SOURCES,
+        "/etc/apt/apt.conf.d/20auto-upgrades": 'APT::Periodic::Unattended-Upgrade "1";\n',
+    }
+    if spec.state == "dirty" and spec.index % 2 == 1:
+        found["/etc/systemd/system/swapfile.swap"] = "[Swap]\nWhat=/swapfile\n\n[Install]\nWantedBy=swap.target\n"
+    return found
+
+
+def directories(spec: Spec) -> tuple[str, ...]:
+    """Directories that are there though nothing is in them."""
+    if spec.distribution == "debian12":
+        return ("/etc/apt/keyrings", "/etc/apt/preferences.d", "/etc/apt/sources.list.d", "/etc/apt/trusted.gpg.d")
+    return ("/etc/yum/vars", "/etc/dnf/vars") if spec.distribution == "centos9" else ("/etc/yum/vars",)
+
+
+def links(spec: Spec) -> dict[str, str]:
+    """Symbolic links: the units that are enabled."""
+    units = ["sshd.service"] if spec.distribution != "debian12" else ["ssh.service", "systemd-timesyncd.service"]
+    if spec.distribution != "debian12" and spec.state == "dirty":
+        units.append("firewalld.service")
+    found = {}
+    if "chrony" in more_packages(spec) and (spec.state == "clean" or spec.index % 4 == 0):
+        units.append("chrony.service" if spec.distribution == "debian12" else "chronyd.service")
+    for unit in units:
+        found[f"/etc/systemd/system/multi-user.target.wants/{unit}"] = f"/usr/lib/systemd/system/{unit}"
+    if "/etc/systemd/system/swapfile.swap" in files(spec):
+        found["/etc/systemd/system/swap.target.wants/swapfile.swap"] = "/etc/systemd/system/swapfile.swap"
+    return found
+
+
+def proc(spec: Spec, distribution: Distribution) -> dict[str, str]:
+    """/proc as files: two processors, 4 GiB of memory, one network interface."""
+    processor = (
+        "processor\t: {0}\nmodel name\t: simulated\ncpu MHz\t\t: 2400.000\nphysical id\t: {0}\ncpu cores\t: 1\n\n"
+    )
+    return {
+        "/proc/1/comm": "systemd\n",
+        "/proc/1/cmdline": "/usr/lib/systemd/systemd\0--switched-root\0--system\0",
+        "/proc/cpuinfo": processor.format(0) + processor.format(1),
+        "/proc/meminfo": (
+            "MemTotal:        4015976 kB\nMemFree:         3125016 kB\nMemAvailable:    3525016 kB\n"
+            "Buffers:            2104 kB\nCached:           512000 kB\nSwapTotal:             0 kB\n"
+            "SwapFree:              0 kB\n"
+        ),
+        "/proc/version": f"Linux version {distribution.kernel} {distribution.kernel_version}\n",
+        "/proc/cmdline": f"BOOT_IMAGE=(hd0,msdos1)/vmlinuz-{distribution.kernel} root=/dev/vda1 ro\n",
+        "/proc/filesystems": "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tcgroup2\nnodev\toverlay\n\txfs\n\text4\n",
+        "/proc/net/dev": (
+            "Inter-|   Receive                                                |  Transmit\n"
+            " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop\n"
+            "    lo:       0       0    0    0    0     0          0         0        0       0    0    0\n"
+            "  eth0:   90210     310    0    0    0     0          0         0    42012     200    0    0\n"
+        ),
+        "/proc/net/route": (
+            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+            "eth0\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n"
+            "eth0\t0000A8C0\t00000000\t0001\t0\t0\t100\t0000FFFF\t0\t0\t0\n"
+        ),
+        "/proc/net/fib_trie": f"Local:\n     |-- {spec.ip}\n        /32 host LOCAL\n",
+        "/proc/net/if_inet6": "00000000000000000000000000000001 01 80 10 80       lo\n",
+        "/proc/net/arp": "IP address       HW type     Flags       HW address            Mask     Device\n",
+        "/proc/net/tcp": _TCP_HEADER,
+        "/proc/net/tcp6": _TCP_HEADER,
+        "/proc/net/udp": _TCP_HEADER,
+        "/proc/net/udp6": _TCP_HEADER,
+    }
+
+
+def fresh_kernel() -> dict[str, str]:
+    """What the kernel knows right after power-on: no swap, few modules, its own defaults for every sysctl."""
+    found = {
+        "/proc/swaps": "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n",
+        "/proc/modules": "virtio_net 61440 0 - Live 0x0000000000000000\nxfs 1568768 1 - Live 0x0000000000000000\n",
+    }
+    for key, value in _SYSCTLS.items():
+        found["/proc/sys/" + key.replace(".", "/")] = value + "\n"
+    return found
+
+
+_SYSCTLS = {
+    "fs.file-max": "9223372036854775807",
+    "fs.inotify.max_user_instances": "128",
+    "fs.inotify.max_user_watches": "28972",
+    "kernel.keys.root_maxbytes": "25000000",
+    "kernel.keys.root_maxkeys": "1000000",
+    "kernel.panic": "0",
+    "kernel.panic_on_oops": "1",
+    "kernel.pid_max": "4194304",
+    "kernel.threads-max": "31000",
+    "net.core.somaxconn": "4096",
+    "net.ipv4.conf.all.forwarding": "0",
+    "net.ipv4.conf.all.rp_filter": "1",
+    "net.ipv4.conf.default.rp_filter": "1",
+    "net.ipv4.ip_forward": "0",
+    "net.ipv4.ip_local_port_range": "32768\t60999",
+    "net.ipv4.ip_nonlocal_bind": "0",
+    "net.ipv6.conf.all.disable_ipv6": "0",
+    "net.ipv6.conf.all.forwarding": "0",
+    "user.max_user_namespaces": "15000",
+    "vm.max_map_count": "65530",
+    "vm.overcommit_memory": "0",
+    "vm.panic_on_oom": "0",
+    "vm.swappiness": "60",
+}
+_TCP_HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+_FIREWALLD_ZONE = """\
+<?xml version="1.0" encoding="utf-8"?>
+<zone>
+  <short>Public</short>
+  <service name="ssh"/>
+  <service name="dhcpv6-client"/>
+  <forward/>
+</zone>
+"""
+_CENTOS9_REPO = """\
+[baseos]
+name=CentOS Stream $releasever - BaseOS
+metalink=https://mirrors.centos.org/metalink?repo=centos-baseos-$stream&arch=$basearch&protocol=https,http
+gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-centosofficial
+gpgcheck=1
+repo_gpgcheck=0
+enabled=1
+
+[appstream]
+name=CentOS Stream $releasever - AppStream
+metalink=https://mirrors.centos.org/metalink?repo=centos-appstream-$stream&arch=$basearch&protocol=https,http
+gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-centosofficial
+gpgcheck=1
+repo_gpgcheck=0
+enabled=1
+"""
+_CENTOS7_REPO = """\
+[base]
+name=CentOS-7 - Base
+baseurl=https://vault.centos.org/7.9.2009/os/$basearch/
+gpgcheck=1
+gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7
+
+[updates]
+name=CentOS-7 - Updates
+baseurl=https://vault.centos.org/7.9.2009/updates/$basearch/
+gpgcheck=1
+gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7
+
+[extras]
+name=CentOS-7 - Extras
+baseurl=https://vault.centos.org/7.9.2009/extras/$basearch/
+gpgcheck=1
+gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7
+"""
+_DEBIAN_SOURCES = """\
+deb http://deb.debian.org/debian bookworm main
+deb http://deb.debian.org/debian-security bookworm-security main
+deb http://deb.debian.org/debian bookworm-updates main
+"""

@@ -1,0 +1,84 @@
+"""What Flannel's DaemonSet does on a host: its CNI plugin and configuration, the subnet file, the VXLAN interface."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+
+from kbootstrap_lab.simulated.fakes import cluster
+from kbootstrap_lab.simulated.fakes.common import HOST, read, run_main, write
+
+LINKS = "/run/sim/links"
+
+
+def main(command: str, argv: list[str]) -> int:
+    return run_main(_main, command, argv)
+
+
+def _main(_command: str, _argv: list[str]) -> int:
+    """Wait until the pod has had the time to start, then write; nothing where it does not run."""
+    import time
+
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        identity = read("/var/lib/sim/cluster").strip()
+        if not identity or not cluster.exists(identity):
+            return 0
+        state = cluster.load(identity)
+        node = cluster.local_node(state)
+        if node is None or cluster.flannel(state) is None or not cluster.kubelet_answers(state, node):
+            return 0
+        problem = cluster.network_problem(state, node)
+        if problem is None:
+            _write(state, node)
+            return 0
+        if problem[0] != "ContainerCreating":
+            return 0
+        time.sleep(0.1)
+    return 0
+
+
+def _write(state: cluster.State, node: cluster.State) -> None:
+    config = state["objects"]["ConfigMap/kube-flannel/kube-flannel-cfg"]["object"]["data"]
+    _keep("/etc/cni/net.d/10-flannel.conflist", config["cni-conf.json"])
+    _keep("/opt/cni/bin/flannel", "flannel: a CNI plugin\n", 0o755)
+    network = ipaddress.ip_network(node["pod_cidr"])
+    net = json.loads(config["net-conf.json"])
+    gateway = next(network.hosts())
+    _keep(
+        "/run/flannel/subnet.env",
+        f"FLANNEL_NETWORK={net['Network']}\nFLANNEL_SUBNET={gateway}/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
+    )
+    lines = [f"4 cni0 {gateway}/24 {_mac(2)}"]
+    if net.get("Backend", {}).get("Type", "vxlan") == "vxlan":
+        lines.insert(0, f"3 flannel.1 {network.network_address}/32 {_mac(1)}")
+    _keep(LINKS, "".join(line + "\n" for line in lines))
+    for table in ("filter", "nat"):
+        _keep(f"/run/sim/iptables/iptables-{table}", "".join(_with_rules(table)))
+    for line in lines:
+        _number, name, _address, mac = line.split()
+        _keep(f"/sys/class/net/{name}/address", mac + "\n")
+
+
+def _with_rules(table: str) -> list[str]:
+    """The table with the chains kube-proxy and Flannel make; the rules of others stay."""
+    hook = {"filter": "FORWARD", "nat": "POSTROUTING"}[table]
+    chains = {"filter": ("KUBE-FORWARD", "FLANNEL-FWD"), "nat": ("KUBE-POSTROUTING", "FLANNEL-POSTRTG")}[table]
+    mine = [f"-N {chain}\n" for chain in chains]
+    mine += [f"-A {hook} -m comment --comment {chain.lower()} -j {chain}\n" for chain in chains]
+    mine += [f"-A {chain} -j ACCEPT\n" for chain in chains]
+    there = read(f"/run/sim/iptables/iptables-{table}").splitlines(keepends=True)
+    return [line for line in there if line not in mine] + mine
+
+
+def _mac(number: int) -> str:
+    last = HOST["IP"].split(".")
+    return f"0a:58:{int(last[2]):02x}:{int(last[3]):02x}:00:{number:02x}"
+
+
+def _keep(path: str, text: str, mode: int = 0o644) -> None:
+    """Write a file that is not there or differs; leave it alone otherwise, so that nothing changes for nothing."""
+    if read(path) != text:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write(path, text, mode)

@@ -1,0 +1,206 @@
+"""The simulated internet: which addresses exist, what they serve, and who signed it."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+from kbootstrap_lab.simulated.catalogue import KUBERNETES_MINORS
+from kbootstrap_lab.simulated.fakes.common import LAB, SIM, Failed, read, write
+
+KEYS = {"kubernetes": "DECDF6A6B09837F48E1CC9C6C3C03A77D90EF796", "docker": "EF238DBD780E521BBE93554FE990407F60C3414D"}
+"""Fingerprints of the keys the repositories are signed with; the keys themselves are ``bin/NAME.asc``."""
+
+_KUBERNETES = {
+    "https://pkgs.k8s.io/core:/stable:": 24,
+    "https://mirrors.aliyun.com/kubernetes-new/core/stable": 24,
+    "https://mirror.example/core:/stable:": min(KUBERNETES_MINORS),
+}
+"""Where Kubernetes packages are, and the first minor there. ``mirror.example`` is the lab's own: it has everything."""
+
+_DOCKER = ("https://download.docker.com", "https://mirrors.aliyun.com/docker-ce", "https://mirror.example")
+_OS = (
+    "https://mirrors.centos.org/metalink",
+    "https://mirror.stream.centos.org/",
+    "https://vault.centos.org/7.9.2009/",
+    "http://vault.centos.org/7.9.2009/",
+    "http://deb.debian.org/debian",
+    "https://deb.debian.org/debian",
+    "http://security.debian.org/",
+)
+_REGISTRIES = {
+    "registry.k8s.io": 200,
+    "registry.aliyuncs.com": 401,
+    "registry-1.docker.io": 401,
+    "docker.io": 301,
+    "ghcr.io": 401,
+    "quay.io": 401,
+    "mirror.example": 200,
+}
+
+
+class Repository(NamedTuple):
+    """A package repository: its id in the catalogue, the key that signs packages, and whether it signs metadata.
+
+    An OS has several; here one of them has all its packages and the others are empty.
+    """
+
+    id: str
+    signer: str
+    signed_metadata: bool
+
+
+def known_host(url: str) -> bool:
+    """Does the name in this URL resolve?"""
+    host = host_of(url)
+    if "nameserver" not in read("/etc/resolv.conf"):
+        return False
+    known = {host_of(base) for base in (*_KUBERNETES, *_DOCKER, *_OS)} | set(_REGISTRIES)
+    return host in known
+
+
+def host_of(url: str) -> str:
+    return re.sub(r"^[a-z+]+://", "", url).partition("/")[0].partition(":")[0]
+
+
+def trouble(url: str) -> str:
+    """What a test has this server do instead of answering: ``timeout``, ``reset``, or an HTTP status.
+
+    /.lab/internet/HOST says it: "KIND", or "KIND TIMES" for so many requests; empty is a timeout.
+    """
+    path = f"{LAB}/internet/{host_of(url)}"
+    if not os.path.exists(path):
+        return ""
+    kind, _, times = read(path).strip().partition(" ")
+    if times == "1":
+        os.unlink(path)
+    elif times:
+        write(path, f"{kind} {int(times) - 1}\n")
+    return kind or "timeout"
+
+
+def check_up(url: str) -> None:
+    """Raises Failed, as curl and dnf would, when a test has this server fail."""
+    kind = trouble(url)
+    if kind == "timeout":
+        raise Failed(f"curl: (28) Failed to connect to {host_of(url)} port 443 after 20000 ms: Timeout was reached", 28)
+    if kind == "reset":
+        raise Failed("curl: (56) Recv failure: Connection reset by peer", 56)
+    if kind:
+        raise Failed(f"Status code: {kind} for {url}", 22)
+
+
+def kubernetes(url: str) -> tuple[int, str, str] | None:
+    """Minor, kind (rpm or deb) and the rest of a path in a Kubernetes repository."""
+    for base, first in _KUBERNETES.items():
+        match = re.match(re.escape(base) + r"/v1\.(\d+)/(rpm|deb)/?(.*)\Z", url)
+        if match and first <= int(match[1]) < KUBERNETES_MINORS.stop:
+            return int(match[1]), match[2], match[3]
+    return None
+
+
+def rpm_repository(url: str, distribution: str) -> Repository | None:
+    """The repository at a baseurl (or metalink), or None where there is none."""
+    found = kubernetes(url)
+    if found and found[1] == "rpm" and found[2] in ("", "/"):
+        return Repository(f"kubernetes-1.{found[0]}", "kubernetes", True)
+    release = distribution.removeprefix("centos")
+    for base in _DOCKER:
+        if re.match(re.escape(base) + rf"/linux/(centos|rhel)/{release}/[a-z0-9_]+/stable/?\Z", url):
+            return Repository("docker", "docker", False)
+    if any(url.startswith(base) for base in _OS):
+        whole = "appstream" in url or "/os/" in url
+        return Repository("os" if whole else "empty", "", False)
+    return None
+
+
+def deb_repository(url: str, suite: str) -> Repository | None:
+    """The repository of one line in apt's sources, or None where there is none."""
+    found = kubernetes(url.rstrip("/") + "/")
+    if found and found[1] == "deb" and suite == "/":
+        return Repository(f"kubernetes-1.{found[0]}", "kubernetes", True)
+    if any(url.rstrip("/") == f"{base}/linux/debian" for base in _DOCKER) and suite == "bookworm":
+        return Repository("docker", "docker", True)
+    if any(url.startswith(base) for base in _OS) and suite.startswith("bookworm"):
+        return Repository("os" if suite == "bookworm" else "empty", "", True)
+    return None
+
+
+def fetch(url: str) -> tuple[int, str]:
+    """The HTTP status and body of a URL whose host is known."""
+    key = _key_at(url)
+    if key:
+        return 200, read(f"{SIM}/{key}.asc")
+    host = host_of(url)
+    if host in _REGISTRIES and re.search(r"/v2/?\Z", url):
+        return _REGISTRIES[host], "{}\n"
+    if _metadata(url):
+        return 200, f"simulated metadata of {url}\n"
+    return 404, "not found\n"
+
+
+def _key_at(url: str) -> str:
+    found = kubernetes(url)
+    if found and found[1:] in (("rpm", "repodata/repomd.xml.key"), ("deb", "Release.key")):
+        return "kubernetes"
+    if any(re.match(re.escape(base) + r"/linux/(centos|rhel|debian)/gpg\Z", url) for base in _DOCKER):
+        return "docker"
+    return ""
+
+
+def _metadata(url: str) -> bool:
+    found = kubernetes(url)
+    if found:
+        names = {
+            "rpm": ("", "repodata/repomd.xml", "repodata/repomd.xml.asc"),
+            "deb": ("", "Release", "InRelease", "Packages"),
+        }
+        return found[2] in names[found[1]]
+    for base in _DOCKER:
+        if re.match(re.escape(base) + r"/linux/(centos|rhel)/[79]/[a-z0-9_]+/stable/(repodata/repomd\.xml)?\Z", url):
+            return True
+        if re.match(re.escape(base) + r"/linux/debian/(dists/bookworm/(Release|InRelease))?\Z", url):
+            return True
+        if url.rstrip("/") == base:
+            return True
+    roots = {base.rpartition("/core")[0] for base in _KUBERNETES}
+    return url.rstrip("/") in roots or any(url.startswith(base) for base in _OS)
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+_IMAGE_BASES = ("registry.k8s.io", "registry.aliyuncs.com/google_containers", "mirror.example/google_containers")
+_IMAGE_TAGS = {
+    r"kube-(apiserver|controller-manager|scheduler|proxy)": r"v1\.(\d+)\.[0-2]",
+    "pause": r"3\.\d+(\.\d+)?",
+    "etcd": r"3\.\d+\.\d+-\d+",
+    "(coredns/)?coredns": r"v?1\.\d+\.\d+",
+}
+_OTHER_IMAGES = (
+    r"(ghcr\.io/flannel-io|docker\.io/flannel|mirror\.example/flannel[a-z-]*)/flannel:v0\.\d+\.\d+",
+    r"(ghcr\.io/flannel-io|docker\.io/flannel|mirror\.example/flannel[a-z-]*)/flannel-cni-plugin:v1\.\d+\.\d+-flannel\d+",
+    r"(docker\.io/library|quay\.io/[a-z]+)/[a-z0-9-]+:[\w.-]+",
+)
+
+
+def image_problem(reference: str) -> str:
+    """Why an image cannot be pulled, in containerd's words; nothing when it can."""
+    host = reference.partition("/")[0]
+    if host not in _REGISTRIES or not known_host(reference):
+        return f'failed to do request: Head "https://{host}/v2/": dial tcp: lookup {host}: no such host'
+    kind = trouble(reference)
+    if kind.isdigit():
+        return f"unexpected status from HEAD request to https://{host}/v2/: {kind}"
+    if kind:
+        return f'failed to do request: Head "https://{host}/v2/": dial tcp: i/o timeout'
+    return "" if image_exists(reference) else f"{reference}: not found"
+
+
+def image_exists(reference: str) -> bool:
+    """Is there such an image in the registry its name begins with?"""
+    for base in _IMAGE_BASES:
+        if reference.startswith(base + "/"):
+            name, _, tag = reference.removeprefix(base + "/").rpartition(":")
+            return any(re.fullmatch(n, name) and re.fullmatch(t, tag) for n, t in _IMAGE_TAGS.items())
+    return any(re.fullmatch(pattern, reference) for pattern in _OTHER_IMAGES)

@@ -1,0 +1,339 @@
+"""A real SSH server in front of every simulated host: paramiko's, with OpenSSH's habits.
+
+Commands run as ``sshd`` runs them: binary-clean stdin, stdout and stderr, end of file passed on, exit status or the
+signal that ended the command, and nobody is killed when the connection goes away. A terminal is given when asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hmac
+import os
+import select
+import signal
+import socket
+import struct
+import termios
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import paramiko
+from paramiko.common import (
+    AUTH_FAILED,
+    AUTH_SUCCESSFUL,
+    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_FAILED_CONNECT_FAILED,
+    OPEN_SUCCEEDED,
+    cMSG_CHANNEL_REQUEST,
+    cMSG_CHANNEL_SUCCESS,
+)
+from paramiko.server import InteractiveQuery
+
+from kbootstrap.secret import Secret
+from kbootstrap_lab.errors import LabError
+from kbootstrap_lab.simulated.machines import MACHINE, Machine, Process, environment
+
+IDLE_POLL = 10.0
+"""Seconds between two looks of an idle connection's thread; paramiko's own 0.1 costs 10 wake-ups a second and host."""
+
+METHODS = ("publickey", "password", "keyboard-interactive")
+
+
+@dataclass
+class Login:
+    """Who may log in to a host, and how. ``forward`` maps the addresses direct-tcpip may reach to socket addresses."""
+
+    user: str
+    keys: tuple[paramiko.PKey, ...]
+    password: Secret | None
+    methods: tuple[str, ...] = METHODS
+    forward: Callable[[str, int], tuple[str, int] | None] = field(default=lambda _host, _port: None)
+
+
+class _Transport(paramiko.Transport):
+    """paramiko answers a request only after the server interface has said yes, with no word when it has. A command that
+    ends at once must not close its channel before that answer, so what speaks on the channel starts after it.
+    """
+
+    after_reply: Callable[[], None] | None = None
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)  # type: ignore[misc]
+        if self.after_reply and data.asbytes()[:1] == cMSG_CHANNEL_SUCCESS:
+            start, self.after_reply = self.after_reply, None
+            start()
+
+
+class _Interface(paramiko.ServerInterface):
+    """The answers one connection gets."""
+
+    def __init__(self, machine: Machine, login: Login, peer: str, transport: _Transport, manner: str) -> None:
+        self._machine = machine
+        self._login = login
+        self._peer = peer
+        self._transport = transport
+        self._manner = manner
+        self._environment: dict[int, dict[str, str]] = {}
+        self._terminals: dict[int, tuple[int, int]] = {}
+        self._kept: list[paramiko.Channel] = []
+        self._accepting = threading.Lock()
+        self._interactive_user = ""
+
+    # --- who ---
+
+    def get_allowed_auths(self, username: str) -> str:
+        able = [m for m in self._login.methods if m == "publickey" or self._login.password is not None]
+        return ",".join(able)
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        known = "publickey" in self._login.methods and username == self._login.user and key in self._login.keys
+        return AUTH_SUCCESSFUL if known else AUTH_FAILED
+
+    def check_auth_password(self, username: str, password: str) -> int:
+        allowed = "password" in self._login.methods and self._password_is(username, password)
+        return AUTH_SUCCESSFUL if allowed else AUTH_FAILED
+
+    def check_auth_interactive(self, username: str, submethods: str) -> int | InteractiveQuery:
+        if "keyboard-interactive" not in self._login.methods or self._login.password is None:
+            return AUTH_FAILED
+        self._interactive_user = username
+        query = InteractiveQuery("", "")
+        query.add_prompt("Password: ", False)
+        return query
+
+    def check_auth_interactive_response(self, responses: list[str]) -> int:
+        right = len(responses) == 1 and self._password_is(self._interactive_user, responses[0])
+        return AUTH_SUCCESSFUL if right else AUTH_FAILED
+
+    def _password_is(self, username: str, password: str) -> bool:
+        wanted = self._login.password
+        if wanted is None or username != self._login.user:
+            return False
+        return hmac.compare_digest(wanted.reveal().encode(), password.encode())
+
+    # --- what ---
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return OPEN_SUCCEEDED if kind == "session" else OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        text = (
+            f"exec sudo -n -- {MACHINE}/sim/bin/hostile-host {self._manner}" if self._manner else os.fsdecode(command)
+        )
+        return self._run(channel, ["/bin/sh", "-c", text])
+
+    def check_channel_shell_request(self, channel: paramiko.Channel) -> bool:
+        return self._run(channel, ["/bin/sh"])
+
+    def check_channel_env_request(self, channel: paramiko.Channel, name: bytes, value: bytes) -> bool:
+        if not name.startswith((b"LC_", b"LANG")):
+            return False
+        self._environment.setdefault(channel.get_id(), {})[os.fsdecode(name)] = os.fsdecode(value)
+        return True
+
+    def check_channel_pty_request(
+        self,
+        channel: paramiko.Channel,
+        term: bytes,
+        width: int,
+        height: int,
+        pixelwidth: int,
+        pixelheight: int,
+        modes: bytes,
+    ) -> bool:
+        master, slave = os.openpty()
+        _resize(master, width, height)
+        self._terminals[channel.get_id()] = (master, slave)
+        self._environment.setdefault(channel.get_id(), {})["TERM"] = os.fsdecode(term)
+        return True
+
+    def check_channel_window_change_request(
+        self, channel: paramiko.Channel, width: int, height: int, pixelwidth: int, pixelheight: int
+    ) -> bool:
+        master, _slave = self._terminals.get(channel.get_id(), (-1, -1))
+        if master >= 0:
+            _resize(master, width, height)
+        return master >= 0
+
+    def check_channel_direct_tcpip_request(
+        self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
+    ) -> int:
+        target = self._login.forward(*destination)
+        if target is None:
+            return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        try:
+            remote = socket.create_connection(target, timeout=5)
+        except OSError:
+            return OPEN_FAILED_CONNECT_FAILED
+        remote.settimeout(None)
+        threading.Thread(target=self._forward, args=(chanid, remote), daemon=True).start()
+        return OPEN_SUCCEEDED
+
+    def _forward(self, chanid: int, remote: socket.socket) -> None:
+        channel = self._accepted(chanid)
+        if channel is None:
+            remote.close()
+            return
+        threading.Thread(target=_copy_out, args=(channel, remote), daemon=True).start()
+        with contextlib.suppress(OSError, EOFError):
+            while data := remote.recv(32768):
+                channel.sendall(data)
+        channel.close()
+        remote.close()
+
+    def _accepted(self, chanid: int) -> paramiko.Channel | None:
+        """The channel of this number, once paramiko has made it; others that come first are kept alive."""
+        with self._accepting:
+            while True:
+                for channel in self._kept:
+                    if channel.get_id() == chanid:
+                        return channel
+                other = self._transport.accept(30)
+                if other is None:
+                    return None
+                self._kept.append(other)
+
+    def _run(self, channel: paramiko.Channel, argv: list[str]) -> bool:
+        user = self._login.user
+        home = "/root" if user == "root" else f"/home/{user}"
+        env = environment(user, home, self._machine.spec.distribution == "debian12")
+        env.update(self._environment.pop(channel.get_id(), {}))
+        env["SSH_CLIENT"] = f"{self._peer} 50000 22"
+        env["SSH_CONNECTION"] = f"{self._peer} 50000 {self._machine.spec.ip} 22"
+        terminal = self._terminals.get(channel.get_id())
+        streams = _terminal(*terminal) if terminal else _pipes()
+        try:
+            process = self._machine.start(argv, env, home, streams.theirs, terminal is not None)
+        except LabError:
+            for fd in {streams.stdin, *streams.outputs}:
+                os.close(fd)
+            return False
+        finally:
+            for fd in set(streams.theirs):
+                os.close(fd)
+
+        def start() -> None:
+            threading.Thread(target=_feed, args=(channel, streams.stdin), daemon=True).start()
+            threading.Thread(target=_drain, args=(channel, process, streams.outputs), daemon=True).start()
+
+        self._transport.after_reply = start
+        return True
+
+
+@dataclass(frozen=True)
+class _Streams:
+    """Both ends of stdin, stdout and stderr: the command's own three, ours to write to, ours to read from."""
+
+    theirs: tuple[int, int, int]
+    stdin: int
+    outputs: tuple[int, ...]
+
+
+def _pipes() -> _Streams:
+    stdin, stdout, stderr = os.pipe(), os.pipe(), os.pipe()
+    return _Streams((stdin[0], stdout[1], stderr[1]), stdin[1], (stdout[0], stderr[0]))
+
+
+def _terminal(master: int, slave: int) -> _Streams:
+    return _Streams((slave, slave, slave), os.dup(master), (master,))
+
+
+def _resize(terminal: int, width: int, height: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+
+
+def _copy_out(channel: paramiko.Channel, remote: socket.socket) -> None:
+    with contextlib.suppress(OSError, EOFError):
+        while data := channel.recv(32768):
+            remote.sendall(data)
+        remote.shutdown(socket.SHUT_WR)
+
+
+def _feed(channel: paramiko.Channel, stdin: int) -> None:
+    """What the client sends goes to the command's stdin, until one of them has enough."""
+    with contextlib.suppress(OSError, EOFError):
+        while data := channel.recv(32768):
+            view = memoryview(data)
+            while view:
+                view = view[os.write(stdin, view) :]
+    os.close(stdin)
+
+
+def _drain(channel: paramiko.Channel, process: Process, outputs: tuple[int, ...]) -> None:
+    """What the command prints goes to the client, its status as soon as it ends.
+
+    The channel stays open until nobody has stdout open any more, so children left in the background keep it open: sshd
+    does the same.
+    """
+    ended = os.eventfd(0)
+    process.on_end(lambda _status: os.eventfd_write(ended, 1))
+    sinks = dict(zip(outputs, (channel.sendall, channel.sendall_stderr), strict=False))
+    waiting = {*outputs, ended}
+    poll = select.poll()
+    for fd in waiting:
+        poll.register(fd, select.POLLIN)
+    try:
+        while waiting:
+            for fd, _event in poll.poll():
+                if fd == ended:
+                    _send_exit(channel, process.status or 0)
+                elif data := _read(fd):
+                    sinks[fd](data)
+                    continue
+                poll.unregister(fd)
+                waiting.discard(fd)
+    except (OSError, EOFError, paramiko.SSHException):
+        process.on_end(lambda _status: None)
+    finally:
+        for fd in (*outputs, ended):
+            os.close(fd)
+        with contextlib.suppress(OSError, EOFError):
+            channel.close()
+
+
+def _read(fd: int) -> bytes:
+    """The next bytes; nothing at the end. A terminal whose other side is closed says so with an error (EIO)."""
+    try:
+        return os.read(fd, 32768)
+    except OSError:
+        return b""
+
+
+def _send_exit(channel: paramiko.Channel, status: int) -> None:
+    if status >= 0:
+        channel.send_exit_status(status)
+        return
+    message = paramiko.Message()
+    message.add_byte(cMSG_CHANNEL_REQUEST)
+    message.add_int(channel.remote_chanid)
+    message.add_string("exit-signal")
+    message.add_boolean(False)
+    message.add_string(signal.Signals(-status).name.removeprefix("SIG"))
+    message.add_boolean(False)
+    message.add_string("")
+    message.add_string("")
+    transport = channel.get_transport()
+    assert isinstance(transport, _Transport)
+    transport._send_user_message(message)
+
+
+class Server:
+    """Starts a transport per connection for one host."""
+
+    def __init__(self, machine: Machine, login: Login, host_key: paramiko.PKey) -> None:
+        self.machine = machine
+        self.login = login
+        self.host_key = host_key
+        self.manner = ""
+        """How a host misbehaves that is no longer its owner's; empty: it does as it is told."""
+
+    def connected(self, wire: socket.socket, peer: str) -> None:
+        """Take a new connection; its own thread does the rest."""
+        transport = _Transport(wire)
+        transport.local_version = "SSH-2.0-OpenSSH_9.9"
+        wire.settimeout(IDLE_POLL)
+        transport.add_server_key(self.host_key)
+        interface = _Interface(self.machine, self.login, peer, transport, self.manner)
+        transport.start_server(event=threading.Event(), server=interface)
