@@ -50,7 +50,7 @@ def screen(inventory: Path, home: str) -> Console:
             for line in summary_lines(Style(Terminal()), None, event):
                 console.print(Text.from_ansi(line))
 
-    if run.up(load(inventory), options=run.Options(), view=handle).exit_code:
+    if run.up(load(inventory), view=handle).exit_code:
         raise SystemExit("the run failed: no picture")
     console.print(f"\n$ kbootstrap status {INVENTORY}", style="bold")
     console.print(CliRunner().invoke(cli, ["status", str(inventory)]).stdout, end="")

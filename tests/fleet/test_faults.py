@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 
 import pytest
@@ -12,8 +11,8 @@ from support.labs import MakeLab
 
 from kbootstrap import inventory, run
 from kbootstrap.events import Event, RunEnded
-from kbootstrap.remote.session import Session
 from kbootstrap.remote.timeouts import Timeouts
+from kbootstrap.run.options import Control
 
 DOCKER = "download.docker.com"
 DNF_LOCK = """
@@ -41,12 +40,12 @@ def converges(fleet: Fleet, *options: str) -> None:
 def test_a_host_that_dies_in_the_middle_stops_nobody_else(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, because nobody wants to wait for the five minutes a host may be away."""
     fleet = lab(1, 2)
-    monkeypatch.setattr(run, "Session", functools.partial(Session, timeouts=Timeouts(reconnect=2)))
-    monkeypatch.setattr(run, "state_home", lambda: fleet.inventory.parent / "state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(fleet.inventory.parent / "state"))
+    control = Control(timeouts=Timeouts(reconnect=2))
     fleet.fault("w2", "breakpoint", moment="packages kubernetes command 1")
     seen: list[Event] = []
     loaded = inventory.load(fleet.inventory)
-    thread = threading.Thread(target=lambda: run.up(loaded, options=run.Options(), view=seen.append))
+    thread = threading.Thread(target=lambda: run.up(loaded, control=control, view=seen.append))
     thread.start()
     until("w2 is in the middle", lambda: fleet.run("w2", "[ -e /run/sim/held ]").returncode == 0)
     fleet.fault("w2", "kill")

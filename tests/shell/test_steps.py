@@ -14,8 +14,9 @@ from support.examples import DEBIAN12, EL9, context, inventory
 from support.labs import maker
 
 from kbootstrap.inventory.models import Cluster
+from kbootstrap.kubernetes import repositories
 from kbootstrap.phases import UP
-from kbootstrap.phases.repository import sources
+from kbootstrap.phases.common import repository_step
 from kbootstrap.remote.facts import Facts
 from kbootstrap.remote.script import build, quote, shell_file
 from kbootstrap_lab import simulated
@@ -70,9 +71,9 @@ def test_every_step_comes_to_hold(fleet: Fleet, distribution: str, shell: str, t
 def test_a_repository_with_another_key_than_the_pinned_one_is_not_added(fleet: Fleet, distribution: str) -> None:
     host = fleet.hosts[2 * list(FACTS).index(distribution)]
     pinned = replace(
-        sources.docker(Cluster(kubernetes="1.34"), FACTS[distribution]), id="other", fingerprints=("A" * 40,)
+        repositories.docker(Cluster(kubernetes="1.34"), FACTS[distribution]), id="other", fingerprints=("A" * 40,)
     )
-    step = replace(pinned.step("why"), retries=0)
+    step = replace(repository_step(pinned, "why"), retries=0)
     said = fleet.run(host, "sh -s apply", stdin=build([step], FACTS[distribution].family)).stdout
     assert f"the inventory pins {'A' * 40}" in said
     assert "end other-repository failed 64" in said
@@ -85,7 +86,10 @@ def test_a_repository_with_another_key_than_the_pinned_one_is_not_added(fleet: F
 def test_every_repository_is_written_with_its_checks_on(facts: Facts, shell: str) -> None:
     """Packages and, where upstream signs them, the metadata; with keys from the host's own disk, over HTTPS."""
     cluster = Cluster(kubernetes="1.31")
-    for source, signed in ((sources.kubernetes(cluster, facts), True), (sources.docker(cluster, facts), False)):
+    for source, signed in (
+        (repositories.kubernetes(cluster, facts), True),
+        (repositories.docker(cluster, facts), False),
+    ):
         words = (source.id, source.title, source.url, source.suite, source.exclude, str(int(source.signed_metadata)))
         call = "repo_text " + " ".join(map(quote, words))
         script = shell_file(f"shell/os/{facts.family}.sh") + call

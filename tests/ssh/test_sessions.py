@@ -21,10 +21,10 @@ from support.labs import MakeLab
 
 from kbootstrap.errors import ConnectError
 from kbootstrap.inventory.models import Host
-from kbootstrap.remote import transport
 from kbootstrap.remote.script import Output
 from kbootstrap.remote.session import Item, LostError, Session, SudoError
 from kbootstrap.remote.ssh.shared import SshShared
+from kbootstrap.remote.ssh.sockets import NoDelaySocket, WatchedSocket
 from kbootstrap.remote.ssh.transport import SshTransport
 from kbootstrap.remote.timeouts import Timeouts
 from kbootstrap.secret import Secret
@@ -150,7 +150,7 @@ class Interrupted:
 
 @pytest.fixture
 def interrupted(server: Server, tmp_path: Path) -> Iterator[Interrupted]:
-    made = Interrupted(server, inventory_host(tmp_path, server))
+    made = Interrupted(server, inventory_host(tmp_path, server), SshShared(IMPATIENT))
     yield made
     # Whatever became of the session, its script must not keep the host locked.
     server.thaw()
@@ -236,24 +236,24 @@ def test_a_sudo_that_asks_for_a_password_we_do_not_have(make_simulated: MakeLab,
 # --- a connection that freezes ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Seconds until a frozen connection must be found out, made short. As they are, they keep the promise of 30 s."""
-    assert transport.KEEPALIVE_S + transport.ANSWER_S + 2 * transport.LOOK_S < 30
-    monkeypatch.setattr(transport, "ANSWER_S", 1.5)
-    monkeypatch.setattr(transport, "KEEPALIVE_S", 0.5)
-    monkeypatch.setattr(transport, "LOOK_S", 1)
-    return 6
+IMPATIENT = Timeouts(keepalive=0.5, answer=1.5, poll=1)
+DETECTED_S = 6
+"""Seconds after which a frozen connection is detected with these."""
 
 
-def test_a_frozen_connection_is_reopened(impatient: float, interrupted: Interrupted) -> None:
+def test_a_dead_connection_is_detected_within_30_seconds() -> None:
+    usual = Timeouts()
+    assert usual.keepalive + usual.answer + 2 * usual.poll < 30
+
+
+def test_a_frozen_connection_is_reopened(interrupted: Interrupted) -> None:
     """A laptop that slept, a NAT that forgot, a host that hangs: nothing is closed, nothing comes."""
 
     def interfere() -> None:
         interrupted.server.freeze()
         began = time.monotonic()
         eventually(lambda: interrupted.noticed("no answer within 1.5 s"))
-        assert time.monotonic() - began < impatient
+        assert time.monotonic() - began < DETECTED_S
         interrupted.server.thaw()
         eventually(lambda: interrupted.noticed("connected again"), 30)
         interrupted.go()
@@ -262,7 +262,7 @@ def test_a_frozen_connection_is_reopened(impatient: float, interrupted: Interrup
 
 
 def frozen(server: Server, opened: Session, script: str) -> float:
-    """Freeze the server while a session looks at it; the seconds until that is an error."""
+    """Freeze the server while a session checks at it; the seconds until that is an error."""
     began = time.monotonic()
 
     def freeze(_item: Item) -> None:
@@ -275,23 +275,26 @@ def frozen(server: Server, opened: Session, script: str) -> float:
     return time.monotonic() - began
 
 
-def test_a_freeze_while_the_host_is_only_looked_at(make_server: MakeServer, tmp_path: Path, impatient: float) -> None:
+def test_a_freeze_while_a_script_runs_inline(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server()
-    opened = make_session(inventory_host(tmp_path, server))
+    opened = make_session(inventory_host(tmp_path, server), shared=SshShared(IMPATIENT))
     opened.open()
-    assert frozen(server, opened, "echo begun; sleep 60") < impatient
+    assert frozen(server, opened, "echo begun; sleep 60") < DETECTED_S
     server.thaw()
     opened.close()
 
 
-def test_a_freeze_of_the_bastion(make_pair: MakePair, tmp_path: Path, impatient: float) -> None:
+def test_a_freeze_of_the_bastion(make_pair: MakePair, tmp_path: Path) -> None:
     bastion, server = make_pair()
     known = tmp_path / "known"
     known.write_text("".join(sorted({bastion.known_hosts.read_text(), server.known_hosts.read_text()})))
-    host, shared = inventory_host(tmp_path, server, bastions=[hop(bastion)], known_hosts=str(known)), SshShared()
+    host, shared = (
+        inventory_host(tmp_path, server, bastions=[hop(bastion)], known_hosts=str(known)),
+        SshShared(IMPATIENT),
+    )
     opened = make_session(host, shared=shared)
     opened.open()
-    assert frozen(bastion, opened, "echo begun; sleep 60") < impatient
+    assert frozen(bastion, opened, "echo begun; sleep 60") < DETECTED_S
     opened.close()
     # The bastion's connection is given up as well: the next host gets a new one at once.
     eventually(lambda: connections(bastion) == 0)
@@ -302,43 +305,43 @@ def test_a_freeze_of_the_bastion(make_pair: MakePair, tmp_path: Path, impatient:
 
 def test_hanging_up_is_heard_at_once_although_a_thread_still_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        lean = transport.NoDelaySocket.open("127.0.0.1", listener.getsockname()[1], timeout=20)
+        plain = NoDelaySocket.open("127.0.0.1", listener.getsockname()[1], timeout=20)
 
         def listen() -> None:
             with contextlib.suppress(OSError):
-                lean.recv(1)
+                plain.recv(1)
 
         def listens() -> bool:
             frame = sys._current_frames().get(listening.ident or 0)
-            return frame is not None and frame.f_code is transport.NoDelaySocket.recv.__code__
+            return frame is not None and frame.f_code is NoDelaySocket.recv.__code__
 
         listening = threading.Thread(target=listen)
         ear, _ = listener.accept()
         with ear:
             listening.start()
             eventually(listens)
-            lean.close()
+            plain.close()
             ear.settimeout(2)
             assert ear.recv(1) == b""
             listening.join(2)
             assert not listening.is_alive()
 
 
-def test_a_connection_that_waits_looks_at_the_clock_only_now_and_then(
+def test_a_connection_that_waits_checks_its_deadlines_only_now_and_then(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hundreds of hosts wait for others most of the time."""
-    looks = []
-    look = transport.WatchedSocket._look_at_the_clock
+    checks = []
+    check = WatchedSocket._check_deadlines
 
-    def count(wire: transport.WatchedSocket, error: TimeoutError | None = None) -> None:
-        looks.append(error)
-        look(wire, error)
+    def count(watched: WatchedSocket, error: TimeoutError | None = None) -> None:
+        checks.append(error)
+        check(watched, error)
 
     with session(inventory_host(tmp_path, server)) as opened:
-        monkeypatch.setattr(transport.WatchedSocket, "_look_at_the_clock", count)
+        monkeypatch.setattr(WatchedSocket, "_check_deadlines", count)
         opened.run_inline("x", "sleep 4", lambda _item: None, lambda: False)
-    assert 1 <= len(looks) <= 3
+    assert 1 <= len(checks) <= 3
 
 
 def test_a_connection_that_breaks_as_a_command_is_sent_is_an_error_and_no_wait_without_end(
@@ -370,25 +373,25 @@ def test_a_channel_whose_bastion_is_gone_is_closed_in_silence() -> None:
             raise EOFError
 
     gone = Gone()
-    transport.WatchedSocket(gone).close()
+    WatchedSocket(gone).close()
     assert gone.asked
 
 
-def test_a_freeze_while_much_is_sent(make_server: MakeServer, tmp_path: Path, impatient: float) -> None:
+def test_a_freeze_while_much_is_sent(make_server: MakeServer, tmp_path: Path) -> None:
     """More than all buffers on the way hold, so the sender is the one who waits."""
     server = make_server()
-    opened = make_session(inventory_host(tmp_path, server))
+    opened = make_session(inventory_host(tmp_path, server), shared=SshShared(IMPATIENT))
     opened.open()
     server.freeze()
     began = time.monotonic()
     with pytest.raises(LostError, match="cp1: the connection broke"):
         opened.run_inline("x", "#" * (24 * 1024 * 1024), lambda _item: None, lambda: False)
-    assert time.monotonic() - began < impatient * 2
+    assert time.monotonic() - began < DETECTED_S * 2
     server.thaw()
     opened.close()
 
 
-def test_a_quiet_connection_lives(server: Server, tmp_path: Path, impatient: float) -> None:
+def test_a_quiet_connection_lives(server: Server, tmp_path: Path) -> None:
     """Longer than the patience: the keepalives are answered while the script says nothing."""
     assert say(inventory_host(tmp_path, server), "sleep 3; echo in") == ["in"]
 

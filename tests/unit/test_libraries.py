@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from kbootstrap.phases.catalogue import everything
 from kbootstrap.remote.protocol import Answer, ReportWord, Request
-from kbootstrap.remote.script import PACKAGE, build, library_path, required
+from kbootstrap.remote.script import PACKAGE, library_path, required
 from kbootstrap.steps import Step
 
 SHELL = PACKAGE / "shell"

@@ -1,4 +1,4 @@
-"""What is distributed: the files of kbootstrap's wheel, and what `kbootstrap lab` says where the lab is not installed."""
+"""What is distributed: the files of kbootstrap's wheel, and what `kbootstrap lab` says without the lab."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib.metadata import entry_points, requires, version
 from pathlib import Path
 
 import pytest
-from examples import ROOT
+from support.examples import ROOT
 
 import kbootstrap
 import kbootstrap_lab
