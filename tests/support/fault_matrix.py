@@ -55,7 +55,7 @@ BORN_ANEW = r"""
 /run/flannel/subnet\.env               who joined first got the first piece of the pod network
 /var/lib/kbootstrap/(init|join)\.log    what kubeadm said
 /var/lib/kbootstrap/kubeconfig         a checksum of admin.conf
-/var/lib/kbootstrap/original                compared line by line
+/var/lib/kbootstrap/original           compared line by line
 /var/lib/sim/(cluster|owners)          the lab's own records
 """
 """Files that are there in both, with the same mode, and with another content."""

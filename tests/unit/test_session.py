@@ -104,7 +104,7 @@ def test_run_follows_a_detached_script(run_dir: Path) -> None:
 
 
 def test_below_systemd_a_script_knows_the_scope_to_go_to(run_dir: Path) -> None:
-    """logind may end what an SSH session leaves behind; the prelude goes there before it changes anything."""
+    """logind may end what an SSH session leaves behind; the runner moves there before it changes anything."""
     items: list[Item] = []
     for folder in ("unused", "systemd/system"):
         (run_dir / folder).mkdir(parents=True)
