@@ -26,6 +26,10 @@ class Plugin:
     distribution: str
 
     @property
+    def is_there(self) -> bool:
+        return find_spec(self.package) is not None
+
+    @property
     def how_to_get(self) -> str:
         return f"`pip install {self.distribution}`; in a checkout of kbootstrap: `scripts/setup`."
 
@@ -64,19 +68,16 @@ def load(name: str) -> click.Command | None:
     from importlib.metadata import entry_points
 
     known = next((plugin for plugin in PLUGINS if plugin.name == name), None)
+    if known is not None and not known.is_there:
+        return _missing(known)
     for entry in entry_points(group=GROUP, name=name):
-        try:
-            command: click.Command = entry.load()
-        except ModuleNotFoundError as error:
-            if known is None or error.name != known.package:
-                raise
-        else:
-            return command
+        command: click.Command = entry.load()
+        return command
     return _missing(known) if known else None
 
 
 def _listed(plugin: Plugin) -> click.Command:
-    note = "" if find_spec(plugin.package) else f" Not installed: pip install {plugin.distribution}"
+    note = "" if plugin.is_there else f" Not installed: pip install {plugin.distribution}"
     return click.Command(plugin.name, short_help=plugin.summary + note)
 
 

@@ -1,4 +1,4 @@
-"""What is distributed: the files of kbootstrap's wheel, and what `kbootstrap lab` says without the lab."""
+"""What is distributed: the files of kbootstrap's wheel, and `kbootstrap lab` where the lab is not installed."""
 
 from __future__ import annotations
 
