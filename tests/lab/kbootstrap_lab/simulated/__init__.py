@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -70,12 +71,14 @@ def up(
     state: str = "dirty",
     kubernetes: str | None = None,
     methods: tuple[str, ...] = (),
+    snapshot: Path | None = None,
 ) -> Lab:
     """Start a lab; returns when every host accepts SSH, and leaves them running.
 
     ``latency_ms`` is added to every round trip. With ``password`` the user may log in with it (by password and
     keyboard-interactive as well as by key, or only by the ``methods`` named), with ``sudo_password`` sudo asks for it.
-    ``distributions`` gives each host its own distribution, in order, for mixed clusters. Raises LabError.
+    ``distributions`` gives each host its own distribution, in order, for mixed clusters. With a ``snapshot``
+    (see ``save``) of a lab of the same hosts, they go on where those were. Raises LabError.
     """
     refuse("simulated", image=image)
     specs = _specs(
@@ -86,6 +89,8 @@ def up(
         state,
         sudo_password,
     )
+    for spec in specs:
+        spec["snapshot"] = snapshot is not None
     directory = create_state_dir(name, "simulated")
     try:
         say(f"starting {len(specs)} simulated hosts ({', '.join(sorted({s['distribution'] for s in specs}))})")
@@ -98,6 +103,7 @@ def up(
             "latency_ms": latency_ms,
             "password": password.reveal() if password else None,
             "methods": list(methods),
+            "snapshot": str(snapshot) if snapshot else "",
         }
         answer = _start_daemon(directory, request)
         lab = _lab(name, answer, inventory)
@@ -112,6 +118,14 @@ def up(
         down(name)
         raise
     return lab
+
+
+def save(name: str, snapshot: Path) -> None:
+    """Keep the hosts of a running lab and what they share in a new directory, for ``up``. Raises LabError."""
+    _ask(name, {"op": "save"})
+    shared = state_dir(name) / "shared"
+    shutil.copytree(shared, snapshot, ignore=shutil.ignore_patterns("wake"))
+    shutil.rmtree(shared / "snapshot")
 
 
 def down(name: str) -> None:

@@ -26,6 +26,7 @@ import paramiko
 
 from kbootstrap.secret import Secret
 from kbootstrap_lab.errors import LabError, no_such_host
+from kbootstrap_lab.simulated import root
 from kbootstrap_lab.simulated.machines import Machine, Supervisor
 from kbootstrap_lab.simulated.network import Network, Port
 from kbootstrap_lab.simulated.spec import Spec
@@ -38,6 +39,7 @@ SUBNETS = range(70, 127)
 """Second number of the loopback addresses labs take: the first free one. The first host of all is 127.70.0.1."""
 
 START_TIMEOUT = 120.0
+IDLE_TIMEOUT = 60.0
 BOOTS_AT_ONCE = 4
 
 
@@ -67,7 +69,10 @@ class Daemon:
         self.hosts: dict[str, Host] = {}
         self.done = threading.Event()
         self.shared = directory / "shared"
-        (self.shared / "clusters").mkdir(parents=True)
+        if request.get("snapshot"):
+            shutil.copytree(request["snapshot"], self.shared)
+        else:
+            (self.shared / "clusters").mkdir(parents=True)
         self.supervisor = Supervisor(self.shared)
 
     # --- start ---
@@ -79,7 +84,8 @@ class Daemon:
         for machine in machines:
             machine.wait_ready(START_TIMEOUT)
         with ThreadPoolExecutor(max_workers=BOOTS_AT_ONCE) as pool:
-            list(pool.map(Machine.boot, machines))
+            list(pool.map(_begin, machines))
+        shutil.rmtree(self.shared / "snapshot", ignore_errors=True)
         subnet = self._free_subnet()
         for machine in machines:
             self._open(machine, subnet)
@@ -176,6 +182,24 @@ class Daemon:
     def _op_run(self, host: str, command: str, stdin: str = "", timeout: float = 60) -> dict[str, Any]:
         status, out, err = self._host(host).machine.output(command, stdin.encode(), timeout)
         return {"status": status, "stdout": out.decode("utf-8", "replace"), "stderr": err.decode("utf-8", "replace")}
+
+    def _op_save(self) -> dict[str, Any]:
+        """Have every host write its files to the shared directory ``snapshot``; nothing may be running on them."""
+        (self.shared / "snapshot").mkdir(exist_ok=True)
+        for host in self.hosts.values():
+            self._wait_idle(host.machine)
+            status, _out, err = host.machine.output(f"SIM_NAME={host.machine.spec.name}\n{root.SAVE}")
+            if status != 0:
+                raise LabError(err.decode("utf-8", "replace").strip())
+        return {}
+
+    @staticmethod
+    def _wait_idle(machine: Machine) -> None:
+        deadline = time.monotonic() + IDLE_TIMEOUT
+        while not machine.request("idle")["idle"]:
+            if time.monotonic() > deadline:
+                raise LabError(f"host {machine.spec.name} does not come to rest")
+            time.sleep(0.02)
 
     def _host(self, name: str) -> Host:
         try:
@@ -308,6 +332,14 @@ class Daemon:
             mark.unlink(missing_ok=True)
         else:
             mark.touch()
+
+
+def _begin(machine: Machine) -> None:
+    """Boot a new host; one that was saved while it ran only opens its ports again."""
+    if machine.spec.snapshot:
+        machine.request("open")
+    else:
+        machine.boot()
 
 
 def main(argv: list[str]) -> int:

@@ -18,7 +18,7 @@ class Spec:
     ``index`` counts from 0 within the lab and decides its addresses and ids; ``state`` is ``dirty`` (as a provider or
     the last administrator left it) or ``clean`` (hostname, swap, SELinux, firewall and time as Kubernetes wants them);
     ``sudo`` is ``none``, ``passwordless`` or ``password``, and then ``sudo_hash`` is ``SALT:SHA256`` of salt and
-    password.
+    password. A host with a ``snapshot`` is not built and booted but filled with what ``save`` kept of one.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Spec:
     user: str = "root"
     sudo: str = "none"
     sudo_hash: str = ""
+    snapshot: bool = False
 
     @property
     def ip(self) -> str:

@@ -147,7 +147,10 @@ def _build_host(spec: Spec) -> None:
     linux.detach("/.old")
     os.rmdir("/.old")
     _mount_run()
-    root.build(spec)
+    if spec.snapshot:
+        root.restore(spec)
+    else:
+        root.build(spec)
 
 
 def _mount_run() -> None:
@@ -166,6 +169,8 @@ class Init:
     halt     kill every process and forget /run and the host's name, like a power cut
     freeze, thaw   stop and continue every process
     size     bytes: the disk's new size (0: the usual one)
+    open     open the ports that the host offers
+    idle     answers whether the kubelet's part has nothing left to do
     """
 
     def __init__(self, control: socket.socket, spec: Spec) -> None:
@@ -206,13 +211,16 @@ class Init:
 
     def _look_around(self) -> None:
         """Somebody changed what this host offers, or what its cluster wants from it."""
+        self._open_ports()
+        if os.path.exists("/var/lib/sim/cluster"):
+            self._run_pods()
+
+    def _open_ports(self) -> None:
         ports = {int(name) for name in os.listdir(f"{self._net}/listen")}
         for port in set(self._listeners) - ports:
             self._close(port)
         for port in ports - set(self._listeners):
             self._listen(port)
-        if os.path.exists("/var/lib/sim/cluster"):
-            self._run_pods()
 
     def _listen(self, port: int) -> None:
         listener = socket.socket()
@@ -346,6 +354,13 @@ class Init:
         size = request["bytes"] or DISK
         linux.mount(None, "/", flags=linux.MS_REMOUNT | linux.MS_NODEV, data=f"size={size}")
         self._send(id=request["id"])
+
+    def _op_open(self, request: dict[str, Any], _fds: list[int]) -> None:
+        self._open_ports()
+        self._send(id=request["id"])
+
+    def _op_idle(self, request: dict[str, Any], _fds: list[int]) -> None:
+        self._send(id=request["id"], idle=not self._pods)
 
     def _kill_all(self, number: int) -> None:
         """Signal every other process of this host; being PID 1 of its own PID namespace is what bounds "every"."""
