@@ -19,7 +19,7 @@ from kbootstrap.remote.ssh.transport import SshTransport
 def make_host(address: str, key: Path, known_hosts: Path) -> Host:
     """One of the bench's hosts as an inventory has it."""
     ssh = {"user": "root", "key": key, "known_hosts": known_hosts, "config": None}
-    host = {"name": "host", "address": address, "role": "master", "ssh": ssh}
+    host = {"name": "host", "address": address, "role": "control-plane", "ssh": ssh}
     return Inventory.model_validate({"cluster": {"name": "probe", "kubernetes": "1.34"}, "hosts": [host]}).hosts[0]
 
 

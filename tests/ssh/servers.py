@@ -280,7 +280,7 @@ def inventory_host(folder: Path, server: Server, **ssh: Any) -> Host:
     document = {
         "cluster": {"name": "test", "kubernetes": "1.34"},
         "ssh": {name: value for name, value in settings.items() if value is not None},
-        "hosts": [{"name": "cp1", "address": address, "internal_address": "192.0.2.1", "role": "master"}],
+        "hosts": [{"name": "cp1", "address": address, "internal_address": "192.0.2.1", "role": "control-plane"}],
     }
     path = folder / "inventory.yaml"
     path.write_text(yaml.safe_dump(document, allow_unicode=True))

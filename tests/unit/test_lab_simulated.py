@@ -60,7 +60,7 @@ def test_names_that_are_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"masters": 0}, "at least one"),
+        ({"control_planes": 0}, "at least one"),
         ({"workers": 5000}, "1 to 1000"),
         ({"distribution": "gentoo"}, "distributions are"),
         ({"state": "shiny"}, "dirty or clean"),

@@ -26,7 +26,7 @@ KEY = base64.b64encode(b"-----BEGIN EC PRIVATE KEY-----").decode()
 def inventory(tmp_path: Path) -> Inventory:
     path = tmp_path / "inventory.yaml"
     path.write_text(
-        "cluster: {name: demo, kubernetes: '1.34'}\nhosts: [{name: cp1, address: 192.168.1.10, role: master}]\n"
+        "cluster: {name: demo, kubernetes: '1.34'}\nhosts: [{name: cp1, address: 192.168.1.10, role: control-plane}]\n"
     )
     return load(path, env={})
 
