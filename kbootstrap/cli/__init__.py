@@ -14,7 +14,6 @@ from kbootstrap import __version__
 from kbootstrap.cli import explain, inventories, plugins, verbs
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.redact import Redactor
-from kbootstrap.text import printable
 
 GARBAGE = 100_000
 """New objects after which Python collects garbage. The default makes it collect hundreds of times during imports."""
@@ -53,7 +52,7 @@ def main() -> None:
         click.echo("interrupted", err=True)
         code = 130
     except KbootstrapError as error:
-        _show(error)
+        _show(error, redactor)
         code = error.exit_code
     except BrokenPipeError:
         # The reader of our output is gone. Without this, Python would complain once more when it ends.
@@ -73,10 +72,10 @@ def _no_core_dumps() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
-def _show(error: KbootstrapError) -> None:
-    click.echo(f"{click.style('Error:', fg='red')} {printable(error.message)}", err=True)
+def _show(error: KbootstrapError, redactor: Redactor) -> None:
+    click.echo(f"{click.style('Error:', fg='red')} {redactor.clean(error.message)}", err=True)
     if error.hint:
-        click.echo(f"Hint: {printable(error.hint)}", err=True)
+        click.echo(f"Hint: {redactor.clean(error.hint)}", err=True)
 
 
 def _report_bug(error: Exception, redactor: Redactor) -> None:

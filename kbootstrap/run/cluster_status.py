@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from kbootstrap import versions
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.inventory.models import Inventory
-from kbootstrap.redact import Redactor
 from kbootstrap.run.options import Control, Options
 from kbootstrap.run.run import Run
 from kbootstrap.run.workflow import STATUS, Workflow
@@ -47,14 +46,15 @@ def read_status(inventory: Inventory, options: Options, control: Control) -> Clu
     run = _run_on_first_control_plane("status", inventory, options, control)
     facts = run.state.facts.get(inventory.first_control_plane.name)
     api_server = versions.exact(facts.apiserver_version) if facts else None
-    nodes = (_node_status(row, api_server) for row in _rows(_found(run, "nodes")))
+    clean = control.redactor.clean
+    nodes = (_node_status(row, api_server) for row in _rows(clean(_found(run, "nodes"))))
     found = {node.name: node for node in nodes}
     ordered = [found.pop(host.name) for host in inventory.hosts if host.name in found]
     names = {node.name for node in ordered}
     return ClusterStatus(
         nodes=(*ordered, *found.values()),
         missing=tuple(host.name for host in inventory.hosts if host.name not in names),
-        pods_not_running=tuple(text for row in _rows(_found(run, "pods")) if (text := _pod_trouble(row))),
+        pods_not_running=tuple(text for row in _rows(clean(_found(run, "pods"))) if (text := _pod_trouble(row))),
     )
 
 
@@ -95,8 +95,7 @@ def _rows(text: str) -> list[str]:
 
 def _fields(row: str, count: int) -> list[str]:
     """The tab-separated fields of a row from the host, exactly ``count`` of them."""
-    clean = Redactor().clean
-    fields = [clean(field)[:MAX_FIELD] for field in row.split("\t", count - 1)]
+    fields = [field[:MAX_FIELD] for field in row.split("\t", count - 1)]
     return fields + [""] * (count - len(fields))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kbootstrap.errors import ConnectError
 from kbootstrap.remote.ssh.known_hosts import KnownHosts
-from kbootstrap.remote.timeouts import Timeouts
+from kbootstrap.remote.timeouts import DEFAULTS, Timeouts
 from kbootstrap.secret import Secret
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 class SshShared:
     """ssh_config, known_hosts and private keys, each read once; bastions, each connected once; and the timeouts."""
 
-    def __init__(self, timeouts: Timeouts = Timeouts()) -> None:  # noqa: B008 - immutable
+    def __init__(self, timeouts: Timeouts = DEFAULTS) -> None:
         self.timeouts = timeouts
         self._lock = threading.RLock()
         self._cache: dict[tuple[str, object], Any] = {}

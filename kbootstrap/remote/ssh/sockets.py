@@ -13,7 +13,7 @@ from typing import Any
 
 from kbootstrap.errors import ConnectError
 from kbootstrap.inventory.models import Host
-from kbootstrap.remote.timeouts import Timeouts
+from kbootstrap.remote.timeouts import DEFAULTS, Timeouts
 
 SSH_PORT = 22
 READ_BYTES = 8 * 1024
@@ -101,7 +101,7 @@ class WatchedSocket:
     ``send`` while nothing can be sent, so deadlines are checked there. ``lost`` says why the connection was given up.
     """
 
-    def __init__(self, end: Any, timeouts: Timeouts = Timeouts()) -> None:  # noqa: B008 - immutable
+    def __init__(self, end: Any, timeouts: Timeouts = DEFAULTS) -> None:
         self._end = end
         self._timeouts = timeouts
         self._heard = time.monotonic()

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from kbootstrap.remote.protocol import ANSWERS_OUTSIDE_THE_LOG, Answer, Request, Status
 from kbootstrap.remote.script import Report
-from kbootstrap.remote.session_channel import Channel, Item
-from kbootstrap.remote.session_errors import MAX_ANSWERS, MAX_OUTPUT, LostError, flood
+from kbootstrap.remote.session.channel import Channel, Item
+from kbootstrap.remote.session.errors import MAX_ANSWERS, MAX_OUTPUT, LostError, flood
 from kbootstrap.remote.timeouts import Timeouts
 
 _ANSWERS = frozenset(Answer)

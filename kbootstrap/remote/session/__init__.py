@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 from kbootstrap.errors import ConnectError, HostKeyError, KbootstrapError
 from kbootstrap.remote.protocol import Request
-from kbootstrap.remote.session_channel import Channel, Item
-from kbootstrap.remote.session_errors import BrokenError, LockedError, LostError, SudoError, error_text
-from kbootstrap.remote.session_follow import Follower
-from kbootstrap.remote.session_handshake import Handshake
+from kbootstrap.remote.session.channel import Channel, Item
+from kbootstrap.remote.session.errors import BrokenError, LockedError, LostError, SudoError, error_text
+from kbootstrap.remote.session.follow import Follower
+from kbootstrap.remote.session.handshake import Handshake
 from kbootstrap.remote.timeouts import DEFAULTS, Timeouts
 from kbootstrap.remote.transport import Transport
 from kbootstrap.secret import Secret

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from kbootstrap.remote.protocol import ANSWERS_OUTSIDE_THE_LOG
 from kbootstrap.remote.script import Output, Parser, Report
-from kbootstrap.remote.session_errors import MAX_OUTPUT, flood
+from kbootstrap.remote.session.errors import MAX_OUTPUT, flood
 from kbootstrap.remote.transport import Pipe, Transport
 
 Item = Report | Output

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from kbootstrap.errors import Failure
 from kbootstrap.remote.protocol import Answer
 from kbootstrap.remote.script import Output, Report, bootstrap, launcher
-from kbootstrap.remote.session_channel import Channel
-from kbootstrap.remote.session_errors import MAX_ANSWERS, LockedError, SudoError, flood
+from kbootstrap.remote.session.channel import Channel
+from kbootstrap.remote.session.errors import MAX_ANSWERS, LockedError, SudoError, flood
 from kbootstrap.remote.timeouts import Timeouts
 from kbootstrap.secret import Secret
 
