@@ -34,7 +34,7 @@ class Run:
     def __init__(
         self, workflow: Workflow, mode: Mode, inventory: Inventory, options: Options, control: Control, view: View
     ) -> None:
-        self.command = "plan" if mode == "plan" and workflow.name == "up" else workflow.name
+        self.command = workflow.command(mode)
         self.mode = mode
         self.inventory = inventory
         self._workflow = workflow.selected(options)

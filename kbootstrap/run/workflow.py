@@ -14,6 +14,7 @@ from kbootstrap.phases.preflight.requirements import Finding, findings
 from kbootstrap.phases.reset import staying_control_plane
 from kbootstrap.phases.reset.requirements import reset_findings
 from kbootstrap.run.options import Options
+from kbootstrap.steps import Mode
 
 Requirements = Callable[[Context, "Sequence[Phase]", Options], list[Finding]]
 """What the facts show to be wrong, from what is known, the selected phases and the operator's options."""
@@ -21,7 +22,7 @@ Requirements = Callable[[Context, "Sequence[Phase]", Options], list[Finding]]
 
 @dataclass(frozen=True)
 class Workflow:
-    """One verb.
+    """One verb. Its plan, which changes nothing, is called ``plan_name`` where it has a name of its own.
 
     ``before`` are phases that change nothing and must end on every host before ``phases`` begin. ``requirements`` are
     checked before both; None checks nothing. A workflow that ``needs_first_control_plane`` changes no host when that
@@ -36,6 +37,11 @@ class Workflow:
     needs_first_control_plane: bool = False
     removes_hosts: bool = False
     hands_out_kubeconfig: bool = False
+    plan_name: str = ""
+
+    def command(self, mode: Mode) -> str:
+        """What the command line calls a run in this mode."""
+        return (mode == "plan" and self.plan_name) or self.name
 
     def leaving(self, inventory: Inventory, options: Options) -> frozenset[str]:
         """The hosts that this run takes out of the cluster."""
@@ -105,6 +111,7 @@ UP = Workflow(
     requirements=_requirements_to_join,
     needs_first_control_plane=True,
     hands_out_kubeconfig=True,
+    plan_name="plan",
 )
 CHECK = Workflow("check", phases=(), before=phases.PREFLIGHT, requirements=_requirements_to_join)
 RESET = Workflow("reset", phases=phases.RESET, requirements=_requirements_to_leave, removes_hosts=True)

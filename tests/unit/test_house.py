@@ -1,0 +1,37 @@
+"""What keeps the code easy to move into: small modules, small classes, one place for paramiko's private names."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from kbootstrap.remote.script import PACKAGE
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MOST_LINES = 400
+MOST_LINES_OF_A_CLASS = 250
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_and_classes_are_small(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= MOST_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef):
+            assert (node.end_lineno or 0) - node.lineno < MOST_LINES_OF_A_CLASS, node.name
+
+
+def test_private_names_of_paramiko_are_used_in_one_module() -> None:
+    """Another version of paramiko may change them, so there is one place to look at."""
+    private = re.compile(r"_send_user_message|start_handshake|clear_to_send|self\._conn\b")
+    users = {path.name for path in MODULES if private.search(path.read_text(encoding="utf-8"))}
+    assert users == {"paramiko_private.py"}
+
+
+def test_the_port_of_the_api_server_is_written_once() -> None:
+    texts = re.compile(r"(?s)\"\"\".*?\"\"\"|#[^\n]*")
+    users = {path.name for path in MODULES if "6443" in texts.sub("", path.read_text(encoding="utf-8"))}
+    assert users == {"ports.py", "generate.py"}, "generate.py has it in a comment of the inventories that it writes"
