@@ -71,7 +71,7 @@ def kbootstrap(job: Job, *verb: str) -> Command:
             "config": None,
         },
         "hosts": [
-            {"name": host.name, "address": host.address, "role": "worker" if number else "master"}
+            {"name": host.name, "address": host.address, "role": "worker" if number else "control-plane"}
             for number, host in enumerate(job.hosts)
         ],
     }
