@@ -8,8 +8,9 @@ import pytest
 from support.breakpoints import ended, until, up_held
 from support.driver import Fleet
 from support.labs import MakeLab
+from support.timeouts import set_timeouts
 
-from kbootstrap import inventory, run, session
+from kbootstrap import inventory, run
 from kbootstrap.model import Event, RunEnded
 
 DOCKER = "download.docker.com"
@@ -38,7 +39,7 @@ def converges(fleet: Fleet, *options: str) -> None:
 def test_a_host_that_dies_in_the_middle_stops_nobody_else(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, because nobody wants to wait for the five minutes a host may be away."""
     fleet = lab(1, 2)
-    monkeypatch.setattr(session, "RECONNECT_S", 2)
+    set_timeouts(monkeypatch, reconnect=2)
     monkeypatch.setattr(run, "state_home", lambda: fleet.inventory.parent / "state")
     fleet.fault("w2", "hold", moment="packages kubernetes command 1")
     seen: list[Event] = []

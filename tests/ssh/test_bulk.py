@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ssh.servers import PASSWORD, Server, hop, inventory_host
+from support.timeouts import set_timeouts
 
 from kbootstrap import bulk
 from kbootstrap.inventory import Host
@@ -129,7 +130,7 @@ def test_a_host_that_does_not_end_it_is_given_up(
     server: Server, folder: str, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str
 ) -> None:
     ssh_is(tmp_path, monkeypatch, script)
-    monkeypatch.setattr(bulk, "ANSWER_S", 1)
+    set_timeouts(monkeypatch, bulk_answer=1)
     monkeypatch.setattr(bulk, "SLOWEST", 10 * len(CONTENT))
     with connected(inventory_host(tmp_path, server)) as transport, pytest.raises(KbootstrapError, match=why):
         bulk.put(transport, source, f"{folder}/file")

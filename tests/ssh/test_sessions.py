@@ -18,6 +18,7 @@ from ssh.conftest import MakePair, MakeServer
 from ssh.servers import PASSWORD, Server, Simulated, Sshd, connections, hop, inventory_host
 from ssh.talk import Counting, eventually, lines, make_session, say, session
 from support.labs import MakeLab
+from support.timeouts import set_timeouts
 
 from kbootstrap import transport
 from kbootstrap.inventory import Host
@@ -178,7 +179,7 @@ def test_a_host_that_is_away_for_a_while(interrupted: Interrupted) -> None:
 
 
 def test_a_host_that_does_not_come_back(interrupted: Interrupted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kbootstrap.session.RECONNECT_S", 2)
+    set_timeouts(monkeypatch, reconnect=2)
     with pytest.raises(LostError, match=r"cp1: lost for 2 s: .*connection refused") as lost:
         interrupted.run(interrupted.server.cut)
     assert lost.value.exit_code == 4
@@ -237,9 +238,7 @@ def test_a_sudo_that_asks_for_a_password_we_do_not_have(make_simulated: MakeLab,
 def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
     """Seconds until a frozen connection must be found out, made short. As they are, they keep the promise of 30 s."""
     assert transport.KEEPALIVE_S + transport.ANSWER_S + 2 * transport.LOOK_S < 30
-    monkeypatch.setattr(transport, "ANSWER_S", 1.5)
-    monkeypatch.setattr(transport, "KEEPALIVE_S", 0.5)
-    monkeypatch.setattr(transport, "LOOK_S", 1)
+    set_timeouts(monkeypatch, answer=1.5, keepalive=0.5, look=1)
     return 6
 
 
