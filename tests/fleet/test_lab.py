@@ -65,9 +65,8 @@ def eventually(holds: Callable[[], bool], seconds: float = 10) -> None:
 # --- SSH -------------------------------------------------------------------------------------------------------------
 
 
-def test_commands_over_ssh(lab: MakeLab) -> None:
-    fleet = lab(1, 0)
-    with login(fleet, "cp1") as client:
+def test_commands_over_ssh(shared: Fleet) -> None:
+    with login(shared, "cp1") as client:
         status, out, err = execute(
             client, 'cat; echo problem >&2; printf "%s" "$HOME"; exit 7', bytes(range(256)) * 400
         )
@@ -80,9 +79,8 @@ def test_commands_over_ssh(lab: MakeLab) -> None:
             client.open_sftp()
 
 
-def test_exit_status_comes_before_background_children_end(lab: MakeLab) -> None:
-    fleet = lab(1, 0)
-    with login(fleet, "cp1") as client:
+def test_exit_status_comes_before_background_children_end(shared: Fleet) -> None:
+    with login(shared, "cp1") as client:
         _into, out, _err = client.exec_command("sleep 30 & exit 5")
         started = time.monotonic()
         assert out.channel.recv_exit_status() == 5
@@ -110,9 +108,8 @@ def test_only_the_methods_asked_for(lab: MakeLab) -> None:
     assert "  key:" not in fleet.inventory.read_text()
 
 
-def test_sudo_without_password(lab: MakeLab) -> None:
-    fleet = lab(1, 0)
-    with login(fleet, "cp1") as client:
+def test_sudo_without_password(shared: Fleet) -> None:
+    with login(shared, "cp1") as client:
         status, out, _err = execute(client, "sudo -S -p '' -- sh -c 'id -u; cat'", b"not a password\n")
         assert (status, out) == (0, b"0\nnot a password\n"), "a sudo that asks nothing leaves stdin alone"
 
@@ -132,24 +129,22 @@ def test_sudo_with_password(lab: MakeLab) -> None:
     assert "${env:KB_SUDO_PASSWORD}" in fleet.inventory.read_text()
 
 
-def test_a_terminal_on_request(lab: MakeLab) -> None:
-    fleet = lab(1, 0)
-    with login(fleet, "cp1") as client:
+def test_a_terminal_on_request(shared: Fleet) -> None:
+    with login(shared, "cp1") as client:
         _into, out, _err = client.exec_command("stty size; test -t 0", get_pty=True, timeout=10)
         assert out.read() == b"24 80\r\n"
         assert out.channel.recv_exit_status() == 0
 
 
-def test_a_host_is_a_bastion_for_the_others(lab: MakeLab) -> None:
-    fleet = lab(1, 1)
-    with login(fleet, "cp1") as bastion:
+def test_a_host_is_a_bastion_for_the_others(shared: Fleet) -> None:
+    with login(shared, "cp1") as bastion:
         transport = bastion.get_transport()
         assert transport is not None
         channel = transport.open_channel("direct-tcpip", ("192.168.1.11", 22), ("127.0.0.1", 1))
         with paramiko.Transport(channel) as inner:
             inner.start_client(timeout=10)
             inner.auth_publickey(
-                "kb", paramiko.Ed25519Key.from_private_key_file(str(fleet.lab.directory / "id_ed25519"))
+                "kb", paramiko.Ed25519Key.from_private_key_file(str(shared.lab.directory / "id_ed25519"))
             )
             session = inner.open_session()
             session.exec_command("hostname")
@@ -203,21 +198,19 @@ def test_the_real_machine_is_out_of_reach(lab: MakeLab, tmp_path: Path) -> None:
     assert socket.gethostname() == hostname
 
 
-def test_a_host_reaches_its_peers_and_nothing_else(lab: MakeLab) -> None:
-    fleet = lab(1, 1)
+def test_a_host_reaches_its_peers_and_nothing_else(shared: Fleet) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        fleet.text("cp1", "bash -c ': </dev/tcp/192.168.1.11/22'")
+        shared.text("cp1", "bash -c ': </dev/tcp/192.168.1.11/22'")
         for target in (f"127.0.0.1/{port}", "127.70.0.1/2222", "203.0.113.1/80", "192.168.1.11/6443"):
-            assert fleet.run("cp1", f"timeout 5 bash -c ': </dev/tcp/{target}'").returncode != 0, target
+            assert shared.run("cp1", f"timeout 5 bash -c ': </dev/tcp/{target}'").returncode != 0, target
 
 
-def test_unknown_commands_and_arguments_fail(lab: MakeLab) -> None:
-    fleet = lab(1, 0)
+def test_unknown_commands_and_arguments_fail(shared: Fleet) -> None:
     for command in ("kubeadm version", "python3 --version", "ssh -V", "docker ps", "perl -v", "apt-get update"):
-        assert fleet.run("cp1", command).returncode == 127, command
+        assert shared.run("cp1", command).returncode == 127, command
     for command in ("systemctl frobnicate", "dnf history", "sysctl --frob", "ip netns add x", "curl --upload-file x y"):
-        result = fleet.run("cp1", command)
+        result = shared.run("cp1", command)
         assert result.returncode == 64, command
         assert result.stderr.startswith("simulated "), result.stderr
 
@@ -243,16 +236,15 @@ def test_hosts_are_found_dirty(lab: MakeLab, distribution: str) -> None:
     assert clean.text("cp1", "hostname").strip() == "cp1"
 
 
-def test_reading_changes_nothing(lab: MakeLab) -> None:
-    fleet = lab(1, 0)
-    before = fleet.files("cp1")
-    fleet.run(
+def test_reading_changes_nothing(shared: Fleet) -> None:
+    before = shared.files("cp1")
+    shared.run(
         "cp1",
         "systemctl list-unit-files; systemctl is-active sshd; rpm -qa; dnf -q list kubelet; sysctl -a; ip addr; "
         "ss -lnt; chronyc tracking; firewall-cmd --list-ports; hostnamectl; timedatectl; getent passwd kb; "
         "stat -c %U /etc; lsmod",
     )
-    assert fleet.files("cp1") == before
+    assert shared.files("cp1") == before
 
 
 def test_reboot(lab: MakeLab) -> None:
@@ -390,12 +382,11 @@ def test_slow(lab: MakeLab) -> None:
         assert time.monotonic() - started > 0.4
 
 
-def test_unknown_faults_and_hosts(lab: MakeLab) -> None:
-    fleet = lab(1, 0)
+def test_unknown_faults_and_hosts(shared: Fleet) -> None:
     with pytest.raises(LabError, match="no fault"):
-        fleet.fault("cp1", "earthquake")
+        shared.fault("cp1", "earthquake")
     with pytest.raises(LabError, match="no host"):
-        fleet.fault("cp9", "cut")
+        shared.fault("cp9", "cut")
 
 
 # --- the lab ---------------------------------------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import pytest
 from support.driver import Fleet
-from support.labs import MakeLab
+from support.labs import MakeLab, Snapshots
 
 KUBECTL = "KUBECONFIG=/etc/kubernetes/admin.conf kubectl"
 
@@ -78,6 +79,17 @@ def make_ready(
     """Everything up to kubeadm, as a person would type it."""
     fleet.text(host, prepare.format(name=host))
     fleet.text(host, EL_REPOSITORIES.format(base=base, minor=minor) + INSTALL.format(minor=minor), timeout=120)
+
+
+@pytest.fixture
+def by_hand(lab: MakeLab, snapshots: Snapshots) -> MakeLab:
+    """Hosts that are ready for kubeadm, once for all tests that ask for such hosts."""
+
+    def reach(fleet: Fleet) -> None:
+        for host in fleet.hosts:
+            make_ready(fleet, host)
+
+    return partial(snapshots.copy, lab, "by-hand", reach)
 
 
 def until(fleet: Fleet, host: str, command: str, wanted: str, seconds: float = 10) -> None:
@@ -167,10 +179,8 @@ def test_the_lock_of_dpkg_is_honoured(lab: MakeLab) -> None:
 # --- kubeadm ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_cluster_from_init_to_ready(lab: MakeLab) -> None:
-    fleet = lab(1, 1)
-    for host in fleet.hosts:
-        make_ready(fleet, host)
+def test_a_cluster_from_init_to_ready(by_hand: MakeLab) -> None:
+    fleet = by_hand(1, 1)
     fleet.text("cp1", "kubeadm init --pod-network-cidr 10.244.0.0/16 --control-plane-endpoint 192.168.1.10")
     again = fleet.run("cp1", "kubeadm init")
     assert again.returncode == 1
@@ -211,10 +221,8 @@ def test_a_cluster_from_init_to_ready(lab: MakeLab) -> None:
     until(fleet, "cp1", ready("w1"), "True")
 
 
-def test_a_token_expires(lab: MakeLab) -> None:
-    fleet = lab(1, 1)
-    for host in fleet.hosts:
-        make_ready(fleet, host)
+def test_a_token_expires(by_hand: MakeLab) -> None:
+    fleet = by_hand(1, 1)
     fleet.text("cp1", "kubeadm init")
     join = fleet.text("cp1", "kubeadm token create --ttl 1s --print-join-command")
     time.sleep(2)
@@ -222,10 +230,9 @@ def test_a_token_expires(lab: MakeLab) -> None:
     assert join.split()[4] not in fleet.text("cp1", "kubeadm token list")
 
 
-def test_the_network_must_fit(lab: MakeLab) -> None:
+def test_the_network_must_fit(by_hand: MakeLab) -> None:
     """Flannel with another network than kubeadm's: its pods crash and say why, and no node gets Ready."""
-    fleet = lab(1, 0)
-    make_ready(fleet, "cp1")
+    fleet = by_hand(1, 0)
     fleet.text("cp1", "kubeadm init --pod-network-cidr 10.200.0.0/16")
     fleet.text("cp1", f"{KUBECTL} apply -f -", FLANNEL.replace("NETWORK", "10.244.0.0/16"))
     waiting = "{.items[*].status.containerStatuses[*].state.waiting.reason}"
@@ -248,9 +255,8 @@ def test_the_network_must_fit(lab: MakeLab) -> None:
         ("touch /.lab/internet/registry.k8s.io; mkdir -p /.lab/internet", "ERROR ImagePull"),
     ],
 )
-def test_kubeadm_init_refuses(lab: MakeLab, before: str, error: str) -> None:
-    fleet = lab(1, 0)
-    make_ready(fleet, "cp1")
+def test_kubeadm_init_refuses(by_hand: MakeLab, before: str, error: str) -> None:
+    fleet = by_hand(1, 0)
     fleet.run("cp1", f"mkdir -p /.lab/internet; {before}")
     result = fleet.run("cp1", "kubeadm init")
     assert result.returncode == 1
@@ -289,10 +295,8 @@ def test_the_configuration_api_belongs_to_a_version(
         )
 
 
-def test_control_planes_join_with_a_key_and_need_a_majority(lab: MakeLab) -> None:
-    fleet = lab(2, 0)
-    for host in fleet.hosts:
-        make_ready(fleet, host)
+def test_control_planes_join_with_a_key_and_need_a_majority(by_hand: MakeLab) -> None:
+    fleet = by_hand(2, 0)
     fleet.text("cp1", "kubeadm init --control-plane-endpoint 192.168.1.10:6443")
     join = fleet.text("cp1", "kubeadm token create --print-join-command").strip()
     assert "kubeadm-certs" in fleet.run("cp2", f"{join} --control-plane --certificate-key {'0' * 64}").stderr
@@ -306,9 +310,8 @@ def test_control_planes_join_with_a_key_and_need_a_majority(lab: MakeLab) -> Non
     until(fleet, "cp1", f"{KUBECTL} get nodes -o name", "node/cp1\nnode/cp2\n")
 
 
-def test_a_cluster_comes_back_after_a_reboot(lab: MakeLab) -> None:
-    fleet = lab(1, 0)
-    make_ready(fleet, "cp1")
+def test_a_cluster_comes_back_after_a_reboot(by_hand: MakeLab) -> None:
+    fleet = by_hand(1, 0)
     fleet.text("cp1", "kubeadm init --pod-network-cidr 10.244.0.0/16")
     fleet.text("cp1", f"{KUBECTL} apply -f -", FLANNEL.replace("NETWORK", "10.244.0.0/16"))
     until(fleet, "cp1", ready("cp1"), "True")
@@ -318,10 +321,8 @@ def test_a_cluster_comes_back_after_a_reboot(lab: MakeLab) -> None:
     until(fleet, "cp1", "ls /run/flannel", "subnet.env\n")
 
 
-def test_a_clock_that_is_behind_sees_certificates_of_the_future(lab: MakeLab) -> None:
-    fleet = lab(1, 1)
-    for host in fleet.hosts:
-        make_ready(fleet, host)
+def test_a_clock_that_is_behind_sees_certificates_of_the_future(by_hand: MakeLab) -> None:
+    fleet = by_hand(1, 1)
     fleet.text("cp1", "kubeadm init")
     join = fleet.text("cp1", "kubeadm token create --print-join-command")
     fleet.fault("w1", "clock-skew", seconds=-3600)
@@ -342,9 +343,8 @@ def test_a_firewall_that_stays_must_be_opened(lab: MakeLab) -> None:
     fleet.text("w1", join)
 
 
-def test_kubectl_labels_taints_and_refusals(lab: MakeLab) -> None:
-    fleet = lab(1, 0)
-    make_ready(fleet, "cp1")
+def test_kubectl_labels_taints_and_refusals(by_hand: MakeLab) -> None:
+    fleet = by_hand(1, 0)
     assert "localhost:8080 was refused" in fleet.run("cp1", "kubectl get nodes").stderr
     fleet.text("cp1", "kubeadm init")
     fleet.text("cp1", f"{KUBECTL} label node cp1 disk=ssd && {KUBECTL} taint node cp1 a=b:NoSchedule")

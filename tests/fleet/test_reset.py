@@ -143,10 +143,9 @@ def test_ports_that_were_opened_are_closed(lab: MakeLab) -> None:
     assert fleet.text("cp1", "firewall-cmd --list-ports").split() == ["8080/tcp"]
 
 
-def test_settings_can_be_kept_and_put_back_later(lab: MakeLab) -> None:
-    fleet = lab(1, 0, state="dirty")
-    before = kernel(fleet, "cp1")
-    fleet.up()
+def test_settings_can_be_kept_and_put_back_later(lab: MakeLab, finished: MakeLab) -> None:
+    before = kernel(lab(1, 0), "cp1")
+    fleet = finished(1, 0)
     kept = undone(fleet, "--keep-host-settings")
     assert ("cp1", "restore", "swap") not in kept.states
     assert kernel(fleet, "cp1") != before
@@ -184,9 +183,8 @@ def etcdctl(fleet: Fleet, words: str, host: str = "cp1") -> str:
     )
 
 
-def test_one_worker_leaves_a_cluster_that_stays(lab: MakeLab) -> None:
-    fleet = lab(1, 2)
-    fleet.up()
+def test_one_worker_leaves_a_cluster_that_stays(finished: MakeLab) -> None:
+    fleet = finished(1, 2)
     done = undone(fleet, "--limit", "w1")
     assert {(host, phase) for host, phase, _ in done.those("changed")} == {
         ("cp1", "drain"),
@@ -228,10 +226,9 @@ def test_control_plane_hosts_leave_and_take_their_etcd_members_along(lab: MakeLa
     assert members(fleet, "cp2") == {address["cp2"], address["cp3"]}
 
 
-def test_nobody_is_told_where_the_whole_cluster_goes(lab: MakeLab) -> None:
+def test_nobody_is_told_where_the_whole_cluster_goes(finished: MakeLab) -> None:
     """Also with an API server that does not answer any more. Workers go first, the first control plane host last."""
-    fleet = lab(2, 1)
-    fleet.up()
+    fleet = finished(2, 1)
     fleet.text("cp2", "systemctl stop kubelet")
     done = undone(fleet)
     assert {phase for _, phase, _ in done.states} & {"drain", "forget"} == set()
@@ -239,9 +236,8 @@ def test_nobody_is_told_where_the_whole_cluster_goes(lab: MakeLab) -> None:
     assert left == ["w1", "cp2", "cp1"]
 
 
-def test_a_limited_reset_needs_an_api_server_that_can_be_told(lab: MakeLab) -> None:
-    fleet = lab(1, 1)
-    fleet.up()
+def test_a_limited_reset_needs_an_api_server_that_can_be_told(finished: MakeLab) -> None:
+    fleet = finished(1, 1)
     fleet.text("cp1", "systemctl stop kubelet")
     before = fleet.files("w1", *RUNTIME_STATE)
     said = fleet.kbootstrap("reset", str(fleet.inventory), "--yes", "--limit", "w1", "--output", "lines", code=1)
@@ -250,9 +246,8 @@ def test_a_limited_reset_needs_an_api_server_that_can_be_told(lab: MakeLab) -> N
     assert fleet.files("w1", *RUNTIME_STATE) == before
 
 
-def test_one_host_that_fails_stops_nobody_else(lab: MakeLab) -> None:
-    fleet = lab(1, 2)
-    fleet.up()
+def test_one_host_that_fails_stops_nobody_else(finished: MakeLab) -> None:
+    fleet = finished(1, 2)
     fleet.fault("w1", "fail-command", command="kubeadm", message="kubeadm: out of order")
     done = fleet.events("reset", "--yes", code=1)
     assert {host for host, _, _ in done.those("failed")} == {"w1"}
@@ -264,9 +259,8 @@ def test_one_host_that_fails_stops_nobody_else(lab: MakeLab) -> None:
     assert fleet.events("reset", "--yes").result["changed"] == 0
 
 
-def test_a_control_plane_host_that_is_gone_stops_nobody_else(lab: MakeLab) -> None:
-    fleet = lab(2, 1)
-    fleet.up()
+def test_a_control_plane_host_that_is_gone_stops_nobody_else(finished: MakeLab) -> None:
+    fleet = finished(2, 1)
     fleet.fault("cp2", "kill")
     done = fleet.events("reset", "--yes", code=4)
     assert done.result["hosts"]["cp2"]["failure"]["step"] == "ssh"
@@ -275,11 +269,11 @@ def test_a_control_plane_host_that_is_gone_stops_nobody_else(lab: MakeLab) -> No
 
 
 @pytest.mark.parametrize("step", ["reset.network", "restore.containerd", "restore.kernel", "restore.state"])
-def test_an_interrupted_reset_is_run_again(lab: MakeLab, step: str) -> None:
-    fleet = lab(1, 0, state="dirty")
+def test_an_interrupted_reset_is_run_again(lab: MakeLab, finished: MakeLab, step: str) -> None:
     but = (*RUNTIME_STATE, *LAB, *CACHES, *PACKAGES)
-    before = fleet.snapshot(*but), kernel(fleet, "cp1")
-    fleet.up()
+    fresh = lab(1, 0)
+    before = fresh.snapshot(*but), kernel(fresh, "cp1")
+    fleet = finished(1, 0)
     process = fleet.start("reset", "--yes", "--output", "lines", str(fleet.inventory))
     assert process.stdout is not None
     for line in process.stdout:
@@ -313,19 +307,18 @@ def typed(fleet: Fleet, text: str, *options: str) -> tuple[int, str]:
     return process.returncode, said
 
 
-def test_the_clusters_name_has_to_be_typed(lab: MakeLab) -> None:
-    fleet = lab(1, 1)
-    fleet.up()
+def test_the_clusters_name_has_to_be_typed(finished: MakeLab) -> None:
+    fleet = finished(1, 1)
     before = fleet.snapshot(*RUNTIME_STATE)
     said = fleet.kbootstrap("reset", str(fleet.inventory), code=2)
     assert "--yes" in said
-    for wrong in ("yes", "", fleet.name.upper()):
+    for wrong in ("yes", "", fleet.cluster.upper()):
         code, said = typed(fleet, wrong)
         assert code == 1, said
-        assert f"({fleet.name})" in said
+        assert f"({fleet.cluster})" in said
         assert "nothing was changed" in said
     assert fleet.snapshot(*RUNTIME_STATE) ^ before == set()
-    code, said = typed(fleet, fleet.name)
+    code, said = typed(fleet, fleet.cluster)
     assert code == 0, said
     assert "Plan for the reset of" in said
     assert fleet.events("reset", "--yes").result["changed"] == 0
@@ -400,10 +393,9 @@ def test_a_control_plane_join_that_broke_off_leaves_no_stale_member(lab: MakeLab
     assert fleet.up().result["changed"] == 0
 
 
-def test_a_member_whose_marker_was_lost_is_never_cleaned(lab: MakeLab) -> None:
+def test_a_member_whose_marker_was_lost_is_never_cleaned(finished: MakeLab) -> None:
     """The host lost power between kubeadm's last word and ours."""
-    fleet = lab(2, 1)
-    fleet.up()
+    fleet = finished(2, 1)
     for host, marker in (("cp1", "init"), ("cp2", "join"), ("w1", "join")):
         fleet.text(host, f"rm /var/lib/kbootstrap/{marker}.done")
     assert fleet.plan().result["change"] == 0

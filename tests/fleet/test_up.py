@@ -63,9 +63,10 @@ def assert_shape(events: Events) -> None:
         assert events.result[state] == sum(host[state] for host in events.result["hosts"].values())
 
 
-def test_the_second_up_changes_nothing_and_is_as_fast_as_a_plan(lab: MakeLab) -> None:
-    fleet = lab(1, 3)
-    first = fleet.up()
+def test_the_second_up_changes_nothing_and_is_as_fast_as_a_plan(finished: MakeLab) -> None:
+    fleet = finished(1, 1)
+    first = fleet.made_by
+    assert first is not None
     before = fleet.snapshot(*RUNTIME_STATE)
     seconds: dict[str, list[float]] = {"up": [], "plan": []}
     for _ in range(3):
@@ -76,7 +77,7 @@ def test_the_second_up_changes_nothing_and_is_as_fast_as_a_plan(lab: MakeLab) ->
     assert first.result["changed"] > 40
     assert fleet.snapshot(*RUNTIME_STATE) ^ before == set()
     assert min(seconds["up"]) < min(seconds["plan"]) * 1.1 + 0.1, seconds
-    assert "4 of 4 nodes Ready, 0 pods not running" in fleet.kbootstrap("status", str(fleet.inventory))
+    assert "2 of 2 nodes Ready, 0 pods not running" in fleet.kbootstrap("status", str(fleet.inventory))
 
 
 def test_up_asks_before_it_changes_anything(lab: MakeLab) -> None:
@@ -287,9 +288,8 @@ def test_only_and_from(lab: MakeLab) -> None:
     assert {"network", "verify"} <= phases
 
 
-def test_labels_and_taints_follow_the_inventory(lab: MakeLab) -> None:
-    fleet = lab(1, 1)
-    fleet.up()
+def test_labels_and_taints_follow_the_inventory(finished: MakeLab) -> None:
+    fleet = finished(1, 1)
     fleet.change_inventory(
         lambda text: re.sub(r"(name: w1\n)", r"\1    labels: {disk: fast}\n    taints: ['gpu=yes:NoSchedule']\n", text)
     )
@@ -358,17 +358,17 @@ def test_the_scripts_can_be_written_and_run_by_hand(lab: MakeLab, tmp_path: Path
     assert {state for (_, phase, _), state in states.items() if phase == "prepare"} == {"ok"}
 
 
-def test_the_kubeconfig_is_fetched_and_merged(lab: MakeLab, tmp_path: Path) -> None:
-    fleet = lab(1, 0)
-    assert "Is there a cluster yet (kbootstrap up)?" in fleet.kbootstrap("kubeconfig", str(fleet.inventory), code=1)
-    fleet.up()
+def test_the_kubeconfig_is_fetched_and_merged(lab: MakeLab, finished: MakeLab, tmp_path: Path) -> None:
+    plain = lab(1, 0)
+    assert "Is there a cluster yet (kbootstrap up)?" in plain.kbootstrap("kubeconfig", str(plain.inventory), code=1)
+    fleet = finished(1, 0)
     target = tmp_path / "config"
     (fetched,) = (fleet.inventory.parent / "state").glob("kbootstrap/kubeconfigs/*.yaml")
     assert stat.S_IMODE(fetched.stat().st_mode) == 0o600
     fleet.kbootstrap("kubeconfig", str(fleet.inventory), "--merge", "--file", str(target))
     assert target.read_text() == fetched.read_text()
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
-    assert f"current-context: {fleet.name}" in target.read_text()
+    assert f"current-context: {fleet.cluster}" in target.read_text()
 
 
 def test_latency_costs_round_trips_not_steps(lab: MakeLab) -> None:

@@ -19,11 +19,19 @@ RUN_S = 600
 
 @dataclass(frozen=True)
 class Fleet:
-    """A running lab: its backend's module, what that made, and the inventory."""
+    """A running lab: its backend's module, what that made, and the inventory.
+
+    A copy of another lab has the name of that one's ``cluster``, and the events of the run it was ``made_by``.
+    """
 
     backend: ModuleType
     lab: Any
     inventory: Path
+    cluster: str = ""
+    made_by: Events | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cluster", self.cluster or self.name)
 
     @property
     def name(self) -> str:
