@@ -144,7 +144,7 @@ def _gathered(name: str, session: Session) -> Facts:
             lines.append(item.line[: 2 * facts.MAX_VALUE])
         if len(lines) > facts.MAX_LINES:
             raise KbootstrapError(
-                f"the facts of {name} have more than {facts.MAX_LINES} lines",
+                f"the host's facts have more than {facts.MAX_LINES} lines",
                 "Run `kbootstrap explain facts`, and the script that it shows, on that host.",
             )
 
