@@ -339,7 +339,7 @@ def test_the_second_interrupt_leaves_at_once(lab: MakeLab) -> None:
     began = time.monotonic()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "left while steps were running: prepare.modules on cp1. They go on there" in out
+    assert "these steps still run: prepare.modules on cp1. The next run waits for them." in out
     assert "reconnecting" not in out
     assert err.strip() == "interrupted"
     assert time.monotonic() - began < 15
