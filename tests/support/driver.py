@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from support import warm
+
 RUN_S = 600
 """Longest run of kbootstrap in a test; three control plane hosts that share a busy core need half of it."""
 
@@ -79,14 +81,7 @@ class Fleet:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start `kbootstrap ARGUMENTS`; its journals lie beside the inventory, its input is empty."""
-        return subprocess.Popen(
-            self.start_words(*arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**self.environment(), **environment},
-        )
+        return warm.start(list(arguments), {**self.environment(), **environment})
 
     @staticmethod
     def start_words(*arguments: str) -> list[str]:
