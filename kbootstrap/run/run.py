@@ -85,7 +85,7 @@ class Run:
             raise
         finally:
             self._hosts.close()
-            self._scheduler.drain()
+        self._scheduler.drain()
         if self._workflow.hands_out_kubeconfig and self.mode == "apply":
             self._keep_kubeconfig()
         ended = self._summary(began)

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 MODULES = """
-kbootstrap.cli kbootstrap.cli.cluster kbootstrap.cli.explain kbootstrap.cli.inventories kbootstrap.run
-kbootstrap.ui.jsonlines kbootstrap.ui.lines kbootstrap.ui.plan kbootstrap.ui.summary kbootstrap.ui.status fabric
+kbootstrap.cli kbootstrap.run kbootstrap.inventory.generate kbootstrap.remote.ssh.connection
+kbootstrap.ui.jsonlines kbootstrap.ui.lines kbootstrap.ui.plan kbootstrap.ui.status kbootstrap.phases.catalogue fabric
 paramiko
 """
 """What a run imports. One that is missing here is imported by the run itself."""
