@@ -79,7 +79,7 @@ class Bastion(Model):
 
 
 class Ssh(Model):
-    """How to reach a host and become root. The top-level section is for all hosts; a host's `ssh` overrides keys of it."""
+    """How to reach a host and become root. A host's `ssh` overrides single keys of the top-level section."""
 
     user: Plain | None = Field(None, description="Login name; default: from ssh_config, else your own.")
     port: Port | None = Field(None, description="SSH port; default: from ssh_config, else 22.")

@@ -114,7 +114,7 @@ def test_a_hostile_master_sends_nobody_elsewhere(lab: MakeLab, tmp_path: Path) -
     done = fleet.up(code=1)
     failure = done.result["hosts"]["cp1"]["failure"]
     assert failure["step"] == "token"
-    assert "its endpoint is 203.0.113.66:6443, the inventory's is 192.168.1.10:6443" in failure["message"]
+    assert "its endpoint is 203.0.113.66:6443, but the inventory has 192.168.1.10:6443" in failure["message"]
     assert done.states["w1", "join", "join"] == "skipped"
     fleet.text("cp1", "rm /usr/local/sbin/kubeadm")
 
@@ -134,7 +134,7 @@ def test_a_hostile_master_sends_nobody_elsewhere(lab: MakeLab, tmp_path: Path) -
     manifest = "/etc/kubernetes/manifests/kube-apiserver.yaml"
     fleet.text("cp1", f"sed -i 's|\\(kube-apiserver:v\\).*|\\11.34.2 -o APT::Update::Pre-Invoke::=id|' {manifest}")
     lied = fleet.plan(code=1)
-    assert "version cannot be understood" in lied.result["hosts"]["cp1"]["failure"]["message"]
+    assert "cannot read the API server's version" in lied.result["hosts"]["cp1"]["failure"]["message"]
     assert "Pre-Invoke" not in json.dumps([line for line in lied.lines if line.get("host") == "w1"])
 
 
