@@ -20,14 +20,14 @@ MOST_MEMORY_KIB = 300 * 1024
 MANNERS = {
     "greeting-flood": ("ssh", "more than 16 MiB of output, or 10000 answers", ""),
     "facts-flood": ("facts", "facts have more than 5000 lines", ""),
-    "facts-huge": ("facts", "facts make no sense: 9999", ""),
-    "facts-clock": ("facts", "facts make no sense: nan", ""),
+    "facts-huge": ("facts", "facts are invalid: 9999", ""),
+    "facts-clock": ("facts", "facts are invalid: nan", ""),
     "flood": ("reach", "sent more than 200000 lines for one script", ""),
     "endless-line": ("reach", "more than 16 MiB of output", ""),
     "warnings": ("reach", "sent more than 30 warnings", ""),
     "answers": ("reach", "or 10000 answers", ""),
     "garbage": ("reach", "sent a report that makes no sense: 'nonsense'", ""),
-    "closes": ("reach", "the connection broke: closed by the host", "the connection breaks again and again"),
+    "closes": ("reach", "the connection broke: closed by the host", "the connection broke more than"),
     "other-step": ("reach", "reports a step that was not asked for", ""),
     "stages": ("reach", "reports 'apply' out of turn", ""),
     "status": ("reach", "ends a step as 'failed', which makes no sense", ""),
@@ -35,7 +35,7 @@ MANNERS = {
     "value-kubeconfig": ("reach", "sent a value that was not asked for", ""),
     "value-huge": ("reach", "sent a value that was not asked for", ""),
     "escapes": ("reach", "[bold]text[/bold]m evil", ""),
-    "hangs": ("reach", "does not end a script that took too long", ""),
+    "hangs": ("reach", "cannot kill a script that took too long", ""),
 }
 
 

@@ -288,7 +288,7 @@ def test_leaving_at_once_says_which_steps_go_on(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(KeyboardInterrupt):
         up(inventory(tmp_path), view=events.append)
     assert [event.text for event in events if isinstance(event, Notice)] == [
-        "these steps still run: runtime.containerd on w1. The next run waits for them."
+        "these steps are still running: runtime.containerd on w1. The next run waits for them."
     ]
 
 
