@@ -1,7 +1,7 @@
 """kbootstrap turns a handful of plain Linux hosts into a working Kubernetes cluster over SSH with kubeadm.
 
-The names below are the public API (docs/library.md). They are imported when they are first used, so that
-``import kbootstrap`` costs nothing.
+The names below are the public API (docs/library.md). They are imported at their first use, so that
+``import kbootstrap`` is fast.
 """
 
 from __future__ import annotations

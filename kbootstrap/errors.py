@@ -1,7 +1,7 @@
-"""What can go wrong: one exception tree and the failure report of a step.
+"""Errors: one exception tree, and the failure report of a step.
 
-Every exception here is a mistake of the user, a host or the network. The command line shows it as text, never as a
-traceback, and ends with its ``exit_code``.
+The user, a host or the network causes every exception here. The command line shows it as text, never as a traceback,
+and ends with its ``exit_code``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a step or a host failed: everything a person needs at 2 a.m."""
+    """Why a step or a host failed: message, command, exit status, output, and a hint what to do."""
 
     message: str
     command: str = ""
@@ -38,13 +38,13 @@ class InventoryError(KbootstrapError):
 
 
 class ConnectError(KbootstrapError):
-    """A host cannot be reached, refuses the login, or shows the wrong key."""
+    """A host cannot be reached, refuses the login, or presents the wrong host key."""
 
     exit_code = 4
 
 
 class HostKeyError(ConnectError):
-    """A host shows a key that is not the known one. Trying again does not help."""
+    """A host presents a host key that is not the known one. A retry does not help."""
 
 
 class StepError(KbootstrapError):

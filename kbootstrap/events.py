@@ -1,4 +1,4 @@
-"""What a run tells its viewers. ``time`` is in seconds since the epoch, ``seconds`` is a duration."""
+"""The events of a run. ``time`` is in seconds since the epoch, ``seconds`` is a duration."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class PhaseEnded:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something a person should know that is not a step: a warning, a reconnect, a finding."""
+    """A message for the user that is not a step: a warning, a reconnect, a finding."""
 
     time: float
     level: Literal["info", "warning", "error"]
@@ -93,7 +93,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class HostSummary:
-    """Counts of step states on one host, and the first failure with its place."""
+    """Counts of step states on one host, and the first failure with its phase and step."""
 
     counts: Mapping[State, int]
     failed_phase: str = ""
@@ -114,7 +114,7 @@ class PathSegment:
 class RunEnded:
     """Last event of a run. ``exit_code`` follows the table in docs/architecture.md.
 
-    ``critical_path`` is the chain of phases, each waiting for the one before, that decided how long the run took.
+    ``critical_path`` is the chain of phases, each waiting for the previous one, that determined the run's duration.
     """
 
     time: float

@@ -11,7 +11,7 @@ from collections.abc import Collection
 API_SERVER = 6443
 """The port of the API server."""
 NODE_PORTS = range(30000, 32768)
-"""Ports that a Service may get; unlike the others they are in use only once a Service has one."""
+"""NodePorts of Services. A NodePort is in use only when a Service has it."""
 
 _WORKER = (10250, 10256)
 _CONTROL_PLANE = (API_SERVER, 2379, 2380, 10250, 10256, 10257, 10259)
@@ -23,14 +23,14 @@ def listening(*, control_plane: bool) -> tuple[int, ...]:
 
 
 def firewall(*, control_plane: bool) -> tuple[str, ...]:
-    """What a firewall opens on a node, as ``firewall-cmd --add-port`` takes it."""
+    """The ports to open in a node's firewall, in the format of ``firewall-cmd --add-port``."""
     node_ports = f"{NODE_PORTS.start}-{NODE_PORTS.stop - 1}"
     ports = [f"{port}/tcp" for port in _joined(listening(control_plane=control_plane))]
     return (*ports, f"{node_ports}/tcp", f"{node_ports}/udp")
 
 
 def _joined(ports: Collection[int]) -> list[str]:
-    """Neighbouring ports as one range: 2379-2380."""
+    """Join adjacent ports into ranges: 2379-2380."""
     ranges: list[list[int]] = []
     for port in sorted(ports):
         if ranges and ranges[-1][1] == port - 1:

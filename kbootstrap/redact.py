@@ -1,4 +1,4 @@
-"""Keeping secrets and terminal escapes out of everything that is shown or written."""
+"""Removes secrets and terminal escapes from all text that is shown or written."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIV
 _PEM_EDGE = re.compile(r"-----(BEGIN|END) [A-Z ]*PRIVATE KEY-----")
 _KUBECONFIG_KEY = re.compile(r"(client-key-data|token)(\"?:)\s*\S+")
 _SHORTEST_FRAGMENT = 6
-"""Parts of a secret's base64 that are shorter than this are left alone: they would hide ordinary words."""
+"""Shorter parts of a secret's base64 are not masked, because masking them would hide ordinary words."""
 
 
 class Redactor:
-    """Masks known secrets and everything that looks like a join token or private key.
+    """Masks known secrets and all text that looks like a join token or a private key.
 
-    A secret is known as it is, quoted for a shell, and in base64, also when it is only a part of what was encoded.
+    A secret is recognised as plain text, quoted for a shell, and in base64, even as a part of the encoded text.
     """
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
@@ -34,7 +34,7 @@ class Redactor:
             self.add(secret)
 
     def add(self, secret: Secret) -> None:
-        """Mask this secret from now on. One-character secrets are left alone: masking them would hide everything."""
+        """Mask this secret from now on. One-character secrets are not masked: masking them would hide all text."""
         text = secret.reveal()
         if len(text) < 2:
             return
@@ -45,7 +45,7 @@ class Redactor:
     def mask(self, text: str) -> str:
         for secret in self._known:
             text = text.replace(secret, MASK)
-        # Nearly every text is short and has nothing of the kind: a pattern is only tried where it can match.
+        # Most texts are short and have no secrets, so try a pattern only if it can match.
         if "." in text:
             text = _TOKEN.sub(MASK, text)
         if len(text) >= _KEY_DIGITS:
@@ -58,15 +58,16 @@ class Redactor:
         return text
 
     def clean(self, text: str) -> str:
-        """Fit to be shown: masked and free of terminal escapes.
+        """The text, safe to show: with secrets masked and without terminal escapes.
 
-        Masked twice: an escape before a secret swallows its first letter, one inside it would hide it.
+        Masking runs twice: removing an escape in front of a secret can remove the secret's first letter, and an escape
+        inside a secret hides the secret.
         """
         return self.mask(printable(self.mask(text)))
 
 
 def _forms(text: str) -> Iterator[str]:
-    """How a secret may stand in a text."""
+    """The forms in which a secret can occur in a text."""
     yield text
     yield printable(text)
     yield text.replace("'", "'\\''")
@@ -74,7 +75,7 @@ def _forms(text: str) -> Iterator[str]:
     data = text.encode("utf-8", "surrogateescape")
     yield base64.b64encode(data).decode()
     for before in range(3):
-        # Only the characters that do not depend on what stands before and after it.
+        # Only the characters that do not depend on the text before and after the secret.
         encoded = base64.b64encode(b"\0" * before + data).decode()
         part = encoded[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6]
         if len(part) >= _SHORTEST_FRAGMENT:

@@ -1,4 +1,4 @@
-"""Texts that must never be shown."""
+"""Text that must never be shown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Secret:
-    """A text that must never be shown: every way of printing it gives ``***``. ``reveal()`` is the only way in."""
+    """Text that must never be shown: printing and formatting give ``***``. Only ``reveal()`` returns the text."""
 
     __slots__ = ("_value",)
 
@@ -35,4 +35,4 @@ class Secret:
 
 
 Param = str | Secret
-"""A value that a step hands to its script."""
+"""A value that a step passes to its script."""

@@ -1,4 +1,4 @@
-"""Where kbootstrap keeps its files on the operator's machine."""
+"""The folder of kbootstrap's files on the operator's machine."""
 
 from __future__ import annotations
 

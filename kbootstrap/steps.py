@@ -1,4 +1,4 @@
-"""A step: one thing that must hold on a host."""
+"""A step: one condition that must hold on a host."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ State = Literal["ok", "change", "unknown", "changed", "failed", "skipped"]
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that must hold on a host: a shell file with ``check`` and ``apply``, and the values it reads.
+    """One condition that must hold on a host: a shell file with ``check`` and ``apply``, and the values it reads.
 
     ``script`` is the file's path below ``kbootstrap/phases``; empty for a builtin step, which runs in Python.
     ``params`` become shell variables (names in capitals).
     ``timeout`` limits ``apply``, in seconds; ``retries`` is how often a failed ``apply`` is tried again.
     ``libraries`` are the shell files below ``kbootstrap/shell/lib`` whose functions the step calls.
     ``wait_only`` marks a step that only waits for something: its success is ``ok``, never ``changed``.
-    ``outputs`` names the values that the step may hand to later phases; a host that hands over another is not believed.
+    ``outputs`` names the values that the step can return for later phases; any other value is a protocol error.
     ``subject`` is the host that a step on the control plane is about; the step is skipped when that host has failed.
     """
 

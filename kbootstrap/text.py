@@ -1,4 +1,4 @@
-"""Small functions for texts that people read."""
+"""Small functions for text that users read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every version table kbootstrap knows, in one place, each with its source. Nothing here talks to a host."""
+"""All version tables of kbootstrap, each with its source. This module does not connect to a host."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ Minor = tuple[int, int]
 
 OLDEST: Minor = (1, 20)
 NEWEST: Minor = (1, 37)
-"""The Kubernetes minors kbootstrap knows."""
+"""The oldest and the newest Kubernetes minor that kbootstrap supports."""
 OLDEST_UPSTREAM: Minor = (1, 24)
 """pkgs.k8s.io has no packages of older minors (https://kubernetes.io/blog/2023/08/15/pkgs-k8s-io-introduction/)."""
 
 FLANNEL_VERSION = "v0.28.0"
 FLANNEL_CNI_PLUGIN = "v1.8.0-flannel1"
-"""A pair that was released together: https://github.com/flannel-io/flannel/releases/tag/v0.28.0."""
+"""These two were released together: https://github.com/flannel-io/flannel/releases/tag/v0.28.0."""
 
 _VERSION = re.compile(r"1\.(0|[1-9][0-9]{0,2})(?:\.(0|[1-9][0-9]{0,2}))?\Z")
 
 
 def parse(text: str) -> tuple[Minor, str | None]:
-    """``1.34`` or ``1.34.2`` (a leading v is allowed) as its minor and, when exact, the whole version.
+    """Parse ``1.34`` or ``1.34.2`` (a leading v is allowed): its minor, and the full version if it has a patch.
 
-    Raises ValueError with a text for people.
+    Raises ValueError with a message for the user.
     """
     plain = text.strip().removeprefix("v")
     match = _VERSION.match(plain)
@@ -34,15 +34,15 @@ def parse(text: str) -> tuple[Minor, str | None]:
     minor = (1, int(match[1]))
     if minor > NEWEST:
         raise ValueError(
-            f"Kubernetes {show(minor)} is newer than this kbootstrap knows (up to {show(NEWEST)}): upgrade kbootstrap"
+            f"Kubernetes {show(minor)} is not known to this kbootstrap (up to {show(NEWEST)}): upgrade kbootstrap"
         )
     if minor < OLDEST:
-        raise ValueError(f"Kubernetes {show(minor)} is older than what kbootstrap knows (from {show(OLDEST)})")
+        raise ValueError(f"Kubernetes {show(minor)} is not supported (from {show(OLDEST)})")
     return minor, plain if match[2] is not None else None
 
 
 def exact(text: str) -> str | None:
-    """The whole version when the text is exactly one, e.g. what a host says of itself."""
+    """The full version if the text is one with a patch, else None, e.g. for a version that a host reports."""
     try:
         return parse(text)[1]
     except ValueError:
@@ -57,7 +57,7 @@ def show(minor: Minor) -> str:
 def config_api(minor: Minor) -> Literal["v1beta2", "v1beta3", "v1beta4"]:
     """The kubeadm config API to write for a minor.
 
-    v1beta3 came with 1.22, v1beta4 with 1.31; v1beta3 left with 1.37
+    1.22 added v1beta3 and 1.31 added v1beta4; 1.37 removed v1beta3
     (https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/).
     """
     if minor >= (1, 31):
@@ -82,9 +82,9 @@ def pause_image(minor: Minor) -> str:
 
 
 def containerd_major(minor: Minor) -> str:
-    """The containerd major a kubelet needs; empty when any will do.
+    """The containerd major that a kubelet needs; empty when any major works.
 
-    Kubelets before 1.23 speak CRI v1alpha2 only, which containerd 2 no longer has
+    Kubelets before 1.23 support only CRI v1alpha2, which containerd 2 removed
     (https://github.com/containerd/containerd/blob/main/docs/containerd-2.0.md).
     """
     return "1" if minor < (1, 23) else ""
@@ -108,9 +108,9 @@ def kernel(text: str) -> tuple[int, int]:
 def os_problem(
     os_id: str, os_version: str, kernel_release: str, minor: Minor, *, cgroup: int = 2
 ) -> tuple[Literal["error", "warning"], str] | None:
-    """What stands between a host's OS and a Kubernetes minor, or None.
+    """Why a Kubernetes minor does not run, or runs with a warning, on a host's OS; None if there is no problem.
 
-    Kernel limits: kubeadm's SystemVerification wants 4.19 since 1.32 and only warns since 1.34
+    Kernel limits: kubeadm's SystemVerification requires 4.19 since 1.32 and only warns since 1.34
     (https://github.com/kubernetes/system-validators); the kubelet refuses cgroup v1 by default since 1.35
     (https://github.com/kubernetes/enhancements/issues/5573).
     """
@@ -120,11 +120,11 @@ def os_problem(
         if minor >= (1, 32):
             return (
                 "error",
-                f"{os_id} 7 (kernel 3.10, systemd 219) ends with Kubernetes 1.31; {wanted} does not run on it",
+                f"{os_id} 7 (kernel 3.10, systemd 219) runs Kubernetes up to 1.31; {wanted} does not run on it",
             )
-        return "warning", f"{os_id} 7 is past its end of life, and Kubernetes 1.31 is the last that runs on it"
+        return "warning", f"{os_id} 7 is past its end of life, and Kubernetes 1.31 is the last version that runs on it"
     if (1, 32) <= minor <= (1, 33) and runs < (4, 19):
-        return "error", f"kernel {kernel_release} is older than 4.19, which Kubernetes {wanted} demands"
+        return "error", f"kernel {kernel_release} is older than 4.19, which Kubernetes {wanted} requires"
     if minor >= (1, 35) and cgroup == 1:
         return (
             "error",

@@ -1,4 +1,4 @@
-"""The command line: parse, call, choose a view, exit code. Everything heavy is imported inside the commands."""
+"""The command line: parse, call, choose a view, exit code. Commands import large modules when they run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kbootstrap.errors import KbootstrapError
 from kbootstrap.redact import Redactor
 
 GARBAGE = 100_000
-"""New objects after which Python collects garbage. The default makes it collect hundreds of times during imports."""
+"""New objects before a garbage collection. With Python's default, imports cause hundreds of collections."""
 
 
 @click.group(
@@ -27,8 +27,8 @@ GARBAGE = 100_000
 def cli(context: click.Context) -> None:
     """Turn plain Linux hosts into a Kubernetes cluster, over SSH, with kubeadm.
 
-    Write an inventory with `kbootstrap init user@host... -f cluster.yaml`, see what would be done with `kbootstrap plan
-    cluster.yaml`, then do it with `kbootstrap up cluster.yaml`. No hosts? `kbootstrap lab up` makes simulated ones.
+    Write an inventory with `kbootstrap init user@host... -f cluster.yaml`, see the changes with `kbootstrap plan
+    cluster.yaml`, and apply them with `kbootstrap up cluster.yaml`. No hosts? `kbootstrap lab up` makes simulated ones.
     """
     context.ensure_object(Redactor)
 
@@ -39,7 +39,7 @@ for module in (verbs, explain, inventories):
 
 
 def main() -> None:
-    """The entry point: every mistake becomes a message and an exit code, never a traceback."""
+    """The entry point: every error becomes a message and an exit code, never a traceback."""
     _no_core_dumps()
     gc.set_threshold(GARBAGE)
     redactor = Redactor()
@@ -55,19 +55,19 @@ def main() -> None:
         _show(error, redactor)
         code = error.exit_code
     except BrokenPipeError:
-        # The reader of our output is gone. Without this, Python would complain once more when it ends.
+        # The reader of our output has closed the pipe. Without this, Python reports the error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
         _report_bug(error, redactor)
         code = 1
-    # Without this, Python would collect garbage once more before it ends.
+    # Without this, Python collects garbage once more at exit.
     gc.freeze()
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _no_core_dumps() -> None:
-    """A core dump would hold the passwords of the run."""
+    """Switch core dumps off: they would contain the passwords of the run."""
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
@@ -79,7 +79,7 @@ def _show(error: KbootstrapError, redactor: Redactor) -> None:
 
 
 def _report_bug(error: Exception, redactor: Redactor) -> None:
-    """Say that it is our mistake, and where the traceback is. The redactor knows the secrets of the run."""
+    """Report a bug of kbootstrap and the path of its traceback. The redactor knows the secrets of the run."""
     text = redactor.clean(f"kbootstrap has a bug: {type(error).__name__}: {error}")
     click.echo(f"{text}\nThe traceback is in {_keep_traceback(redactor)}", err=True)
 

@@ -1,4 +1,4 @@
-"""phases, explain, completion: what kbootstrap would tell you about itself."""
+"""phases, explain, completion: commands that describe kbootstrap and connect to no host."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def explain(step: str) -> None:
         click.echo(click.style(phase.name, bold=True) + f"  {phase.title}")
         click.echo(textwrap.fill(phase.why, 100))
         _list(steps)
-        # A phase with a single step is that step.
+        # A phase with a single step is explained as that step.
         found += [(phase, one) for one in steps if len(steps) == 1 and (phase, one) not in found]
     for number, (phase, one) in enumerate(found):
         if phases or number:
@@ -63,7 +63,7 @@ def explain(step: str) -> None:
 
 
 def _is_meant(wanted: str, phase: Phase, step: Step) -> bool:
-    """Is it the step's id, with or without its phase, and with or without the name of a node in it?"""
+    """Whether ``wanted`` is the step's id: with or without its phase, and with any node name in place of NODE."""
     from kbootstrap.phases.catalogue import NODE
 
     pattern = f"({re.escape(phase.name)}[.])?" + re.escape(step.id).replace(NODE, ".+")
@@ -84,19 +84,19 @@ def _explain(phase: Phase, one: Step) -> None:
     click.echo(click.style(f"{phase.name}.{one.id}", bold=True) + f"  {one.title}")
     click.echo(textwrap.fill(one.why, 100))
     if not one.script:
-        click.echo("It runs in Python on this machine (kbootstrap/run/hosts.py and run.py).")
+        click.echo("This step runs in Python on this machine (kbootstrap/run/hosts.py and run.py).")
         return
     if one.params:
         click.echo(f"\nParameters: {', '.join(sorted(one.params))}")
     limits = f"at most {one.timeout} s" + (f", tried up to {one.retries + 1} times" if one.retries else "")
-    click.echo(f"Limits: {limits}" + ("; only waits, changes nothing" if one.wait_only else ""))
+    click.echo(f"Limits: {limits}" + ("; changes nothing" if one.wait_only else ""))
     click.echo(f"Libraries: {', '.join(_libraries(one))}")
     click.echo(f"\n--- phases/{one.script}")
     click.echo((PACKAGE / "phases" / one.script).read_text(encoding="utf-8"), nl=False)
 
 
 def _libraries(step: Step) -> list[str]:
-    """The files that have the shell functions a step calls and does not define."""
+    """The files with the shell functions that a step uses."""
     from kbootstrap.remote.script import library_path
 
     families = ("el", "debian")

@@ -1,4 +1,4 @@
-"""init and schema: writing inventories."""
+"""init and schema: commands that help to write an inventory."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def init(
     from kbootstrap.inventory.from_vagrant import from_vagrant as read_vagrant
 
     if sum(map(bool, (targets, from_vagrant, from_ansible))) != 1:
-        raise click.UsageError("give hosts as user@host, or one of --from-vagrant and --from-ansible")
+        raise click.UsageError("give hosts as user@host, or give one of --from-vagrant and --from-ansible")
     if from_vagrant is not None:
         hosts = read_vagrant(_text(from_vagrant), control_planes)
     elif from_ansible is not None:
@@ -64,7 +64,7 @@ def init(
         hosts = generate.from_targets(targets, control_planes)
     hosts = generate.with_addresses(hosts)
     for host in filter(generate.is_named, hosts):
-        click.echo(f"{host.name}: no address is known for {host.address}; give it as internal_address", err=True)
+        click.echo(f"{host.name}: cannot resolve {host.address}; set internal_address in the inventory", err=True)
     text = generate.render(hosts, name=name, kubernetes=kubernetes)
     if path is None:
         click.echo(text, nl=False)
@@ -72,7 +72,7 @@ def init(
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise InventoryError(f"{path} exists already", "Choose another name, or remove it first.") from None
+        raise InventoryError(f"{path} already exists", "Choose another file name, or remove the file first.") from None
     except OSError as error:
         raise InventoryError(f"{path} cannot be written: {error.strerror}") from None
     with os.fdopen(fd, "w", encoding="utf-8") as file:

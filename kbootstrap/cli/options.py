@@ -1,4 +1,4 @@
-"""What the commands that speak to hosts have in common: their options, and how they load and choose."""
+"""Shared by the commands that connect to hosts: their options, and the functions that read them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,8 @@ OUTPUT = click.option(
     default="auto",
     help="How to show the run: auto is live on a terminal and lines elsewhere; json prints one object per line.",
 )
-LIMIT = click.option("--limit", metavar="HOSTS", default="", help="Only these hosts (names separated by commas).")
-VERBOSE = click.option(
-    "--verbose", "-v", is_flag=True, help="Show everything: every step, all output, whole differences."
-)
+LIMIT = click.option("--limit", metavar="HOSTS", default="", help="Only these hosts (comma-separated names).")
+VERBOSE = click.option("--verbose", "-v", is_flag=True, help="Show every step, all output and complete differences.")
 
 
 def common(function: F) -> F:
@@ -47,7 +45,7 @@ def shown(function: F) -> F:
 
 
 def load(path: Path) -> Inventory:
-    """The inventory; its warnings are printed."""
+    """Load the inventory and print its warnings."""
     from kbootstrap.inventory import load as load_inventory
 
     loaded = load_inventory(path)
@@ -57,7 +55,7 @@ def load(path: Path) -> Inventory:
 
 
 def chosen(common: dict[str, Any], limit: str = "", **others: Any) -> Options:
-    """The options of a run, from those of ``common`` and of one command. Asks for passwords."""
+    """The options of a run: those of ``common`` and those of the command. Asks for passwords."""
     from kbootstrap.run.options import Options
 
     def ask(wanted: bool, prompt: str) -> Secret | None:

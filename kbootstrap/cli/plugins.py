@@ -1,7 +1,7 @@
 """Commands of other distributions, from the entry points of the group ``kbootstrap.commands``.
 
-Reading entry points costs as much as all of ``--help``, so it happens only when such a command is called. The commands
-we know by name are listed without it.
+Reading entry points takes as long as the rest of ``--help``, so it happens only when such a command is called. The
+known commands are listed without it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ GROUP = "kbootstrap.commands"
 
 @dataclass(frozen=True)
 class Plugin:
-    """A command that is listed whether it is installed or not."""
+    """A command that is always listed, installed or not."""
 
     name: str
     summary: str
@@ -53,7 +53,7 @@ class PluginGroup(click.Group):
         return super().get_command(ctx, cmd_name) or load(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """As click does it, with a placeholder instead of each plugin's command: nothing is imported."""
+        """List the commands as click does, with a placeholder for each plugin, so that no plugin is imported."""
         listed = {plugin.name: _listed(plugin) for plugin in PLUGINS if plugin.name not in self.commands}
         self.commands.update(listed)
         try:
@@ -64,7 +64,7 @@ class PluginGroup(click.Group):
 
 
 def load(name: str) -> click.Command | None:
-    """The command with this name of a plugin, or one that says how to install it. None: nobody has such a command."""
+    """The plugin command of this name, or a command that says how to install it. None when no plugin has it."""
     from importlib.metadata import entry_points
 
     known = next((plugin for plugin in PLUGINS if plugin.name == name), None)

@@ -1,4 +1,4 @@
-"""How the command line executes a verb: its views, its journal, Ctrl-C, and the question before a change."""
+"""How the command line runs a verb: views, journal, Ctrl-C, and the confirmation before a change."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from kbootstrap.ui import View
 
 PENDING = 3
-"""Exit code of ``plan --exit-code`` when something would change."""
+"""Exit code of ``plan --exit-code`` when changes are pending."""
 
 Verb = Callable[..., RunEnded]
-"""A function of ``kbootstrap.run``; what it takes beyond options, control and view is bound already."""
+"""A function of ``kbootstrap.run``; its arguments other than options, control and view are already bound."""
 
 
 def execute(verb: Verb, inventory: Inventory, options: Options, view: View, *, stoppable: bool = False) -> RunEnded:
-    """Run the verb with its view and its journal. With ``stoppable`` the first Ctrl-C stops it after the steps."""
+    """Run the verb with its view and journal. With ``stoppable``, the first Ctrl-C lets the running steps finish."""
     from kbootstrap.run.journal import Journal
     from kbootstrap.run.options import Control, new_run_id
 
@@ -53,7 +53,7 @@ def control() -> Any:
 
 @contextlib.contextmanager
 def _interruptible(stop: threading.Event) -> Iterator[None]:
-    """The first Ctrl-C stops the run after the running steps and says so; the second ends kbootstrap at once."""
+    """The first Ctrl-C stops the run after the running steps; the second ends kbootstrap immediately."""
 
     def on_interrupt(number: int, frame: object) -> None:
         if stop.is_set():
@@ -68,9 +68,9 @@ def _interruptible(stop: threading.Event) -> Iterator[None]:
 
 
 def plan_view(inventory: Inventory, output: str, verbose: bool, *, run_follows: bool = False) -> View:
-    """A plan, with progress on standard error until it is complete.
+    """The view of a plan, with progress on standard error until the plan is complete.
 
-    When a run follows, the JSON lines of that run are the only ones on standard output.
+    When a run follows, standard output has only the JSON lines of that run.
     """
     from kbootstrap.ui import CompositeView, can_redraw, choose_view
     from kbootstrap.ui.plan import PlanView
@@ -86,19 +86,19 @@ def plan_view(inventory: Inventory, output: str, verbose: bool, *, run_follows: 
 
 
 def require_terminal(instead: str) -> None:
-    """There will be a question: check for a terminal before anything connects."""
+    """Check, before any connection, that there is a terminal for the confirmation."""
     if not sys.stdin.isatty():
-        raise click.UsageError(f"there is no terminal to ask on; give {instead}")
+        raise click.UsageError(f"cannot ask for confirmation without a terminal; give {instead}")
 
 
 def exit_code_of_plan(planned: RunEnded, *, exit_code: bool) -> int:
-    """The exit code of a plan; with ``--exit-code`` it says whether changes are pending."""
+    """The exit code of a plan; with ``--exit-code`` it is PENDING when changes are pending."""
     pending = exit_code and planned.exit_code == 0 and _changes(planned)
     return PENDING if pending else planned.exit_code
 
 
 def confirm_up(planned: RunEnded) -> bool:
-    """Whether to apply the plan: there is something to do, and the operator says yes."""
+    """Whether to apply the plan: it has changes, and the operator confirms."""
     if _nothing_to_do(planned):
         return False
     hosts = sum(not host.failure for host in planned.hosts.values())
@@ -109,13 +109,13 @@ def confirm_up(planned: RunEnded) -> bool:
 
 
 def confirm_reset(planned: RunEnded, inventory: Inventory) -> bool:
-    """Whether to reset: there is something to do, and the operator types the cluster's name."""
+    """Whether to reset: the plan has changes, and the operator types the cluster's name."""
     if _nothing_to_do(planned):
         return False
     name = inventory.cluster.name
     hosts = [host for host, summary in planned.hosts.items() if not summary.failure and summary.counts.get("change")]
-    click.echo(f"This takes down what runs on {', '.join(hosts)}.", err=True)
-    typed = click.prompt(f"Type the cluster's name ({name}) to go on", default="", show_default=False, err=True)
+    click.echo(f"This stops all workloads on {', '.join(hosts)}.", err=True)
+    typed = click.prompt(f"Type the cluster's name ({name}) to continue", default="", show_default=False, err=True)
     if typed.strip() != name:
         raise KbootstrapError(f"{typed.strip()!r} is not the cluster's name: nothing was changed")
     return True

@@ -1,4 +1,4 @@
-"""plan, up, check, verify, status, kubeconfig, reset: the commands that speak to hosts."""
+"""plan, up, check, verify, status, kubeconfig, reset: the commands that connect to hosts."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from kbootstrap.cli.options import OUTPUT, VERBOSE, chosen, common, load, shown
 @click.command()
 @common
 @shown
-@click.option("--exit-code", is_flag=True, help="Exit with 3 when something would change.")
+@click.option("--exit-code", is_flag=True, help="Exit with 3 when changes are pending.")
 @click.option(
     "--script",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Also write the scripts that `up` would run into this folder, per host.",
+    help="Also write the scripts that `up` would run to this folder, per host.",
 )
 def plan(
     inventory: Path, exit_code: bool, script: Path | None, limit: str, output: str, verbose: bool, **asks: Any
 ) -> int:
-    """Show what `up` would do, and change nothing."""
+    """Show what `up` would change, without changing anything."""
     from kbootstrap import run
 
     wanted = load(inventory)
@@ -40,7 +40,7 @@ def plan(
 @click.option("--dry-run", is_flag=True, help="Only show the plan, as `kbootstrap plan` does.")
 @click.option("--from", "start", metavar="PHASE", help="Skip the phases before this one (see `kbootstrap phases`).")
 @click.option("--only", metavar="PHASE", help="Run only this phase.")
-@click.option("--exit-code", is_flag=True, help="With --dry-run: exit with 3 when something would change.")
+@click.option("--exit-code", is_flag=True, help="With --dry-run: exit with 3 when changes are pending.")
 def up(
     inventory: Path,
     yes: bool,
@@ -53,10 +53,10 @@ def up(
     verbose: bool,
     **asks: Any,
 ) -> int:
-    """Make the cluster what the inventory says.
+    """Make the cluster match the inventory.
 
-    Shows the plan, asks, applies it, and verifies that every node is Ready. It can always be run again: what is done
-    is not done twice.
+    Shows the plan, asks for confirmation, applies the plan, and verifies that every node is Ready. You can always run
+    it again: what is done is not done twice.
     """
     from kbootstrap import run
     from kbootstrap.ui import choose_view
@@ -81,7 +81,7 @@ def up(
 def check(inventory: Path, limit: str, output: str, verbose: bool, **asks: Any) -> int:
     """Check whether the hosts meet the requirements.
 
-    Lists every problem, for all hosts at once, and changes nothing. `plan` and `up` begin with the same checks.
+    Lists every problem of all hosts and changes nothing. `plan` and `up` start with the same checks.
     """
     from kbootstrap import run
 
@@ -97,7 +97,7 @@ def check(inventory: Path, limit: str, output: str, verbose: bool, **asks: Any) 
 def verify(inventory: Path, output: str, verbose: bool, **asks: Any) -> int:
     """Wait until every node is Ready and every system pod runs.
 
-    Waits up to five minutes for the nodes and as long for the pods, then says what is wrong.
+    Waits up to five minutes for the nodes and up to five minutes for the pods, then lists what is not ready.
     """
     from kbootstrap import run
     from kbootstrap.ui import choose_view
@@ -113,7 +113,7 @@ def verify(inventory: Path, output: str, verbose: bool, **asks: Any) -> int:
 def status(inventory: Path, output: str, **asks: Any) -> int:
     """Show the nodes as the API server sees them.
 
-    The exit code is 1 when a node is missing or not Ready, or when a system pod does not run.
+    The exit code is 1 when a node is missing or not Ready, or when a system pod is not running.
     """
     import dataclasses
     import json
@@ -143,8 +143,8 @@ def status(inventory: Path, output: str, **asks: Any) -> int:
 def kubeconfig(inventory: Path, path: Path | None, merge: bool, **asks: Any) -> int:
     """Fetch the administrator's kubeconfig.
 
-    It is printed, written to a file (--file), or merged into yours (--merge): the first file in $KUBECONFIG, or else
-    ~/.kube/config. When that has a current context, it stays the current one.
+    Prints it, writes it to a file (--file), or merges it into your own (--merge): the first file in $KUBECONFIG, or
+    else ~/.kube/config. A current context in that file stays the current context.
     """
     from kbootstrap import run
     from kbootstrap.kubernetes import kubeconfig as files
@@ -168,7 +168,7 @@ def kubeconfig(inventory: Path, path: Path | None, merge: bool, **asks: Any) -> 
 @click.option(
     "--keep-host-settings",
     is_flag=True,
-    help="Leave the host settings that `up` changed (swap, firewall, sysctl ...) as they are.",
+    help="Keep the host settings that `up` changed (swap, firewall, sysctl ...).",
 )
 @click.option("--purge", is_flag=True, help="Also remove the packages that `up` installed, and containerd's images.")
 @click.option(
@@ -192,8 +192,8 @@ def reset(
 ) -> int:
     """Undo `up`, on the whole cluster or on some hosts.
 
-    Takes the cluster down, or the hosts of --limit out of it, and gives the hosts back the settings they had before.
-    Shows the plan, and asks for the cluster's name.
+    Removes the cluster, or removes the hosts of --limit from it, and restores the settings the hosts had before. Shows
+    the plan and asks for the cluster's name.
     """
     from kbootstrap import run
     from kbootstrap.ui import choose_view

@@ -1,6 +1,6 @@
-"""Inventories: what the operator wants, checked as a whole before anything is touched.
+"""Inventories: the desired cluster, validated as a whole before any connection.
 
-``load`` reports every mistake at once, each with file, line and key path.
+``load`` reports all mistakes together, each with file, line and key path.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _listing(source: Source) -> str:
 
 
 def _one_line(text: str) -> str:
-    """What comes from the file is shown in a line, whatever it is."""
+    """The text on one line, with control characters removed."""
     return printable(text.replace("\n", "\\n"))
 
 
@@ -53,13 +53,13 @@ def _dotted(place: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
             continue
-        # A key that nobody can see is shown as what it is made of.
+        # Show an empty or unprintable key in quotes, with escapes.
         text += ("." if text else "") + (part if part.isprintable() and part else repr(part))
     return text or "the file"
 
 
 def _with_ssh_defaults(inventory: Inventory, folder: Path) -> Inventory:
-    """Every host with its whole ssh section, paths made absolute."""
+    """Give every host its complete ssh section, with absolute paths."""
     hosts = []
     for host in inventory.hosts:
         own = {key: getattr(host.ssh, key) for key in host.ssh.model_fields_set}
@@ -77,28 +77,31 @@ def _absolute(model: _M, folder: Path) -> _M:
 def _warnings(inventory: Inventory, source: Source) -> Iterable[str]:
     count = len(inventory.control_planes)
     if count > 1 and count % 2 == 0:
-        yield f"{count} control plane hosts survive no more failures than {count - 1}: etcd needs a majority"
+        yield f"{count} control plane hosts tolerate no more failures than {count - 1}: etcd needs a majority"
     if count > 1 and inventory.endpoint.rpartition(":")[0] in {host.node_ip for host in inventory.control_planes}:
         yield "control_plane_endpoint is the address of one control plane host: the cluster depends on that host"
     if source.clear_secrets and source.path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         places = ", ".join(_dotted(place) for place in source.clear_secrets)
-        yield f"{source.path} has secrets in clear ({places}) and others may read it: chmod 600, or use ${{env:NAME}}"
+        yield (
+            f"{source.path} has plain-text secrets ({places}) and other users can access it:"
+            " chmod 600, or use ${env:NAME}"
+        )
     yield from _plain_http(inventory.cluster)
 
 
 def _plain_http(cluster: Cluster) -> Iterator[str]:
-    """Packages are signed; images are whatever the registry says they are."""
+    """Warn about plain HTTP. Packages are signed, so the warning is weaker than for images, which are not."""
     for key, url in (
         ("package_repository", cluster.package_repository),
         ("runtime.package_repository", cluster.runtime.package_repository),
     ):
         if url.startswith("http://"):
             yield (
-                f"cluster.{key} is plain HTTP: packages are checked by their signatures, but anyone on the way sees"
-                " them and may keep newer ones from you"
+                f"cluster.{key} is plain HTTP: package signatures are checked, but anyone on the network path can see"
+                " the packages and hold back newer ones"
             )
     mirrors = [f"{name} from {url}" for name, urls in cluster.runtime.mirrors.items() for url in urls]
     plain = [mirror for mirror in mirrors if " http://" in mirror]
     if plain or cluster.runtime.insecure_registries:
         names = ", ".join((*plain, *cluster.runtime.insecure_registries))
-        yield f"images come without verified TLS ({names}): anyone on the way can change them"
+        yield f"images come without verified TLS ({names}): anyone on the network path can change them"

@@ -1,4 +1,4 @@
-"""Field types of an inventory: the grammar of single values, each with the sentence a mistake gets."""
+"""Field types of an inventory: the syntax of single values, each with its error message."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _as_secret(value: object) -> Secret:
     if isinstance(value, Secret):
         return value
     if not isinstance(value, str) or not value:
-        raise ValueError("a secret is a text; numbers need quotes")
+        raise ValueError("a secret must be text; put a number in quotes")
     if "\n" in value or "\0" in value:
         raise ValueError("a secret must be one line")
     return Secret(value)

@@ -15,14 +15,14 @@ _WORKER_GROUPS = ("kube_node", "kube-node", "workers", "worker", "nodes")
 
 
 def from_ansible(text: str) -> list[NewHost]:
-    """Hosts from an Ansible inventory in INI form, by the group names kubespray and others use."""
+    """Hosts from an Ansible inventory in INI form. Uses the group names of kubespray and similar projects."""
     groups, variables, group_variables = _ansible_groups(text)
     control_planes = _members(groups, _CONTROL_PLANE_GROUPS)
     workers = [name for name in _members(groups, _WORKER_GROUPS) if name not in control_planes]
     if not control_planes:
         raise InventoryError(
             "this Ansible inventory has no group of control plane hosts",
-            f"One of {', '.join(_CONTROL_PLANE_GROUPS)} is needed.",
+            f"Add one of the groups {', '.join(_CONTROL_PLANE_GROUPS)}.",
         )
     hosts = []
     for name in [*control_planes, *workers]:
@@ -69,7 +69,7 @@ def _ansible_groups(text: str) -> tuple[Groups, Variables, Variables]:
         except ValueError as error:
             raise InventoryError(f"line {number} of the Ansible inventory cannot be read: {error}") from None
         if not words or not words[0]:
-            raise InventoryError(f"line {number} of the Ansible inventory names no host")
+            raise InventoryError(f"line {number} of the Ansible inventory has no host name")
         if kind == "children":
             children.setdefault(section, []).append(words[0])
         elif kind == "vars":
@@ -84,7 +84,7 @@ def _ansible_groups(text: str) -> tuple[Groups, Variables, Variables]:
 
 
 def _descendants(group: str, groups: Groups, children: Groups, seen: set[str]) -> list[str]:
-    """The hosts of a group and of the groups below it; a group that contains itself is visited once."""
+    """The hosts of a group and of its child groups. A group that contains itself is visited once."""
     seen.add(group)
     hosts = list(groups.get(group, []))
     for child in children.get(group, []):
@@ -100,7 +100,7 @@ def _unfold(name: str) -> list[str]:
         return [name]
     first, last = match[1], match[2]
     if int(last) - int(first) > 5000:
-        raise InventoryError(f"{name}: that range is too large")
+        raise InventoryError(f"{name}: the range is too large")
     numbers = range(int(first), int(last) + 1)
     return [name[: match.start()] + str(n).zfill(len(first)) + name[match.end() :] for n in numbers]
 

@@ -7,14 +7,14 @@ import ipaddress
 from kbootstrap.inventory.generate import NewHost, checked, port
 
 VAGRANT_FIRST = ipaddress.IPv4Address("192.168.56.10")
-"""The first machine's address on the private network of scripts/vagrant/Vagrantfile; the others follow."""
+"""The first machine's address on the private network of scripts/vagrant/Vagrantfile. The other addresses follow it."""
 
 
 def from_vagrant(text: str, control_planes: int = 1) -> list[NewHost]:
     """Hosts from the output of `vagrant ssh-config`; the first ``control_planes`` of them are control plane hosts.
 
-    VirtualBox forwards a port of 127.0.0.1 to each machine, and Vagrant does not tell the machine's own address: it is
-    taken to be the one scripts/vagrant/Vagrantfile gives. Preflight finds out when it is not.
+    VirtualBox forwards a port of 127.0.0.1 to each machine, and Vagrant does not show the machine's own address. We
+    assume the address that scripts/vagrant/Vagrantfile sets. Preflight reports a wrong address.
     """
     sections: list[dict[str, str]] = []
     for line in text.splitlines():

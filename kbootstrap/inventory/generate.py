@@ -1,4 +1,4 @@
-"""Writing a new inventory: from user@host words, from `vagrant ssh-config`, or from an Ansible inventory."""
+"""Writes a new inventory: from user@host arguments, from `vagrant ssh-config`, or from an Ansible inventory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 @dataclass(frozen=True)
 class NewHost:
-    """A host to be written into an inventory."""
+    """A host for a new inventory."""
 
     name: str
     address: str
@@ -36,7 +36,7 @@ class NewHost:
 
 
 def from_targets(targets: Sequence[str], control_planes: int) -> list[NewHost]:
-    """Hosts from words like ``root@192.168.1.10:22``; the first ``control_planes`` of them are control plane hosts."""
+    """Hosts from targets like ``root@192.168.1.10:22``; the first ``control_planes`` are control plane hosts."""
     hosts = []
     for index, target in enumerate(targets):
         match = _TARGET.match(target)
@@ -57,13 +57,13 @@ def port(text: str) -> int:
 
 def checked(hosts: list[NewHost], control_planes: int) -> list[NewHost]:
     if not hosts:
-        raise InventoryError("there are no hosts in it")
+        raise InventoryError("the input has no hosts")
     if control_planes > len(hosts):
-        raise InventoryError(f"{control_planes} control plane hosts are wanted for {counted(len(hosts), 'host')}")
+        raise InventoryError(f"{control_planes} control plane hosts requested, but only {counted(len(hosts), 'host')}")
     places = [(host.address, host.port) for host in hosts]
-    twice = next((address for address, port in places if places.count((address, port)) > 1), None)
-    if twice is not None:
-        raise InventoryError(f"{twice} is there twice")
+    duplicate = next((address for address, port in places if places.count((address, port)) > 1), None)
+    if duplicate is not None:
+        raise InventoryError(f"duplicate host {duplicate}")
     return hosts
 
 
@@ -71,7 +71,7 @@ def checked(hosts: list[NewHost], control_planes: int) -> list[NewHost]:
 
 
 def is_named(host: NewHost) -> bool:
-    """Is it reached by a name, and the address the nodes use among themselves not known?"""
+    """Whether the host has a DNS name and its address between the nodes is not known."""
     try:
         ipaddress.ip_address(host.address)
     except ValueError:
@@ -80,7 +80,7 @@ def is_named(host: NewHost) -> bool:
 
 
 def look_up(name: str) -> str:
-    """The name's IPv4 address; empty when it has none that other hosts could use."""
+    """The name's IPv4 address; empty when it has none that other hosts can reach."""
     try:
         found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -91,7 +91,7 @@ def look_up(name: str) -> str:
 
 
 def with_addresses(hosts: Sequence[NewHost], resolve: Callable[[str], str] = look_up) -> list[NewHost]:
-    """The hosts with the addresses of their names, as far as this machine can find them."""
+    """The hosts with the addresses of their names, where this machine can resolve them."""
     named = [host for host in hosts if is_named(host)]
     with ThreadPoolExecutor(max_workers=32) as pool:
         found = dict(
@@ -109,7 +109,7 @@ _HEADER = """\
 
 
 def render(hosts: Sequence[NewHost], *, name: str, kubernetes: str) -> str:
-    """The inventory's text, with comments where a choice is likely."""
+    """The inventory's text, with comments for the common options."""
     try:
         versions.parse(kubernetes)
     except ValueError as error:
@@ -156,7 +156,7 @@ def _login(host: NewHost) -> dict[str, str | int]:
 
 
 def _common(hosts: Sequence[NewHost]) -> dict[str, str | int]:
-    """What all hosts share; it goes to the top once."""
+    """The SSH settings that all hosts share; they go to the ``ssh`` section at the top."""
     first = _login(hosts[0])
     return {key: value for key, value in first.items() if all(_login(host).get(key) == value for host in hosts)}
 
@@ -174,7 +174,7 @@ def _ssh(hosts: Sequence[NewHost]) -> list[str]:
 
 
 def _plain(value: str | int) -> str:
-    """A YAML scalar, also within {}: as it is when it reads back as itself, else quoted as JSON, which YAML reads."""
+    """A YAML scalar that is also valid within {}: plain if it parses to the same value, else a JSON string."""
     text = str(value)
     if re.fullmatch(r"[\w./@~-]+", text, re.ASCII) and yaml.safe_load(text) == value:
         return text

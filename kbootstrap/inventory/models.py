@@ -1,4 +1,4 @@
-"""The inventory as data: what an operator can say, with the description of every key.
+"""The inventory as data, with the description of every key.
 
 The descriptions are the source of ``docs/inventory.md`` and of the JSON Schema.
 """
@@ -59,18 +59,18 @@ class Model(BaseModel):
 LegacyAlgorithms = Annotated[
     bool,
     Field(
-        description="For a host whose SSH server is too old: also offer CBC ciphers, MACs with SHA-1 and MD5, and what"
-        " the installed paramiko still has of SHA-1 key exchanges and signatures."
+        description="For a host with an old SSH server: also offer CBC ciphers, MACs with SHA-1 and MD5, and the SHA-1"
+        " key exchanges and signatures that the installed paramiko still supports."
     ),
 ]
 
 
 class Bastion(Model):
-    """A host to jump through, with a login of its own."""
+    """A jump host, with its own login."""
 
     address: Address = Field(description="Address or DNS name.")
-    user: Plain | None = Field(None, description="Login; default: ssh_config's, else yours.")
-    port: Port | None = Field(None, description="SSH port; default: ssh_config's, else 22.")
+    user: Plain | None = Field(None, description="Login name; default: from ssh_config, else your own.")
+    port: Port | None = Field(None, description="SSH port; default: from ssh_config, else 22.")
     key: File | None = Field(None, description="Private key file; relative to the inventory.")
     passphrase: SecretText | None = Field(None, description="Passphrase of the key.")
     password: SecretText | None = Field(None, description="Login password (also keyboard-interactive).")
@@ -79,26 +79,26 @@ class Bastion(Model):
 
 
 class Ssh(Model):
-    """How to reach a host and become root. Given for all hosts at the top; a host's own `ssh` overrides single keys."""
+    """How to reach a host and become root. A host's `ssh` overrides single keys of the top-level section."""
 
-    user: Plain | None = Field(None, description="Login; default: ssh_config's, else yours.")
-    port: Port | None = Field(None, description="SSH port; default: ssh_config's, else 22.")
+    user: Plain | None = Field(None, description="Login name; default: from ssh_config, else your own.")
+    port: Port | None = Field(None, description="SSH port; default: from ssh_config, else 22.")
     key: File | None = Field(None, description="Private key file; relative to the inventory.")
     passphrase: SecretText | None = Field(None, description="Passphrase of the key.")
     password: SecretText | None = Field(None, description="Login password (also keyboard-interactive).")
     agent: bool = Field(True, description="Ask the SSH agent when no key or password is given.")
-    config: File | None = Field(Path("~/.ssh/config"), description="The ssh_config file to honour; `null` for none.")
-    bastions: tuple[Bastion, ...] = Field((), description="Hosts to jump through, the first one first.")
+    config: File | None = Field(Path("~/.ssh/config"), description="The ssh_config file to use; `null` for none.")
+    bastions: tuple[Bastion, ...] = Field((), description="Jump hosts, in order.")
     host_key_policy: Literal["strict", "accept-new"] = Field(
         "strict",
-        description="`strict` refuses hosts that are not in known_hosts; `accept-new` remembers them at the first"
-        " contact. A changed key is refused in either case.",
+        description="`strict` refuses hosts that are not in known_hosts; `accept-new` adds them at the first"
+        " connection. Both refuse a changed key.",
     )
     fingerprint: HostKey | None = Field(None, description="The only host key accepted, `SHA256:...`.")
     known_hosts: File = Field(Path("~/.ssh/known_hosts"), description="The known_hosts file.")
     legacy_algorithms: LegacyAlgorithms = False
     sudo: Literal["none", "passwordless", "password"] = Field(
-        "passwordless", description="How the login becomes root; `none` when it is root already."
+        "passwordless", description="How the login becomes root; `none` when the login is root."
     )
     sudo_password: SecretText | None = Field(None, description="For `sudo: password`; or use `-K` to be asked.")
     connect_timeout: int = Field(10, ge=1, le=600, description="Seconds to wait for a connection.")
@@ -106,7 +106,7 @@ class Ssh(Model):
         None,
         ge=10,
         le=86400,
-        description="Longest a single step may take, in seconds; default: every step's own limit.",
+        description="Time limit for a single step, in seconds; default: every step's own limit.",
     )
 
 
@@ -116,26 +116,28 @@ class Ssh(Model):
 class Runtime(Model):
     """The container runtime."""
 
-    name: Literal["containerd"] = Field("containerd", description="Only containerd so far.")
+    name: Literal["containerd"] = Field("containerd", description="Only containerd is supported.")
     version: Word | None = Field(None, description="An exact version of containerd.io; default: the newest.")
-    package_repository: Url = Field(DOCKER_REPOSITORY, description="Where containerd.io comes from, or a mirror of it.")
+    package_repository: Url = Field(
+        DOCKER_REPOSITORY, description="The repository of containerd.io, or a mirror of it."
+    )
     package_key: GpgKeys = Field(DOCKER_KEYS, description="Pinned GPG fingerprints of that repository.")
     mirrors: dict[Registry, tuple[Url, ...]] = Field(
         default_factory=dict, description="Per registry, the mirrors to ask first: `docker.io: [https://...]`."
     )
-    insecure_registries: tuple[Registry, ...] = Field((), description="Registries spoken to without verified TLS.")
+    insecure_registries: tuple[Registry, ...] = Field((), description="Registries to use without verified TLS.")
 
 
 class Network(Model):
     """The pod network."""
 
-    name: Literal["flannel"] = Field("flannel", description="Only Flannel so far.")
+    name: Literal["flannel"] = Field("flannel", description="Only Flannel is supported.")
     backend: Literal["vxlan", "host-gw"] = Field(
         "vxlan", description="`vxlan` works everywhere; `host-gw` is faster where all hosts share one network."
     )
     port: Port = Field(8472, description="UDP port of VXLAN.")
     image_repository: ImageRepository | None = Field(
-        None, description="Where Flannel's images come from; default docker.io/flannel."
+        None, description="The repository of Flannel's images; default: docker.io/flannel."
     )
 
 
@@ -143,7 +145,7 @@ Arguments = dict[Plain, Annotated[str, BeforeValidator(lambda v: str(v) if isins
 
 
 class ExtraArgs(Model):
-    """Command line arguments beyond kubeadm's own, without the dashes: `{v: "2"}`."""
+    """Command line arguments in addition to kubeadm's own, without the dashes: `{v: "2"}`."""
 
     api_server: Arguments = Field(default_factory=dict, description="For kube-apiserver.")
     controller_manager: Arguments = Field(default_factory=dict, description="For kube-controller-manager.")
@@ -157,13 +159,13 @@ class ExtraArgs(Model):
 
 
 class Kubeadm(Model):
-    """What goes to kubeadm beyond what kbootstrap writes by itself."""
+    """Settings for kubeadm in addition to those that kbootstrap writes."""
 
     extra_args: ExtraArgs = Field(default_factory=ExtraArgs, description="Extra arguments per component.")
     documents: tuple[dict[str, Any], ...] = Field(
         (),
-        description="More kubeadm or component documents; one of a kind kbootstrap writes is merged into it"
-        " (a JoinConfiguration into that of every join).",
+        description="More kubeadm or component documents. A document of a kind that kbootstrap writes is merged into"
+        " kbootstrap's document (a JoinConfiguration into that of every join).",
     )
     ignore_preflight_errors: tuple[Annotated[str, matching(IMAGES, "the name of a check")], ...] = Field(
         (), description="kubeadm preflight checks to ignore, e.g. `NumCPU`."
@@ -176,9 +178,9 @@ class Kubeadm(Model):
 class Cluster(Model):
     """The cluster as a whole."""
 
-    name: Name = Field("kubernetes", description="The cluster's name, in its kubeconfig too.")
+    name: Name = Field("kubernetes", description="The cluster's name, also used in its kubeconfig.")
     kubernetes: Annotated[Plain, AfterValidator(kubernetes_version)] = Field(
-        description='A minor (`"1.34"`: the newest patch the repository has) or a version (`"1.34.2"`); in quotes.'
+        description='A minor (`"1.34"`: the newest patch in the repository) or a version (`"1.34.2"`); in quotes.'
     )
     control_plane_endpoint: Annotated[Plain, AfterValidator(endpoint)] | None = Field(
         None,
@@ -190,7 +192,7 @@ class Cluster(Model):
     )
     service_cidr: Cidr = Field(
         ipaddress.IPv4Network("10.96.0.0/12"),
-        description="The network of the Services, from /12 to /24. It overlaps neither `pod_cidr` nor the hosts.",
+        description="The network of the Services, from /12 to /24. It must not overlap `pod_cidr` or the hosts.",
     )
     dns_domain: Name = Field("cluster.local", description="The DNS domain of the Services.")
     runtime: Annotated[Runtime, BeforeValidator(lambda v: {"name": v} if isinstance(v, str) else v)] = Field(
@@ -201,23 +203,24 @@ class Cluster(Model):
     )
     image_repository: ImageRepository = Field(
         "registry.k8s.io",
-        description="Where Kubernetes' images come from, e.g. a mirror such as"
+        description="The repository of the Kubernetes images, e.g. a mirror such as"
         " `registry.aliyuncs.com/google_containers`.",
     )
     package_repository: Url = Field(
         KUBERNETES_REPOSITORY,
-        description="Where the Kubernetes packages come from: a mirror of pkgs.k8s.io, or a template with `{minor}`,"
+        description="The repository of the Kubernetes packages: a mirror of pkgs.k8s.io, or a template with `{minor}`,"
         " e.g. `https://mirrors.aliyun.com/kubernetes-new/core/stable/v{minor}`.",
     )
     package_key: GpgKeys = Field(KUBERNETES_KEYS, description="Pinned GPG fingerprints of that repository.")
-    ntp: tuple[Address, ...] = Field((), description="Time servers; default: those the OS comes with.")
+    ntp: tuple[Address, ...] = Field((), description="Time servers; default: those of the OS.")
     selinux: Literal["permissive", "enforcing", "disabled"] = Field(
-        "permissive", description="SELinux, where there is one."
+        "permissive", description="The SELinux mode, on hosts that have SELinux."
     )
     firewall: Literal["disable", "open-ports", "ignore"] = Field(
-        "disable", description="Switch the firewall off, keep it and open what Kubernetes needs, or do not look at it."
+        "disable",
+        description="Switch the firewall off, keep it on and open the ports Kubernetes needs, or do not check it.",
     )
-    kubeadm: Kubeadm = Field(default_factory=Kubeadm, description="Extras for kubeadm.")
+    kubeadm: Kubeadm = Field(default_factory=Kubeadm, description="More settings for kubeadm.")
 
     @property
     def minor(self) -> versions.Minor:
@@ -235,22 +238,22 @@ class Host(Model):
 
     name: HostName = Field(description="The node's name; becomes the host name.")
     address: Address = Field(
-        description="Where SSH goes: an IPv4 address, or a DNS name; with a name, give `internal_address` too."
+        description="The address for SSH: an IPv4 address or a DNS name. With a name, set `internal_address` too."
     )
     role: Annotated[
         Literal["control-plane", "worker"], BeforeValidator(lambda v: "control-plane" if v == "master" else v)
     ] = Field(description="`control-plane` or `worker`; `master` is an alias of `control-plane`.")
     internal_address: Annotated[str, AfterValidator(ipv4)] | None = Field(
-        None, description="The IPv4 address the nodes use among themselves, where it is not `address`."
+        None, description="The IPv4 address the nodes use to reach each other; default: `address`."
     )
-    interface: Plain | None = Field(None, description="The interface of that address, for checking.")
+    interface: Plain | None = Field(None, description="The interface that must have that address.")
     labels: dict[
         Annotated[str, matching(LABEL, "a label name")], Annotated[str, matching(LABEL_VALUE, "a label value")]
     ] = Field(default_factory=dict, description="Node labels.")
     taints: tuple[Annotated[str, matching(TAINT, "a taint such as key=value:NoSchedule")], ...] = Field(
         (), description="Node taints, `key=value:Effect`."
     )
-    ssh: Ssh = Field(default_factory=Ssh, description="What differs from the `ssh` section at the top.")
+    ssh: Ssh = Field(default_factory=Ssh, description="Settings that differ from the top-level `ssh` section.")
 
     @property
     def node_ip(self) -> str:
@@ -267,9 +270,9 @@ class Inventory(Model):
 
     cluster: Cluster = Field(description="The cluster.")
     ssh: Ssh = Field(default_factory=Ssh, description="How to reach all hosts.")
-    parallelism: int = Field(50, ge=1, le=1000, description="Most hosts worked on at once.")
+    parallelism: int = Field(50, ge=1, le=1000, description="The maximum number of hosts to work on at once.")
     hosts: tuple[Host, ...] = Field(
-        min_length=1, max_length=5000, description="The hosts; the cluster begins on the first control plane host."
+        min_length=1, max_length=5000, description="The hosts. The cluster starts on the first control plane host."
     )
 
     _path: Path = Path()
@@ -281,7 +284,7 @@ class Inventory(Model):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is allowed but worth a word."""
+        """Settings that are valid but risky, as text for the operator."""
         return self._warnings
 
     @property

@@ -1,6 +1,6 @@
-"""Reading an inventory file: YAML with line numbers, duplicate keys refused, secrets filled in from outside.
+"""Reads an inventory file: YAML with line numbers, without duplicate keys, with secrets from variables and files.
 
-Problems are collected, never raised one by one; ``kbootstrap.inventory.load`` shows them all.
+Problems are collected and not raised one by one; ``kbootstrap.inventory.load`` shows them all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kbootstrap.errors import InventoryError
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NODES = 200_000
-"""Bounds on a file and, because YAML aliases multiply, on what it unfolds to."""
+"""Limits for a file and for its number of nodes with aliases resolved: nested aliases grow exponentially."""
 
 SECRET_KEYS = frozenset({"password", "passphrase", "sudo_password"})
 
@@ -57,7 +57,7 @@ class Source:
 
 
 def read(path: Path, env: Mapping[str, str]) -> Source:
-    """Read and unfold a file. Raises InventoryError when it is not readable or not YAML at all."""
+    """Read a file and resolve its aliases. Raises InventoryError when it is not readable or not YAML."""
     source = Source(path)
     text = _text(path)
     try:
@@ -74,13 +74,14 @@ def read(path: Path, env: Mapping[str, str]) -> Source:
 def compose(text: str) -> yaml.Node | None:
     """The nodes of a YAML text. Raises yaml.YAMLError, or RecursionError when they are nested too deeply.
 
-    libyaml takes an eighth of the time, where it is there; what is wrong the parser in Python says better. And libyaml
-    lets tabs stand where the other does not: what is read must not depend on who reads it.
+    libyaml, where installed, takes an eighth of the time. After an error the Python parser runs again, because its
+    messages are better. Text with tabs always goes to the Python parser: libyaml accepts tabs that it refuses, and the
+    result must not depend on the parser.
     """
     if yaml.__with_libyaml__ and "\t" not in text:
 
         class Loader(yaml.composer.Composer, yaml.CSafeLoader):
-            """Events from libyaml, nodes from Python: the composer in C crashes where lists are nested too deeply."""
+            """Events from libyaml, nodes from Python: the C composer crashes on deeply nested lists."""
 
             def __init__(self, stream: str) -> None:
                 yaml.CSafeLoader.__init__(self, stream)
@@ -94,7 +95,7 @@ def compose(text: str) -> yaml.Node | None:
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise InventoryError(f"{path}: an inventory is smaller than {MAX_BYTES // 1024 // 1024} MiB")
+            raise InventoryError(f"{path}: the file is larger than {MAX_BYTES // 1024 // 1024} MiB")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InventoryError(
@@ -118,12 +119,12 @@ def _yaml_text(error: yaml.YAMLError) -> str:
 
 
 def _whole(text: str) -> bool:
-    """YAML's escapes, and a variable that is not UTF-8, can give halves of characters, which nobody can be sent."""
+    """Whether the text has no lone surrogates. YAML escapes and non-UTF-8 variables make them; UTF-8 has none."""
     return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 class _Unfolder:
-    """YAML nodes to plain data, noting lines on the way."""
+    """Converts YAML nodes to plain data and records the line of every key path."""
 
     def __init__(self, source: Source, env: Mapping[str, str]) -> None:
         self._source = source
@@ -135,7 +136,7 @@ class _Unfolder:
         self._nodes += 1
         if self._nodes > MAX_NODES or id(node) in self._open:
             line = node.start_mark.line + 1
-            raise InventoryError(f"{self._source.path}:{line}: YAML aliases make this file endless")
+            raise InventoryError(f"{self._source.path}:{line}: YAML aliases expand to too much data")
         self._source.lines.setdefault(place, node.start_mark.line + 1)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, place)
@@ -163,7 +164,7 @@ class _Unfolder:
 
     def _scalar(self, node: yaml.ScalarNode, place: KeyPath) -> Any:
         if node.tag == "tag:yaml.org,2002:float" and place[-1:] == ("kubernetes",):
-            # 1.30 read as a number is 1.3: the text as written is what was meant, and it must be quoted to be safe.
+            # YAML reads 1.30 as the number 1.3, so the version must be quoted. Continue with the text as written.
             self._source.add(
                 place, f'write the version in quotes: "{node.value}" (YAML reads {node.value} as a number)'
             )
@@ -171,7 +172,7 @@ class _Unfolder:
         try:
             plain = node.value if node.tag == _STRING else yaml.SafeLoader("").construct_object(node)
         except Exception:
-            # PyYAML's constructors raise whatever they stumble over: KeyError, IndexError, AttributeError ...
+            # PyYAML's constructors raise KeyError, IndexError, AttributeError and others for invalid values.
             self._source.add(place, f"{node.value!r} cannot be read as {node.tag.rpartition(':')[2]}")
             return None
         if not isinstance(plain, str):
@@ -187,12 +188,12 @@ class _Unfolder:
         match = _REFERENCE.match(text)
         if match is None:
             if "${" in text and secret:
-                self._source.add(place, "a reference is ${env:NAME} or ${file:PATH}, and nothing else beside it")
+                self._source.add(place, "a reference must be exactly ${env:NAME} or ${file:PATH}")
             if secret:
                 self._source.clear_secrets.append(place)
             return text
         if not secret:
-            self._source.add(place, "only secrets (password, passphrase, sudo_password) may come from ${...}")
+            self._source.add(place, "only secrets (password, passphrase, sudo_password) can use ${...}")
             return text
         return self._from_env(match[2], place) if match[1] == "env" else self._from_file(match[2], place)
 

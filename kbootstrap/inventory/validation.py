@@ -1,4 +1,4 @@
-"""Checking an inventory as a whole: what the models refuse, in words for people, and what no single field can know."""
+"""Validates an inventory as a whole: readable messages for errors of the models, and checks across fields."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def validated(source: Source) -> Inventory | None:
     except ValidationError as error:
         for item in error.errors():
             place = tuple(part for part in item["loc"] if part != "[key]")
-            # A secret that could not be filled in was reported where it is; its empty value is no second mistake.
-            # Nor is a list that counts as too short because its members are wrong.
-            told = any(problem.place == place for problem in source.problems)
-            if not told and not (item["type"] == "too_short" and item["input"]):
+            # A secret that could not be read is already reported; its empty value is not a second mistake.
+            # A list that is too short only because its members are wrong is not a mistake either.
+            reported = any(problem.place == place for problem in source.problems)
+            if not reported and not (item["type"] == "too_short" and item["input"]):
                 source.add(place, _error_text(item, place))
         return None
 
@@ -51,7 +51,7 @@ def _error_text(item: Any, place: KeyPath) -> str:
     if kind == "missing":
         return "this key is missing"
     if kind == "extra_forbidden":
-        return f"there is no such key{_suggestion(place)}"
+        return f"unknown key{_suggestion(place)}"
     if kind == "literal_error":
         return _not_one_of(place, value, limits["expected"])
     if kind == "value_error":
@@ -73,10 +73,10 @@ _WRONG = {
     ("greater_than_equal",): "{value} is too small: at least {ge}",
     ("less_than_equal",): "{value} is too large: at most {le}",
     ("string_too_long",): "this is too long: at most {max_length} characters",
-    ("too_short",): "at least {min_length} must be here",
-    ("too_long",): "at most {max_length} may be here",
+    ("too_short",): "this needs at least {min_length}",
+    ("too_long",): "this can have at most {max_length}",
 }
-"""What pydantic's kinds of errors mean to somebody who writes YAML."""
+"""pydantic's error types as messages for an author of YAML."""
 
 
 def _not_one_of(place: KeyPath, value: object, expected: str) -> str:
@@ -89,19 +89,19 @@ def _not_one_of(place: KeyPath, value: object, expected: str) -> str:
     return f"{value!r} is not one of {expected}{meant}"
 
 
-_DOCKER = "use containerd; Docker may stay on the host beside it"
+_DOCKER = "use containerd; Docker can stay installed beside it"
 _OTHER_RUNTIMES = {
-    "docker": f"Kubernetes does not speak to Docker itself; {_DOCKER}",
-    "dockershim": f"dockershim left Kubernetes with 1.24, and kbootstrap does not set it up for older ones; {_DOCKER}",
+    "docker": f"Docker does not implement the container runtime interface (CRI); {_DOCKER}",
+    "dockershim": f"Kubernetes 1.24 removed dockershim; kbootstrap does not set it up for older versions; {_DOCKER}",
     "cri-dockerd": f"kbootstrap does not install cri-dockerd; {_DOCKER}",
-    "cri-o": "kbootstrap installs only containerd so far",
-    "crio": "kbootstrap installs only containerd so far",
-    "podman": "Podman does not serve Kubernetes' runtime interface (CRI); use containerd",
+    "cri-o": "kbootstrap installs only containerd",
+    "crio": "kbootstrap installs only containerd",
+    "podman": "Podman does not implement the container runtime interface (CRI); use containerd",
 }
 
 
 def _suggestion(place: KeyPath) -> str:
-    """``; did you mean 'kubernetes'?`` for a key that looks like one of its section."""
+    """``; did you mean 'kubernetes'?`` for a key similar to one of its section."""
     model: Any = Inventory
     for part in place[:-1]:
         if isinstance(part, int):
@@ -129,12 +129,12 @@ def _section(model: type[Model], key: str) -> type[Model] | None:
     return _SECTIONS.get(key) if key in model.model_fields else None
 
 
-# --- what no single field can know -----------------------------------------------------------------------------------
+# --- checks across fields --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _HostPart:
-    """What other hosts and the networks are compared with; None is a value that is missing or wrong by itself."""
+    """The values of a host that are compared with other hosts and networks. None: missing, or invalid by itself."""
 
     index: int
     name: str | None
@@ -151,7 +151,7 @@ class _HostPart:
 
 @dataclass(frozen=True)
 class _Parts:
-    """The parts of a file that are right by themselves: a wrong key must not hide what is wrong elsewhere."""
+    """The parts of a file that are valid by themselves, so that one wrong key does not hide other mistakes."""
 
     kubernetes: str | None
     package_repository: str | None
@@ -163,7 +163,7 @@ def _parts(source: Source) -> _Parts:
     wrong = {problem.place for problem in source.problems}
 
     def value(*place: str | int) -> Any:
-        """The file's value of a key; None when it is not there, or wrong."""
+        """The file's value of a key; None when it is missing or invalid."""
         found = source.data
         for part in place:
             try:
@@ -180,7 +180,7 @@ def _parts(source: Source) -> _Parts:
         return _HostPart(index, value(*at, "name"), address, internal, node_ip, value(*at, "role"), port)
 
     def of_cluster(key: str) -> Any:
-        """As ``value``, and the default where the file leaves it to that."""
+        """Like ``value``, with the key's default when the file does not have the key."""
         default = isinstance(value("cluster"), dict) and ("cluster", key) not in wrong
         return value("cluster", key) or (Cluster.model_fields[key].default if default else None)
 
@@ -194,7 +194,7 @@ def _parts(source: Source) -> _Parts:
 
 
 def cross_checks(source: Source) -> Iterator[tuple[KeyPath, str]]:
-    """What is wrong between keys that are each right by themselves."""
+    """Conflicts between keys that are each valid by themselves."""
     parts = _parts(source)
     yield from _version_problems(parts)
     yield from _host_problems(parts.hosts)
@@ -208,7 +208,7 @@ def _version_problems(parts: _Parts) -> Iterator[tuple[KeyPath, str]]:
         begin = versions.show(versions.OLDEST_UPSTREAM)
         yield (
             ("cluster", "kubernetes"),
-            f"{KUBERNETES_REPOSITORY} begins with {begin}; older packages need a package_repository of your own",
+            f"{KUBERNETES_REPOSITORY} starts with {begin}; for an older version set package_repository",
         )
 
 
@@ -216,14 +216,14 @@ def _host_problems(hosts: tuple[_HostPart, ...]) -> Iterator[tuple[KeyPath, str]
     if hosts and all(host.role == "worker" for host in hosts):
         yield ("hosts",), "no host has the role control-plane"
     yield from _duplicates(hosts, "name", lambda host: host.name)
-    # Hosts behind one address with different ports are different hosts as long as their node addresses differ.
+    # Hosts with one address and different ports are different hosts if their node addresses differ.
     yield from _duplicates(hosts, "address", lambda host: host.address and (host.address, host.port))
     yield from _duplicates(hosts, "node_ip", lambda host: host.node_ip)
     for host in hosts:
         if host.node_ip is not None and not _is_ip(host.node_ip):
             yield (
                 ("hosts", host.index, "address"),
-                f"{host.node_ip!r} is a name; give internal_address too, the IP the nodes use among themselves",
+                f"{host.node_ip!r} is a name; also set internal_address, the IP the nodes use to reach each other",
             )
 
 
@@ -237,7 +237,7 @@ def _duplicates(
             continue
         given = "internal_address" if host.internal_address else "address"
         place = ("hosts", host.index, given if key == "node_ip" else key)
-        yield place, f"{getattr(host, key)!r} is taken by {first[value].called} already"
+        yield place, f"{getattr(host, key)!r} is already used by {first[value].called}"
 
 
 def _is_ip(text: str) -> bool:
@@ -261,10 +261,10 @@ def _network_problems(parts: _Parts) -> Iterator[tuple[KeyPath, str]]:
     if pods and room < max(1, len(parts.hosts)):
         yield (
             ("cluster", "pod_cidr"),
-            f"{pods} has room for {counted(room, 'node')} (a /24 each), the inventory has {len(parts.hosts)}",
+            f"{pods} has room for {counted(room, 'node')} (a /24 each), but the inventory has {len(parts.hosts)}",
         )
     if services and not 12 <= services.prefixlen <= 24:
-        yield ("cluster", "service_cidr"), "the API server takes networks from /12 to /24 here"
+        yield ("cluster", "service_cidr"), "this must be a network from /12 to /24 (a limit of the API server)"
 
 
 def _in(address: str, network: ipaddress.IPv4Network) -> bool:

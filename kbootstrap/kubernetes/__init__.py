@@ -1,1 +1,1 @@
-"""What kbootstrap knows of Kubernetes: kubeadm's documents, kubeconfig files, ports and package repositories."""
+"""Formats of Kubernetes: kubeadm documents, kubeconfig files and package repositories."""

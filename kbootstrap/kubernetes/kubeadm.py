@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 JOIN_TTL = "30m0s"
-"""How long tokens live that kbootstrap makes; they are deleted at the end of the run anyway."""
+"""Lifetime of the tokens that kbootstrap creates. The run also deletes them at its end."""
 
 Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class JoinCommand:
-    """What a host needs to join: the endpoint, a bootstrap token, and the hashes that pin the cluster's CA."""
+    """The data a host needs to join: the endpoint, a bootstrap token, and the hashes that pin the cluster's CA."""
 
     endpoint: str
     token: Secret
@@ -36,7 +36,7 @@ class JoinCommand:
 
     @property
     def token_id(self) -> str:
-        """The public half of the token, fit for logs and arguments."""
+        """The public half of the token; it can be used in logs and arguments."""
         return self.token.reveal().partition(".")[0]
 
 
@@ -46,9 +46,9 @@ _HASH = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 def parse_join_command(text: str) -> JoinCommand:
-    """Parse what ``kubeadm token create --print-join-command`` prints.
+    """Parse the output of ``kubeadm token create --print-join-command``.
 
-    The host is not trusted: every part must have exactly its form. Raises KbootstrapError when one has not.
+    The host is not trusted. Raises KbootstrapError when a part has a wrong format.
     """
     words = next((line.split() for line in text.splitlines() if line.strip().startswith("kubeadm join ")), [])
     options = dict(zip(words[3::2], words[4::2], strict=False))
@@ -63,8 +63,8 @@ def parse_join_command(text: str) -> JoinCommand:
         or not all(map(_HASH.match, hashes))
     ):
         raise KbootstrapError(
-            "the control plane printed no join command kbootstrap understands",
-            "Run `kubeadm token create --print-join-command` on the first control plane host and look at it.",
+            "the control plane printed no valid join command",
+            "Run `kubeadm token create --print-join-command` on the first control plane host and check its output.",
         )
     return JoinCommand(endpoint, Secret(token), hashes)
 
@@ -77,7 +77,7 @@ def init_documents(inventory: Inventory, host: Host, version: str) -> list[Docum
     init = {
         "apiVersion": f"kubeadm.k8s.io/{api}",
         "kind": "InitConfiguration",
-        # kubeadm init makes a token in any case; by its description it is found, and deleted with the others.
+        # kubeadm init always creates a token. The description identifies it, so that we can delete it later.
         "bootstrapTokens": [{"ttl": JOIN_TTL, "description": "kbootstrap init"}],
         "localAPIEndpoint": {"advertiseAddress": host.node_ip, "bindPort": API_SERVER},
         "nodeRegistration": _registration(inventory, host, api),
@@ -119,7 +119,7 @@ def join_documents(
 ) -> list[Document]:
     """The document for ``kubeadm join --config``, with an extra JoinConfiguration of the inventory merged in.
 
-    It holds the token, so it is a secret as a whole.
+    It contains the token, so the whole document is a secret.
     """
     api = config_api(inventory.cluster.minor)
     document: Document = {
@@ -169,13 +169,13 @@ def _arguments(arguments: Mapping[str, str], api: str) -> Any:
 
 
 def _pruned(document: Document) -> Document:
-    """Without empty maps and lists, so that a document says only what was meant."""
+    """The document without its empty maps and lists."""
     pruned = {key: _pruned(value) if isinstance(value, dict) else value for key, value in document.items()}
     return {key: value for key, value in pruned.items() if value not in ({}, [])}
 
 
 def _merged(documents: list[Document], extras: Iterable[Mapping[str, Any]]) -> list[Document]:
-    """Extra documents of a kind we write are merged into ours, others follow."""
+    """Merge each extra document into our document of the same kind; append the others."""
     merged = list(documents)
     for extra in extras:
         kinds = [document["kind"] for document in merged]

@@ -1,7 +1,7 @@
-"""The operator's kubeconfig: looked at before it is believed; written 0600, in one move, never over another cluster's.
+"""The operator's kubeconfig: validated, written atomically with mode 0600, never over another cluster's entry.
 
-A kubeconfig can name programs for kubectl to run and any server to talk to, and this one comes from a host. So nothing
-of it is kept but the CA, a certificate and its key, for the server the inventory names.
+A kubeconfig can make kubectl run programs and connect to any server, and this one comes from a host. So we keep only
+the CA, a certificate and its key, for the server in the inventory.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _CERTIFICATE, _KEY = "client-certificate-data", "client-key-data"
 MAX_BYTES = 64 * 1024
 """An admin.conf has about 6 KiB."""
 _LINE = re.compile(r" *(- )?[A-Za-z][A-Za-z-]*:( [^\s\[\]{}&*!|>?-].*| \{\})?\Z")
-"""How kubeadm writes a line. YAML that nests, repeats or refers to itself can keep a parser busy for hours."""
+"""The lines that kubeadm writes. Nested, repeated or self-referencing YAML can keep a parser busy for hours."""
 
 
 def checked(text: str, cluster: str, endpoint: str) -> str:
-    """The kubeconfig a host handed over, written anew under our own names, with nothing in it that was not looked at.
+    """The kubeconfig from a host, rebuilt with our own names from validated values only.
 
     Raises ValueError when it is not an admin.conf for the server ``endpoint``.
     """
@@ -41,7 +41,7 @@ def checked(text: str, cluster: str, endpoint: str) -> str:
     if not all(map(_LINE.match, text.removesuffix("\n").split("\n"))):
         raise ValueError("it has lines that no admin.conf has")
     try:
-        # The loader that makes nothing but text, lists and maps.
+        # This loader creates only text, lists and maps.
         data = yaml.BaseLoader(text).get_single_data()
     except (yaml.YAMLError, RecursionError):
         raise ValueError("it is not YAML") from None
@@ -51,7 +51,7 @@ def checked(text: str, cluster: str, endpoint: str) -> str:
     address = server["server"]
     if not isinstance(address, str) or address.lower() != f"https://{endpoint}".lower():
         raise ValueError(
-            f"its server is {str(address)[:200]}, the inventory's endpoint is {endpoint}"
+            f"its server is {str(address)[:200]}, but the inventory's endpoint is {endpoint}"
             " (cluster.control_plane_endpoint)"
         )
     for key, value in (*server.items(), *user.items()):
@@ -61,7 +61,7 @@ def checked(text: str, cluster: str, endpoint: str) -> str:
 
 
 def client_key(text: str) -> Secret:
-    """The private key in a kubeconfig that was ``checked``, as it stands there."""
+    """The private key, as text, of a kubeconfig from ``checked``."""
     return Secret(yaml.safe_load(text)["users"][0]["user"][_KEY])
 
 
@@ -69,15 +69,15 @@ def _only(data: Any, section: str) -> Entry:
     entries = data.get(section) if isinstance(data, dict) else None
     inner = _SECTIONS[section]
     if not isinstance(entries, list) or len(entries) != 1 or not isinstance(entries[0], dict):
-        raise ValueError(f"it has not exactly one {inner}")
+        raise ValueError(f"it does not have exactly one {inner}")
     entry = entries[0].get(inner)
     if not isinstance(entry, dict):
-        raise ValueError(f"it has not exactly one {inner}")
+        raise ValueError(f"it does not have exactly one {inner}")
     return entry
 
 
 def _exactly(entry: Entry, wanted: set[str], what: str) -> None:
-    """No exec, auth-provider, proxy-url, insecure-skip-tls-verify, file names ...: no key but those."""
+    """Refuse any other key: exec, auth-provider, proxy-url, insecure-skip-tls-verify, file names ..."""
     if set(entry) != wanted:
         shown = ", ".join(sorted(str(key) for key in entry))[:200]
         raise ValueError(f"its {what} has {shown or 'nothing'}; an admin.conf has {', '.join(sorted(wanted))}")
@@ -101,9 +101,8 @@ def default_path() -> Path:
 def save(text: str, path: Path, cluster: str, *, merge: bool) -> None:
     """Write the kubeconfig ``text`` of ``cluster`` to ``path``.
 
-    With ``merge`` the file's other entries stay, and the current context stays too when there is one. Raises
-    KbootstrapError when an entry of that name belongs to another cluster, when the file is no kubeconfig, and when it
-    cannot be read or written.
+    With ``merge`` the file's other entries and its current context are kept. Raises KbootstrapError when an entry of
+    that name belongs to another cluster, when the file is not a kubeconfig, and when it cannot be read or written.
     """
     ours = _named(_parse(text, "the control plane's answer"), cluster)
     try:
@@ -119,10 +118,10 @@ def save(text: str, path: Path, cluster: str, *, merge: bool) -> None:
 
 
 def keep(text: str, folder: Path, cluster: str) -> Path:
-    """Write the kubeconfig into a file of its own below ``folder`` and return its path.
+    """Write the kubeconfig to its own file in ``folder`` and return the path.
 
-    The file is named after the cluster and its CA, so that a cluster of the same name gets another one. Raises
-    KbootstrapError.
+    The file name contains the cluster's name and a hash of its CA, so that clusters with the same name have different
+    files. Raises KbootstrapError.
     """
     config = _named(_parse(text, "the control plane's answer"), cluster)
     ca = str(config["clusters"][0]["cluster"].get(_CA))
@@ -136,7 +135,7 @@ def _parse(text: str, where: str) -> Entry:
     try:
         data = yaml.safe_load(text) if text.strip() else {"clusters": []}
     except (yaml.YAMLError, RecursionError, ValueError):
-        # ValueError: PyYAML's constructors do not check what looks like a date.
+        # ValueError: PyYAML's constructors raise it for an invalid date.
         data = None
     if not isinstance(data, dict) or "clusters" not in data:
         raise _no_kubeconfig(where)
@@ -153,11 +152,11 @@ def _parse(text: str, where: str) -> Entry:
 
 
 def _no_kubeconfig(where: str) -> KbootstrapError:
-    return KbootstrapError(f"{where} has no kubeconfig in it", "Choose another file with --file.")
+    return KbootstrapError(f"{where} is not a kubeconfig", "Choose another file with --file.")
 
 
 def _named(config: Entry, cluster: str) -> Entry:
-    """The same credentials under names of our own: kubeadm calls every user kubernetes-admin."""
+    """The same credentials under our own names, because kubeadm names every user kubernetes-admin."""
     if not config["clusters"] or not config["users"] or not config["clusters"][0]["cluster"].get("server"):
         raise _no_kubeconfig("the control plane's answer")
     return _under_our_names(config["clusters"][0]["cluster"], config["users"][0]["user"], cluster)
@@ -176,7 +175,10 @@ def _under_our_names(server: Entry, credentials: Entry, cluster: str) -> Entry:
 
 
 def _refuse_foreign(existing: Entry, ours: Entry, path: Path, merge: bool) -> None:
-    """The CA tells clusters apart, not the address. Entries of our names are ours when that cluster is there."""
+    """Refuse to overwrite entries of another cluster. The CA identifies a cluster, not its address.
+
+    Entries with our names are ours if the file's cluster entry has the same CA.
+    """
     name, mine = ours["clusters"][0]["name"], ours["clusters"][0]["cluster"]
     known = {entry["name"]: entry["cluster"] for entry in existing.get("clusters", [])}
     if name in known and known[name].get(_CA) == mine.get(_CA):
@@ -186,7 +188,7 @@ def _refuse_foreign(existing: Entry, ours: Entry, path: Path, merge: bool) -> No
         taken = [s for s in _SECTIONS for entry in existing.get(s, []) if entry["name"] == names[s]]
     if taken:
         raise KbootstrapError(
-            f"{path} has an entry for another cluster named {name!r} ({', '.join(taken)}): it is left as it is",
+            f"{path} has entries for another cluster named {name!r} ({', '.join(taken)}): the file is not changed",
             "Give the cluster another name in the inventory, use --file, or remove the old entries: "
             + "; ".join(
                 f"kubectl config {_DELETE[section]} {ours[section][0]['name']}" for section in dict.fromkeys(taken)
@@ -194,7 +196,7 @@ def _refuse_foreign(existing: Entry, ours: Entry, path: Path, merge: bool) -> No
         )
     if not merge and set(known) - {name}:
         raise KbootstrapError(
-            f"{path} has other clusters in it: it is left as it is", "Use --merge, or another --file."
+            f"{path} contains other clusters: the file is not changed", "Use --merge, or another --file."
         )
 
 
@@ -209,7 +211,7 @@ def _merged(existing: Entry, ours: Entry) -> Entry:
 
 
 def _write(path: Path, text: str) -> None:
-    """In one move; a link stays a link, and what it leads to is replaced."""
+    """Write the file atomically. A symbolic link is kept, and its target is replaced."""
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fd, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

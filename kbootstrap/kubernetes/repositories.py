@@ -1,4 +1,4 @@
-"""Where packages come from: repository addresses per OS family, as the upstream sites lay them out."""
+"""Package repositories: their URLs per OS family, in the layout of the upstream sites."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KUBERNETES_PACKAGES = ("kubelet", "kubeadm", "kubectl", "cri-tools", "kubernetes
 
 @dataclass(frozen=True)
 class Repository:
-    """One package repository. ``suite`` is what follows the address in a Debian source line."""
+    """One package repository. ``suite`` is the text after the URL in a Debian source line."""
 
     id: str
     title: str
@@ -61,7 +61,7 @@ def docker(cluster: Cluster, facts: Facts) -> Repository:
 
 
 def el_release(facts: Facts) -> str:
-    """The CentOS release whose packages fit: the host's own major where it is one, else by what it descends from."""
+    """The CentOS release whose packages work on the host: its own major, or the release its OS is based on."""
     major = facts.os_version.split(".")[0]
     if facts.os_id in ("openeuler", "anolis", "kylin", "fedora", "amzn"):
         return "9" if facts.os_id in ("fedora", "amzn") or major in ("22", "24") else "8"

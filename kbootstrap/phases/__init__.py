@@ -1,4 +1,4 @@
-"""The ordered lists of phases per command, on one page. Each phase lives in the folder of its name."""
+"""The ordered lists of phases per command. Each phase is in the folder of its name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kbootstrap.phases import (
 from kbootstrap.phases.phase import Phase
 
 PREFLIGHT: tuple[Phase, ...] = (preflight.PHASE,)
-"""What changes nothing and must end on every host before `up` changes anything."""
+"""Phases that change nothing. They must end on every host before `up` makes its first change."""
 
 UP: tuple[Phase, ...] = (
     prepare.PHASE,
@@ -43,7 +43,7 @@ UP: tuple[Phase, ...] = (
 """From plain hosts to a verified cluster."""
 
 RESET: tuple[Phase, ...] = (reset.DRAIN, reset.PHASE, reset.FORGET, reset.RESTORE)
-"""Back to plain hosts, each with what it had before."""
+"""From a cluster back to plain hosts with their original settings."""
 
 VERIFY: tuple[Phase, ...] = (verify.PHASE,)
 STATUS: tuple[Phase, ...] = (status.PHASE,)

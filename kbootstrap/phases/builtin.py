@@ -1,4 +1,4 @@
-"""Builtin steps: what every command does in Python before its first script, named so that it can be explained."""
+"""Builtin steps: the work of every command in Python before its first script, as steps for plan and `explain`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FACTS = Step(
     "facts",
     "Gather facts",
     "",
-    "The plan is made from what the host is, not from what it should be; shell/facts.sh asks the host.",
+    "The plan is based on the real state of the host; shell/facts.sh reads it.",
 )
 REQUIREMENTS = Step(
     "requirements",
     "Check the host against the inventory",
     "",
-    "Every requirement is checked, on every host, before anything is changed.",
+    "Every requirement is checked on every host before the first change.",
 )
 
 
@@ -31,6 +31,6 @@ def _phase(name: str, title: str, why: str, step: Step) -> Phase:
 
 
 PHASES = (
-    _phase("connect", "Connect", "First in every command: one connection per host for the whole run.", SSH),
-    _phase("facts", "Gather facts", "Second in every command: each host is examined once; nothing changes.", FACTS),
+    _phase("connect", "Connect", "The first phase of every command: one connection per host for the whole run.", SSH),
+    _phase("facts", "Gather facts", "The second phase of every command: it reads each host's state once.", FACTS),
 )

@@ -1,4 +1,4 @@
-"""Every step there is, for `phases`, `explain` and the docs: made from examples that together need all of them."""
+"""All steps, for `phases`, `explain` and the docs: built from example inventories that together use every step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kbootstrap.remote.facts import Facts
 from kbootstrap.steps import Step
 
 NODE = "NODE"
-"""Stands in ids and titles for the name of a host."""
+"""Replaces a host's name in ids and titles."""
 
 _EXAMPLE: dict[str, Any] = {
     "cluster": {"name": "example", "kubernetes": "1.34"},
@@ -30,7 +30,7 @@ Phases = list[tuple[Phase, list[Step]]]
 
 
 def catalogue() -> dict[str, Phases]:
-    """Per command its phases in order, each with its steps; variants of a step stand together."""
+    """The phases of each command in order, each with its steps. Variants of a step are next to each other."""
     return {command: [(phase, _steps(phase)) for phase in phases] for command, phases in _COMMANDS.items()}
 
 

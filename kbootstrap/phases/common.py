@@ -1,4 +1,4 @@
-"""What several phases say alike: which hosts they run on, and what they wait for."""
+"""Shared by several phases: the hosts they run on, and what they wait for."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def control_plane_hosts(inventory: Inventory) -> list[Host]:
 
 
 def other_hosts(inventory: Inventory) -> list[Host]:
-    """Every host but the first control plane host: those that join."""
+    """Every host except the first control plane host: the hosts that join."""
     return [host for host in inventory.hosts if host.name != inventory.first_control_plane.name]
 
 
 def after_joins(inventory: Inventory, host: Host) -> Pairs:
-    """Once every other host has joined, or has failed to."""
+    """After every other host has joined or has failed to join."""
     return [("join", other.name) for other in other_hosts(inventory)]
 
 
 def repository_step(repository: Repository, why: str) -> Step:
-    """The step that makes the host know this repository and trust exactly its pinned keys."""
+    """The step that adds this package repository to the host and trusts only its pinned keys."""
     params: dict[str, Param] = {
         "ID": repository.id,
         "NAME": repository.title,

@@ -1,8 +1,7 @@
-"""Typed outputs: what hosts hand over to later phases and to the operator.
+"""Typed outputs: the values that hosts return for later phases and for the operator.
 
 Hosts are not trusted. An output goes to other hosts (the join command, the certificate key, the version) or is kept on
-the operator's machine (the kubeconfig). So each one is validated once, here, and refused unless it has exactly its
-form.
+the operator's machine (the kubeconfig). So this module validates each output once, and refuses any other format.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ _CERTIFICATE_KEY = re.compile(r"[0-9a-f]{64}\Z")
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the phases of a run have handed over so far; None is what nobody has handed over yet.
+    """The outputs of a run so far; None: no phase has returned it yet.
 
-    ``nodes`` and ``pods`` are the rows of ``kubectl get``, one a line, as the host printed them.
+    ``nodes`` and ``pods`` are the rows of ``kubectl get``, one per line, as the host printed them.
     """
 
     kubernetes_version: str | None = None
@@ -52,7 +51,7 @@ class PhaseOutput:
 
 
 def accept(name: str, text: str, inventory: Inventory) -> PhaseOutput:
-    """Validate what a host handed over. Raises ValueError or KbootstrapError when it has not exactly its form."""
+    """Validate an output of a host. Raises ValueError or KbootstrapError when its format is wrong."""
     return _READERS[name](text, inventory)
 
 
@@ -64,11 +63,12 @@ def _version(text: str, inventory: Inventory) -> PhaseOutput:
 
 
 def _join(text: str, inventory: Inventory) -> PhaseOutput:
-    """A foreign endpoint would send every other host, with its token, somewhere else."""
+    """Refuse another endpoint: it would send all other hosts, with the token, to a foreign server."""
     join = parse_join_command(text)
     if join.endpoint.lower() != inventory.endpoint.lower():
         raise ValueError(
-            f"its endpoint is {join.endpoint}, the inventory's is {inventory.endpoint} (cluster.control_plane_endpoint)"
+            f"its endpoint is {join.endpoint}, but the inventory has {inventory.endpoint}"
+            " (cluster.control_plane_endpoint)"
         )
     return PhaseOutput("join", join, (join.token,))
 
@@ -86,7 +86,7 @@ def _kubeconfig(text: str, inventory: Inventory) -> PhaseOutput:
 
 
 def _rows(name: str) -> Callable[[str, Inventory], PhaseOutput]:
-    """Rows for people; they are made printable where they are shown."""
+    """Rows for display. The code that shows them removes control characters."""
     return lambda text, _inventory: PhaseOutput(name, text)
 
 

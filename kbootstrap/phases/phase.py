@@ -1,4 +1,4 @@
-"""What a phase is, and what it is told to turn an inventory into steps."""
+"""A phase, and the context from which it makes steps."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from kbootstrap.steps import Step
 
 @dataclass(frozen=True)
 class Context:
-    """A snapshot of a run: what the operator wants, and what is known by now. Phases turn it into steps.
+    """A snapshot of a run: the inventory, the options, and the results so far. Phases turn it into steps.
 
-    ``facts`` has every host that answered. ``outputs`` are values that earlier phases of this run handed over.
-    ``lost`` are the hosts that failed so far, or take no part in this run. ``leaving`` are the hosts that a reset takes
-    out of the cluster; with ``keep_settings`` it leaves what ``prepare`` changed, with ``purge`` it removes packages.
+    ``facts`` has every host that answered. ``outputs`` are the values that earlier phases of this run returned.
+    ``lost`` are the hosts that failed so far or take no part in this run. ``leaving`` are the hosts that a reset
+    removes from the cluster; with ``keep_settings`` it keeps the settings of ``prepare``, with ``purge`` it removes
+    packages.
     """
 
     inventory: Inventory
@@ -37,11 +38,11 @@ Pairs = list[tuple[str, str]]
 class Phase:
     """An ordered list of steps per host.
 
-    ``hosts`` names the hosts it runs on; ``steps`` is pure: facts and inventory in, steps out. A phase always follows
+    ``hosts`` returns the hosts it runs on; ``steps`` is pure: facts and inventory in, steps out. A phase always follows
     the previous phase of its own host; ``requires`` adds (phase, host) pairs on other hosts that must have succeeded,
     ``after`` adds pairs that must only have ended. A phase that is ``cluster_scoped`` runs on the one control plane
-    host that acts for all, so ``--limit`` never leaves it out. ``part_of`` names the phase without which this one makes
-    no sense: both are selected together.
+    host that acts for the cluster, so ``--limit`` never leaves it out. ``part_of`` names the phase that this phase
+    belongs to: both are selected together.
     """
 
     name: str

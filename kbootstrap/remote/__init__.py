@@ -1,1 +1,1 @@
-"""Everything that talks to a host: facts, scripts, sessions and the transports below them."""
+"""The communication with hosts: facts, scripts, sessions, and the transports below them."""

@@ -1,4 +1,4 @@
-"""What a host is: the output of shell/facts.sh as a frozen value."""
+"""The facts of a host: the output of shell/facts.sh as a frozen value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_LINES = 5000
 MAX_VALUE = 4096
 MAX_NUMBER = 2**50
 MAX_TIME = 2**35
-"""Bounds on what a host may send: hosts are not trusted."""
+"""Limits for the output of a host: hosts are not trusted."""
 
 _EL = {"centos", "rhel", "rocky", "almalinux", "ol", "fedora", "openeuler", "anolis", "kylin", "amzn"}
 _DEBIAN = {"debian", "ubuntu", "raspbian"}
@@ -22,7 +22,7 @@ _DEBIAN = {"debian", "ubuntu", "raspbian"}
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything the phases and the requirements know about a host.
+    """All data about a host that the phases and the requirements use.
 
     ``addresses`` maps an address to its interface; ``routes`` are (network, interface) pairs; ``clock_offset`` is in
     seconds, positive when the host is ahead of this machine; ``node_name`` is the name under which kbootstrap
@@ -82,10 +82,10 @@ class Facts:
 
     @property
     def cluster_state(self) -> Literal["fresh", "member", "half"]:
-        """Where the host stands.
+        """Whether the host is part of a cluster.
 
-        ``member``: the kubelet has its credentials and nothing of ours is unfinished; ``half``: an init or join of
-        ours began and did not end, or left traces; ``fresh``: no trace of a cluster.
+        ``member``: the kubelet has its credentials, and no init or join of ours is unfinished; ``half``: an init or
+        join of ours started and did not finish, or left files; ``fresh``: no files of a cluster.
         """
         unfinished = (self.init_begun and not self.init_done) or (self.join_begun and not self.join_done)
         traces = self.admin_conf or self.kubelet_conf or self.manifests or self.etcd_data or self.bootstrap_conf
@@ -95,7 +95,7 @@ class Facts:
 
 
 def parse(lines: Iterable[str], received_at: float = 0.0) -> Facts:
-    """The facts in the lines of shell/facts.sh; ``received_at`` is this machine's clock when they arrived.
+    """Parse the output lines of shell/facts.sh; ``received_at`` is this machine's clock when they arrived.
 
     Raises KbootstrapError when they are incomplete or invalid.
     """
@@ -108,7 +108,7 @@ def parse(lines: Iterable[str], received_at: float = 0.0) -> Facts:
     try:
         return _facts(values, received_at)
     except ValueError as error:
-        raise KbootstrapError(f"the host's facts make no sense: {error}") from None
+        raise KbootstrapError(f"the host's facts are invalid: {error}") from None
 
 
 def _grouped(lines: Iterable[str]) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""What kbootstrap and the shell on a host say to each other: exit statuses and words, defined once for both sides.
+"""The protocol between kbootstrap and the shell on a host: exit statuses and words, defined once for both sides.
 
 The shell gets the statuses as assignments (``shell_assignments``). A test compares the words that the shell files
 send and read with the words here.
@@ -14,15 +14,15 @@ class Status(IntEnum):
 
     OK = 0
     STEP_FAILED = 1
-    """A step failed and said so in its report."""
+    """A step failed; its report has the failure."""
     FAILED_WITH_MESSAGE = 64
-    """``apply`` called ``fail``: its last line is the message, and another try would not help."""
+    """``apply`` called ``fail``: its last line is the message, and a retry does not help."""
     STOPPED = 75
     """The script was asked to stop, and stopped after a step."""
     TO_DO = 76
-    """A check in an ``up`` came to a step that does not hold."""
+    """The checks of an ``up`` found a step that must be applied."""
     TIMED_OUT = 124
-    """The script took too long and was killed. The session says this, not the shell."""
+    """The script took too long and was killed. The session sets this status, not the shell."""
 
 
 class ReportWord(StrEnum):
@@ -72,5 +72,5 @@ _STATUSES_OF_THE_SHELL = (Status.FAILED_WITH_MESSAGE, Status.STOPPED, Status.TO_
 
 
 def shell_assignments() -> str:
-    """The statuses as shell variables, for the head of every script."""
+    """The statuses as shell variables, for the start of every script."""
     return "".join(f"KB_{status.name}={status.value}\n" for status in _STATUSES_OF_THE_SHELL)

@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).parent.parent
 MAX_LINE = 64 * 1024
 """Longest line of a host's output that is kept, in bytes. The rest of a longer line is dropped."""
 MAX_VALUE = 1024 * 1024
-"""Largest value a host may hand over, in bytes."""
+"""Largest value that a host can return, in bytes."""
 
 _HERE_DOCUMENT = re.compile(r"<<'?([A-Z]+)'?")
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*\Z")
@@ -92,7 +92,7 @@ def launcher(marker: str) -> bytes:
 
 
 def runner() -> str:
-    """The head of every script: the exit statuses and runner.sh."""
+    """The start of every script: the exit statuses and runner.sh."""
     return shell_assignments() + shell_file("shell/runner.sh")
 
 
@@ -100,7 +100,7 @@ def build(steps: Iterable[Step], family: str, *, checked: bool = False) -> str:
     """One script for the steps of one phase on one host of an OS family (``el`` or ``debian``).
 
     The same text serves plan and apply: ``KB_MODE`` is set from outside (or is the first argument when run by hand).
-    With ``checked`` the first step was checked just now and does not hold: it is applied without another check.
+    With ``checked`` the first step was already checked and must be applied: it is applied without another check.
     """
     steps = list(steps)
     libraries = resolve((name for step in steps for name in step.libraries), family)
@@ -123,7 +123,7 @@ def _step(call_name: str, step: Step, following: Step | None) -> str:
 
 
 def _assignments(params: Mapping[str, Param]) -> str:
-    """The parameters as shell variables, unset first: one whose name the environment has would stay exported."""
+    """The parameters as shell variables. Unset them first, because a variable from the environment stays exported."""
     lines = [f"unset {' '.join(sorted(params))}\n"] if params else []
     for name, value in sorted(params.items()):
         if not _NAME.match(name):
@@ -133,7 +133,7 @@ def _assignments(params: Mapping[str, Param]) -> str:
     return "".join(lines)
 
 
-# --- what comes back -------------------------------------------------------------------------------------------------
+# --- output of the host ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,9 @@ class Parser:
     """Splits a host's byte stream into reports and output lines.
 
     The marker is searched for anywhere in a line, because a command may print text without a newline before the next
-    report. Lines are bounded by ``MAX_LINE``, so a host that never ends a line costs no memory; every byte is read
-    once, so a host that sends it in tiny pieces costs no time. ``offset`` counts the bytes of complete lines, without
-    the reports named in ``foreign``: those come from the launcher and are not part of the log that is followed.
+    report. Lines are limited to ``MAX_LINE``, so a line without end does not use up the memory. Every byte is read
+    once, so tiny pieces do not cost more time. ``offset`` counts the bytes of complete lines, without the reports named
+    in ``foreign``: those come from the launcher and are not part of the log.
     """
 
     def __init__(self, marker: str, foreign: Collection[str] = ()) -> None:
@@ -177,7 +177,7 @@ class Parser:
         self._add(rest)
 
     def _add(self, data: bytes) -> None:
-        """More of the line. ``_at`` is where its first marker begins; -1: there is none so far."""
+        """Append data to the current line. ``_at`` is the position of its first marker; -1: no marker so far."""
         searched = max(0, len(self._rest) - len(self._marker))
         self._rest += data
         if self._at < 0:
@@ -191,7 +191,7 @@ class Parser:
         return line
 
     def _bound(self) -> None:
-        """Drop the middle of a line that grows too long. Its beginning stays, and a marker that may have just begun."""
+        """Drop the middle of a line that is too long. Keep its start, and its end in case a marker starts there."""
         if self._at > MAX_LINE:
             self._drop_bytes(MAX_LINE, self._at)
             self._at = MAX_LINE
@@ -206,11 +206,11 @@ class Parser:
 
     @property
     def received(self) -> int:
-        """All bytes so far, those of an unfinished line included."""
+        """All bytes so far, including those of an unfinished line."""
         return self.offset + self._dropped + len(self._rest)
 
     def end(self) -> Iterator[Report | Output]:
-        """The output that is left when the stream ends without a newline; half a report is none."""
+        """The remaining output when the stream ends without a newline. An incomplete report is dropped."""
         yield from (item for item in self._line(self._take()) if isinstance(item, Output) and item.line)
 
     def _line(self, line: bytes) -> Iterator[Report | Output]:
@@ -225,7 +225,7 @@ class Parser:
 
 
 def decode_value(text: str) -> str:
-    """The text a host handed over with ``value``. Raises ValueError when it is too large, not base64 or not UTF-8."""
+    """Decode the text that a host sent with ``value``. Raises ValueError if too large, not base64 or not UTF-8."""
     if len(text) > MAX_VALUE * 4 // 3 + 4:
         raise ValueError("the value is larger than 1 MiB")
     try:

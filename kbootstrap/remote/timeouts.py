@@ -1,4 +1,4 @@
-"""How long kbootstrap waits for a host."""
+"""Timeouts for the communication with hosts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class Timeouts:
     opening: float = 60
     """To become root and to take the host's lock, after the login."""
     quiet: float = 10
-    """Silence after which the launcher is asked whether the script is alive."""
+    """Time without data after which we ask the launcher whether the script is alive."""
     dead: float = 30
-    """Silence after which the connection counts as dead, although the launcher was asked."""
+    """Time without data, even after that question, after which the connection counts as dead."""
     gone: float = 2
     """For the last lines of a script that has ended."""
     wait: float = 1800
-    """For a script left by an interrupted run to end. The longest step may take half of that."""
+    """For a script left by an interrupted run to end."""
     reconnect: float = 300
     """For reconnecting to a host, before the host counts as lost."""
     stable: float = 5
@@ -26,17 +26,17 @@ class Timeouts:
     kill: float = 30
     """For the host to kill a detached script that took too long."""
     kill_inline: float = 5
-    """The same for a script that runs inline: it changes nothing, so it gets no time to clean up."""
+    """The same for an inline script. It changes nothing, so it gets no time to clean up."""
     tick: float = 1
-    """Between two questions whether a script takes too long."""
+    """Interval of the check whether a script takes too long."""
     close: float = 2
     """For the host to remove the files of the run before the connection is closed."""
     keepalive: float = 8
-    """Silence after which SSH asks the other side for an answer. This also keeps a NAT on the way open."""
+    """Time without data after which SSH sends a keepalive request. This also keeps NAT entries alive."""
     answer: float = 15
     """For that answer. Together with ``keepalive`` a dead connection is detected within 30 s."""
     poll: float = 3
-    """Between two looks at the clock while a connection waits. Hundreds of connections wait at once."""
+    """Interval of the deadline checks of a waiting connection. Hundreds of connections can wait at once."""
     login: float = 30
     """For a single attempt to log in, and for the start of the command."""
 

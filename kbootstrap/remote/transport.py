@@ -1,4 +1,4 @@
-"""How bytes get to a host. A transport opens one ``Pipe`` to one command; sessions are built on top of it."""
+"""Byte transport to a host. A transport opens one ``Pipe`` to one command; sessions use it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Pipe(Protocol):
-    """Both ends of a command on a host; standard error arrives mixed into ``recv``."""
+    """Standard input and output of a command on a host; ``recv`` also returns its standard error."""
 
     def send(self, data: bytes) -> None:
         """Write all of it. Raises OSError when the connection is gone."""
@@ -19,7 +19,7 @@ class Pipe(Protocol):
 
 class Transport(Protocol):
     def connect(self) -> None:
-        """Open the connection. Raises ConnectError, which says what to do."""
+        """Open the connection. Raises ConnectError with a hint."""
 
     def execute(self, command: str) -> Pipe: ...
 

@@ -1,7 +1,7 @@
-"""The verbs. Each opens the hosts, gathers their facts, runs a workflow, and says how it ended.
+"""The verbs. Each connects to the hosts, gathers their facts, runs a workflow, and returns the result.
 
-``plan`` and ``up`` run the same workflow: the same checks decide in both. All functions raise KbootstrapError (its
-subclasses say whose mistake it is) for what stops them before they begin; what fails on a host is in the result.
+``plan`` and ``up`` run the same workflow: the same checks decide in both. All functions raise KbootstrapError, or a
+subclass for the cause, for an error before the run starts. Failures on a host are in the result.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DEFAULTS = Options()
 
 
 def _ignore(_event: object) -> None:
-    """The view of a caller who wants none."""
+    """The view of a caller that does not pass one."""
 
 
 def _execute(
@@ -41,7 +41,7 @@ def plan(
 def up(
     inventory: Inventory, *, options: Options = _DEFAULTS, control: Control | None = None, view: View = _ignore
 ) -> RunEnded:
-    """Make the cluster what the inventory says, and verify that every node is Ready."""
+    """Make the cluster match the inventory, and verify that every node is Ready."""
     return _execute(UP, "apply", inventory, options, control, view)
 
 
@@ -55,7 +55,7 @@ def plan_reset(
 def reset(
     inventory: Inventory, *, options: Options = _DEFAULTS, control: Control | None = None, view: View = _ignore
 ) -> RunEnded:
-    """Take the hosts out of the cluster and put back what was there before."""
+    """Remove the hosts from the cluster and restore their original state."""
     return _execute(RESET, "apply", inventory, options, control, view)
 
 
@@ -69,12 +69,12 @@ def check(
 def verify(
     inventory: Inventory, *, options: Options = _DEFAULTS, control: Control | None = None, view: View = _ignore
 ) -> RunEnded:
-    """Wait until every node is Ready and every system pod runs, or say why not."""
+    """Wait until every node is Ready and every system pod runs, or report the reason."""
     return _execute(VERIFY, "apply", inventory, options, control, view)
 
 
 def status(inventory: Inventory, *, options: Options = _DEFAULTS, control: Control | None = None) -> ClusterStatus:
-    """The cluster as its API server sees it. Raises KbootstrapError when it cannot be asked."""
+    """The cluster as its API server sees it. Raises KbootstrapError when the API server does not answer."""
     return cluster_status.read_status(inventory, options, control or Control())
 
 
@@ -91,5 +91,5 @@ def write_scripts(
     control: Control | None = None,
     view: View = _ignore,
 ) -> RunEnded:
-    """Write the scripts that ``up`` would send below ``directory``, per host; makes a plan for the facts they need."""
+    """Write the scripts that ``up`` would send to ``directory``, per host. Runs a plan to get the facts they need."""
     return export_scripts(inventory, directory, options=options, control=control or Control(), view=view)

@@ -13,12 +13,12 @@ from kbootstrap.run.workflow import STATUS, Workflow
 
 MAX_ROWS = 20_000
 MAX_FIELD = 300
-"""Longest field of a row that is shown; a node's name has at most 253 characters."""
+"""Longest field that is shown, in characters. A node's name has at most 253."""
 
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """A node as the API server sees it; ``reason`` says why it is not Ready, or what else is wrong with it."""
+    """A node as the API server sees it; ``reason`` is why it is not Ready, or another problem of it."""
 
     name: str
     address: str
@@ -30,7 +30,7 @@ class NodeStatus:
 
 @dataclass(frozen=True)
 class ClusterStatus:
-    """What ``kbootstrap status`` shows. ``missing`` are inventory hosts that are no nodes."""
+    """The data of ``kbootstrap status``. ``missing`` are the inventory's hosts that are not nodes."""
 
     nodes: tuple[NodeStatus, ...]
     missing: tuple[str, ...]
@@ -42,7 +42,7 @@ class ClusterStatus:
 
 
 def read_status(inventory: Inventory, options: Options, control: Control) -> ClusterStatus:
-    """Ask the API server through the first control plane host. Raises KbootstrapError when it cannot be asked."""
+    """Ask the API server through the first control plane host. Raises KbootstrapError when it does not answer."""
     run = _run_on_first_control_plane("status", inventory, options, control)
     facts = run.state.facts.get(inventory.first_control_plane.name)
     api_server = versions.exact(facts.apiserver_version) if facts else None
@@ -83,8 +83,9 @@ def _found(run: Run, name: str) -> str:
         found = outputs.kubeconfig.reveal()
     if found is None:
         raise KbootstrapError(
-            f"{run.inventory.first_control_plane.name}: there is no API server that answers (no {name})",
-            "Is there a cluster yet (kbootstrap up)? Otherwise see journalctl -u kubelet and crictl ps -a there.",
+            f"{run.inventory.first_control_plane.name}: the API server does not answer (no {name})",
+            "If there is no cluster yet, run `kbootstrap up`. Otherwise run `journalctl -u kubelet` and `crictl ps -a`"
+            " on this host.",
         )
     return found
 
@@ -103,7 +104,7 @@ def _node_status(row: str, api_server: str | None) -> NodeStatus:
     """A row of ``nodes`` in shell/lib/cluster.sh."""
     name, ready, version, address, labels, reason = _fields(row, 6)
     control_plane = any(f"node-role.kubernetes.io/{role}" in labels for role in ("control-plane", "master"))
-    trouble = _skew(version, api_server) if ready == "True" else reason or "the node reports nothing"
+    trouble = _skew(version, api_server) if ready == "True" else reason or "the node sends no status"
     return NodeStatus(
         name=name,
         address=address,
@@ -115,17 +116,17 @@ def _node_status(row: str, api_server: str | None) -> NodeStatus:
 
 
 def _skew(kubelet: str, api_server: str | None) -> str:
-    """What is wrong between the versions of a kubelet and the API server, or nothing."""
+    """The problem between the versions of a kubelet and the API server; empty if there is none."""
     exact = versions.exact(kubelet)
     if exact is None or api_server is None:
         return ""
     if versions.kubelet_skew_ok(versions.parse(exact)[0], versions.parse(api_server)[0]):
         return ""
-    return f"kubelet {exact} does not fit the API server {api_server} (version skew policy)"
+    return f"kubelet {exact} is not compatible with API server {api_server} (version skew policy)"
 
 
 def _pod_trouble(row: str) -> str:
-    """Why a pod (a row of ``pods`` in shell/lib/cluster.sh) does not run, or nothing."""
+    """Why a pod (a row of ``pods`` in shell/lib/cluster.sh) is not running; empty if it runs."""
     namespace, name, phase, ready, owner, reason, message = _fields(row, 7)
     if phase == "Succeeded" or (phase == "Running" and ("false" not in ready or owner == "Node")):
         return ""

@@ -23,7 +23,7 @@ from kbootstrap.steps import Mode, Step
 
 @dataclass
 class Engine:
-    """Runs phases on hosts. ``redactor`` learns every secret that is born in the run."""
+    """Runs phases on hosts. Every secret that is created during the run is added to ``redactor``."""
 
     state: RunState
     sessions: Mapping[str, Session]
@@ -33,7 +33,7 @@ class Engine:
     scheduler: Scheduler
 
     def run(self, phases: Iterable[Phase], only: Callable[[Phase, str], bool]) -> dict[Key, bool]:
-        """Run the phases on the hosts for which ``only`` says so. Hosts without a session are skipped."""
+        """Run the phases on the hosts for which ``only`` is true. Hosts without a session are skipped."""
         tasks: list[Task] = []
         previous: dict[str, Key] = {}
         for phase in phases:
@@ -89,7 +89,7 @@ class Engine:
     def _skip(self, phase: Phase, name: str) -> None:
         if name not in self.state.facts:
             return
-        # The steps may not be known without outputs of a phase that failed; that phase has been reported.
+        # Without the outputs of a failed phase the steps may be unknown. The failed phase is already reported.
         with contextlib.suppress(KbootstrapError):
             host = self.state.given.inventory.host(name)
             self._skipped(phase, name, phase.steps(self.state.context(), host))

@@ -1,4 +1,4 @@
-"""Writing the scripts of a run into files, for people who read them or run them by hand."""
+"""Writes the scripts of a run to files, to read them or to run them by hand."""
 
 from __future__ import annotations
 

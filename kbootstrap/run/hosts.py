@@ -1,4 +1,4 @@
-"""The hosts of a run: connected, examined, given up, disconnected."""
+"""The hosts of a run: connect, gather facts, drop a host, disconnect."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from kbootstrap.steps import Mode, State, Step
 from kbootstrap.text import counted
 
 FACTS_S = 60
-"""Seconds that a host has to tell its facts."""
+"""Time limit for the facts of a host, in seconds."""
 CLOSE_S = 10
-"""Seconds that the hosts have to disconnect."""
+"""Time limit to disconnect from all hosts, in seconds."""
 
 
 def builtin_step(post: Post, host: str, phase: str, step: Step, work: Callable[[], tuple[str, ...]]) -> int:
-    """Run a step that lives in Python; ``work`` returns the lines to show. Returns the exit code: 0 is success."""
+    """Run a step in Python; ``work`` returns the lines to show. Returns the exit code: 0 is success."""
     began = time.time()
     post(StepStarted(began, host, phase, step.id, step.title))
     failure: Failure | None = None
@@ -54,7 +54,7 @@ def builtin_step(post: Post, host: str, phase: str, step: Step, work: Callable[[
 class Hosts:
     """Opens one session per host and gathers its facts.
 
-    ``busy`` are hosts on which another run is at work. ``exit_codes`` are those of what failed here.
+    ``busy`` are the hosts on which another run is active. ``exit_codes`` are the exit codes of the failures here.
     """
 
     command: str
@@ -93,7 +93,7 @@ class Hosts:
             session.close()
 
     def close(self) -> None:
-        """Disconnect from all hosts, side by side."""
+        """Disconnect from all hosts in parallel."""
         threads = [threading.Thread(target=session.close, daemon=True) for session in self.sessions.values()]
         for thread in threads:
             thread.start()
@@ -145,7 +145,7 @@ def _gathered(name: str, session: Session) -> Facts:
         if len(lines) > facts.MAX_LINES:
             raise KbootstrapError(
                 f"the host's facts have more than {facts.MAX_LINES} lines",
-                "Run `kbootstrap explain facts`, and the script that it shows, on that host.",
+                "Run kbootstrap/shell/facts.sh (in the installed package) on that host to see its output.",
             )
 
     deadline = time.monotonic() + FACTS_S

@@ -1,6 +1,6 @@
-"""Every run on disk: one JSON object per event, written as it happens, readable by its owner only.
+"""The journal of a run: one JSON object per event, written immediately, readable only by its owner.
 
-Journals live in ``$XDG_STATE_HOME/kbootstrap/runs/RUN/events.jsonl``; the newest ``KEPT`` runs stay.
+A journal is in ``$XDG_STATE_HOME/kbootstrap/runs/RUN/events.jsonl``; the newest ``KEPT`` journals are kept.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KEPT = 50
 
 
 class Journal:
-    """A view that writes every event of a run. The events come with their secrets masked already."""
+    """A view that writes every event of a run. Secrets in the events are already masked."""
 
     def __init__(self, run_id: str, root: Path | None = None) -> None:
         self._folder = (root or state_home() / "runs") / run_id
@@ -54,7 +54,7 @@ class Journal:
         self._file.flush()
 
     def _plain(self, value: Any) -> Any:
-        """The value as JSON has it."""
+        """The value as JSON data."""
         if value is None or isinstance(value, (str, int, float)):
             return value
         if isinstance(value, Secret):

@@ -1,4 +1,4 @@
-"""What an operator chooses for a run, and what the caller provides to control it."""
+"""The operator's options for a run, and the caller's control of it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from kbootstrap.secret import Secret
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says beyond the inventory.
+    """The options of the command line.
 
-    ``start`` and ``only`` are phase names (``--from``, ``--only``); ``limit`` are host names; ``parallelism`` is how
-    many hosts are worked on at once (default: the inventory's). ``keep_settings``, ``purge`` and ``force_hosts`` (host
-    names) are for ``reset``.
+    ``start`` and ``only`` are phase names (``--from``, ``--only``); ``limit`` are host names; ``parallelism`` is the
+    maximum number of hosts to work on at once (default: the inventory's). ``keep_settings``, ``purge`` and
+    ``force_hosts`` (host names) are for ``reset``.
     """
 
     limit: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Control:
     """How the caller controls one run.
 
     Set ``stop`` to end the run after the running steps. ``journal`` is the path of the run's journal, for reports.
-    ``redactor`` masks the secrets in everything that the run tells; it learns the secrets that are born in the run.
+    ``redactor`` masks the secrets in all events. Secrets that are created during the run are added to it.
     """
 
     run_id: str = field(default_factory=new_run_id)

@@ -1,4 +1,4 @@
-"""One phase on one host: its script is sent, and the host's reports become events."""
+"""One phase on one host: sends its script, and converts the host's reports to events."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from kbootstrap.run.scheduler import Post
 from kbootstrap.steps import Mode, State, Step
 
 CHECK_TIMEOUT_S = 120
-"""Longest time for a check; a plan waits no longer than this for any step."""
+"""Time limit for a check, in seconds. A plan waits no longer than this for any step."""
 MAX_KEPT_LINES = 400
-"""Lines of a step's output kept for its failure report; the journal has them all."""
+"""Lines of a step's output that are kept for its failure report; the journal has all of them."""
 MAX_SHOWN = 2 * 1024 * 1024
-"""Output of a single script that goes to views and journal, in characters (every line costs 100 more)."""
+"""Maximum output of a single script in views and journal, in characters (plus 100 for every line)."""
 MAX_LINES = 200_000
-"""Lines and reports of a single script; a host that sends more is disconnected."""
+"""Maximum lines and reports of a single script. A host that sends more is disconnected."""
 MAX_WARNINGS = 30
-"""Warnings of a single script; a host that sends more is disconnected."""
+"""Maximum warnings of a single script. A host that sends more is disconnected."""
 
 Accept = Callable[[str, str], PhaseOutput]
-"""Validates an output that a host handed over. Raises ValueError or KbootstrapError."""
+"""Validates an output that a host returned. Raises ValueError or KbootstrapError."""
 
 _STATES: dict[Mode, dict[str, State]] = {
     "plan": {"ok": "ok", "change": "change", "unknown": "unknown"},
@@ -45,12 +45,12 @@ def failure_of(error: KbootstrapError) -> Failure:
 
 
 def check_timeout(step: Step) -> int:
-    """Seconds that a check of the step may take."""
+    """Time limit for a check of the step, in seconds."""
     return min(CHECK_TIMEOUT_S, step.timeout)
 
 
 class PhaseRun:
-    """One phase on one host. ``family`` is the host's kind of OS; ``keep`` gets every accepted output."""
+    """One phase on one host. ``family`` is the host's OS family; ``keep`` gets every accepted output."""
 
     def __init__(
         self, phase: str, host: str, steps: list[Step], family: str, accept: Accept, keep: Callable[[PhaseOutput], None]
@@ -88,7 +88,7 @@ class PhaseRun:
         try:
             self._close(self._run(session, lambda item: self._handle(item, post)), post)
         except KbootstrapError as error:
-            # The connection is gone, or the host does not keep to the protocol.
+            # The connection is lost, or the host violates the protocol.
             session.close()
             self._fail_current(failure_of(error), post)
         self._skip_rest(post)
@@ -97,9 +97,9 @@ class PhaseRun:
         return ok
 
     def _run(self, session: Session, handle: Callable[[Item], None]) -> int:
-        """Run the checks inline. In apply mode, run the script detached from the first step on that does not hold.
+        """Run the checks inline. In apply mode, if a check finds a change, run the script detached from that step on.
 
-        Most phases of a second `up` end with the inline checks, so they cost as much as in a plan. Returns the exit
+        In a second `up` most phases end with the inline checks, so they take as long as in a plan. Returns the exit
         status.
         """
         try:
@@ -121,7 +121,7 @@ class PhaseRun:
         return session.run_detached(self._phase, text, handle, self._overdue)
 
     def _expect_next_step(self) -> None:
-        """A script that does not come to its next step is overdue like a check that does not end."""
+        """Start the deadline for the next step. A script that does not reach it counts as a check that hangs."""
         self._deadline = time.monotonic() + (check_timeout(self._left[0]) if self._left else CHECK_TIMEOUT_S)
 
     def _overdue(self) -> bool:
@@ -139,8 +139,8 @@ class PhaseRun:
         getattr(self, f"_on_{item.word}")(item.args, post)
 
     def _protocol_error(self, text: str) -> StepError:
-        """The host does not keep to the protocol: nothing that it says after this is read."""
-        hint = "Check what the login shell and its rc files print on that host: its answers do not fit our scripts."
+        """The error for a host that violates the protocol. Nothing is read from the host after this."""
+        hint = "Run `ssh HOST true`: it must print nothing. Check the login shell and its rc files on that host."
         return StepError(Failure(f"{self._host} {text}", hint=hint))
 
     def _output(self, line: str, post: Post) -> None:
@@ -154,13 +154,13 @@ class PhaseRun:
         if self._room >= 0:
             post(StepOutput(time.time(), self._host, self._phase, self._step.id, line))
         elif before >= 0:
-            text = f"{self._phase}.{self._step.id} prints more than {MAX_SHOWN >> 20} MiB: the rest is left out"
+            text = f"{self._phase}.{self._step.id} prints more than {MAX_SHOWN >> 20} MiB: the rest is not shown"
             post(Notice(time.time(), "warning", text, self._host))
 
     def _on_begin(self, args: tuple[str, ...], post: Post) -> None:
         step = self._steps.get(args[0]) if args else None
         if step and step is self._step and self._stage == "check":
-            # The detached script begins with the step at which the inline checks ended.
+            # The detached script starts with the step at which the inline checks ended.
             return
         if step is None or step not in self._left or self._step is not None:
             raise self._protocol_error("reports a step that was not asked for")
@@ -173,7 +173,7 @@ class PhaseRun:
         post(StepStarted(self._began, self._host, self._phase, step.id, step.title))
 
     def _move(self, before: str, stage: str) -> Step:
-        """The running step goes on to its next stage. Stages come once and in order; each has its own deadline."""
+        """Move the running step to its next stage. Each stage comes once, in order, and has its own deadline."""
         if self._step is None or self._stage != before:
             raise self._protocol_error(f"reports {stage!r} out of order")
         self._stage = stage
@@ -189,9 +189,9 @@ class PhaseRun:
         step = self._move("apply", "apply")
         self._retries += 1
         if self._retries > step.retries:
-            raise self._protocol_error(f"tries {step.id} more often than it was asked to")
+            raise self._protocol_error(f"retries {step.id} more than {step.retries} times")
         self._deadline = time.monotonic() + step.timeout
-        text = f"{self._phase}.{step.id} failed, trying again in {' '.join(args[1:])} s"
+        text = f"{self._phase}.{step.id} failed, retrying in {' '.join(args[1:])} s"
         post(Notice(time.time(), "warning", text, self._host))
 
     def _on_command(self, args: tuple[str, ...], post: Post) -> None:
@@ -210,7 +210,7 @@ class PhaseRun:
         self._failed_requirements = [*self._failed_requirements, " ".join(args)][:MAX_KEPT_LINES]
 
     def _on_value(self, args: tuple[str, ...], post: Post) -> None:
-        """An output counts only from the step that may hand it over: no worker speaks for the control plane."""
+        """Accept an output only from a step that declares it, so that a worker cannot send the control plane's."""
         if len(args) != 2 or self._step is None or args[0] not in self._step.outputs:
             raise self._protocol_error("sent a value that was not asked for")
         name = args[0]
@@ -222,7 +222,7 @@ class PhaseRun:
 
     def _on_end(self, args: tuple[str, ...], post: Post) -> None:
         if self._step is None or len(args) < 2 or args[0] != self._step.id:
-            raise self._protocol_error("ends a step that does not run")
+            raise self._protocol_error("ends a step that is not running")
         word = args[1]
         failed = tuple(self._failed_requirements)
         if failed:
@@ -239,7 +239,7 @@ class PhaseRun:
         message = output[-1] if output and status == Status.FAILED_WITH_MESSAGE else f"exit status {status}"
         if word == "unverified":
             output = output + self._lines.get("verify", [])
-            message = "applied, but it still does not hold: " + "; ".join(self._lines.get("verify", [])[-3:])
+            message = "applied, but the check still fails: " + "; ".join(self._lines.get("verify", [])[-3:])
         return Failure(message, self._command, status, tuple(output), self._hint)
 
     def _end(self, state: State, failure: Failure | None, post: Post) -> None:
@@ -254,18 +254,18 @@ class PhaseRun:
         self._expect_next_step()
 
     def _fail_current(self, failure: Failure, post: Post) -> None:
-        """The script or the connection broke: blame the running step, or the next one."""
+        """Report a broken script or connection as a failure of the running step, or of the next step."""
         if self._step is None and self._left:
             self._step, self._began, self._lines = self._left.pop(0), time.time(), {}
         self._failed = True
         self._end("failed", failure, post)
 
     def _close(self, status: int, post: Post) -> None:
-        """The script ended. Any other status than those of a normal end is a failure of its own."""
+        """Handle the end of the script. An exit status that is not a normal end is a failure."""
         if status == Status.TIMED_OUT and self._step is not None:
             seconds = self._step.timeout if self._stage == "apply" else check_timeout(self._step)
             output = tuple(self._lines.get(self._stage, []))
-            message = f"not done after {seconds} s"
+            message = f"timed out after {seconds} s"
             self._fail_current(Failure(message, self._command, status, output, self._hint), post)
         elif self._step is not None or status not in (Status.OK, Status.STEP_FAILED, Status.STOPPED):
             message = f"the script ended early with exit status {status}"

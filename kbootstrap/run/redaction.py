@@ -1,4 +1,4 @@
-"""Masking what a run tells: every event passes here once, before any view or journal sees it."""
+"""Masks the events of a run. Every event passes here once, before it goes to a view or the journal."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from kbootstrap.events import Event, Notice, StepEnded, StepOutput
 from kbootstrap.redact import Redactor
 
 MAX_TEXT = 4096
-"""Longest line, command or hint of a host that is shown, in characters; the rest of it is dropped."""
+"""Longest line, command or hint of a host that is shown, in characters. The rest is dropped."""
 
 
 def clean_text(redactor: Redactor, text: str) -> str:
     """The text with secrets masked, terminal escapes removed, and cut.
 
-    It is cut only after masking: half a secret would not be recognised.
+    It is cut after masking, because half a secret would not be recognised.
     """
     return redactor.clean(text)[:MAX_TEXT]
 
@@ -32,7 +32,7 @@ def clean_failure(redactor: Redactor, failure: Failure) -> Failure:
 
 
 def clean_event(redactor: Redactor, event: Event) -> Event:
-    """The event with every text that a host may have written masked and cut."""
+    """The event with all text from a host masked and cut."""
     if isinstance(event, StepOutput):
         return replace(event, line=clean_text(redactor, event.line))
     if isinstance(event, Notice):

@@ -57,7 +57,7 @@ class Run:
         self._scheduler = Scheduler(self._emit, options.parallelism or inventory.parallelism, control.stop)
 
     def execute(self) -> RunEnded:
-        """Run the workflow; always disconnects."""
+        """Run the workflow. Always disconnects at the end."""
         began = time.time()
         names = tuple(host.name for host in self._selected)
         started = RunStarted(
@@ -78,7 +78,7 @@ class Run:
             )
             engine.run(self._workflow.before, self._runs_on)
             if self._workflow.needs_first_control_plane:
-                self._lose_unfit_hosts()
+                self._lose_failed_hosts()
             engine.run(self._workflow.phases, self._runs_on)
         except KeyboardInterrupt:
             self._report_running_scripts()
@@ -106,22 +106,22 @@ class Run:
         self._emit(Notice(time.time(), "warning", text, host))
 
     def _report_running_scripts(self) -> None:
-        """Scripts run detached: leaving at once does not end them."""
+        """Warn about detached scripts, which continue to run after kbootstrap ends."""
         sessions = self._hosts.sessions
         running = [(step, host) for host, step in self._counts.running.items() if host in sessions]
         steps = [f"{step} on {host}" for step, host in running if sessions[host].detached]
         if self.mode == "apply" and steps:
-            self._warn(f"these steps still run: {', '.join(steps)}. The next run waits for them.")
+            self._warn(f"these steps are still running: {', '.join(steps)}. The next run waits for them.")
 
     # --- requirements ------------------------------------------------------------------------------------------------
 
     def _require(self) -> None:
-        """Report everything that is known to be wrong, for all hosts at once, before the first change."""
+        """Report all known problems of all hosts, before the first change."""
         self._learn_version()
         if self._hosts.busy:
             for name in list(self._hosts.sessions):
                 self._hosts.lose(name)
-            text = f"another run is at work on {', '.join(sorted(self._hosts.busy))}: this run changes nothing"
+            text = f"another run is active on {', '.join(sorted(self._hosts.busy))}: this run changes nothing"
             self._emit(Notice(time.time(), "error", text))
             return
         if self._workflow.requirements is None:
@@ -141,18 +141,18 @@ class Run:
             self._hosts.lose(host)
         self._scheduler.drain()
 
-    def _lose_unfit_hosts(self) -> None:
-        """Hosts that failed so far stay as they are; when the first control plane host is one, every host does."""
+    def _lose_failed_hosts(self) -> None:
+        """Drop the hosts that failed so far. If the first control plane host failed, drop all hosts."""
         first = self.inventory.first_control_plane.name
         everyone = first in self.state.lost
         if everyone and self._hosts.sessions:
-            self._warn(f"nothing is changed on any host, because {first} cannot take part")
+            self._warn(f"no host is changed, because {first} failed")
         for name in list(self._hosts.sessions):
             if everyone or name in self.state.lost:
                 self._hosts.lose(name)
 
     def _learn_version(self) -> None:
-        """The version is known when the cluster runs, or when the inventory names it."""
+        """Learn the version from a running cluster, or from the inventory if it has an exact version."""
         known = self.state.facts.get(self.inventory.first_control_plane.name)
         running = versions.exact(known.apiserver_version) if known else None
         version = running or self.inventory.cluster.exact
@@ -169,7 +169,7 @@ class Run:
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def _keep_kubeconfig(self) -> None:
-        """Keep the administrator's kubeconfig for the operator."""
+        """Save the administrator's kubeconfig for the operator."""
         text = self.state.outputs.kubeconfig
         if text is None:
             return
@@ -179,7 +179,7 @@ class Run:
             self._warn(f"{error.message} ({error.hint})")
             return
         merge = f"kbootstrap kubeconfig {shlex.quote(str(self.inventory.path))} --merge"
-        self._emit(Notice(time.time(), "info", f"The kubeconfig is {path}; `{merge}` adds it to yours."))
+        self._emit(Notice(time.time(), "info", f"The kubeconfig is {path}; `{merge}` adds it to your own."))
 
     def _summary(self, began: float) -> RunEnded:
         codes = self._exit_codes | self._hosts.exit_codes
@@ -213,6 +213,6 @@ def _check_host_names(option: str, inventory: Inventory, given: tuple[str, ...])
     unknown = [name for name in given if name not in names]
     if unknown:
         raise InventoryError(
-            f"{option} names hosts that are not in the inventory: {', '.join(unknown)}",
+            f"{option} has hosts that are not in the inventory: {', '.join(unknown)}",
             f"The inventory has: {', '.join(sorted(names))}",
         )

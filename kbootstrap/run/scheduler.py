@@ -1,7 +1,7 @@
-"""Runs tasks as soon as what they require is done, and streams what happens.
+"""Runs each task as soon as its requirements are done, and streams the events.
 
-Worker threads talk to hosts. Everything else happens in the thread that called ``Scheduler.run``: workers post events,
-and functions that change what the run knows, and that thread takes them in the order in which they were posted.
+Worker threads talk to hosts. Everything else happens in the thread that called ``Scheduler.run``: workers post events
+and updates (functions that change the run's state), and that thread processes them in order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ POLL_S = 0.2
 Key = tuple[str, str]
 """A phase and a host."""
 Update = Callable[[], None]
-"""Changes what the run knows; called in the scheduler's thread."""
+"""Changes the run's state; called in the scheduler's thread."""
 Post = Callable[["Event | Update"], None]
 
 
@@ -40,8 +40,8 @@ class Ended:
 class Task:
     """One (phase, host) pair.
 
-    ``start`` runs in the scheduler's thread when it is the task's turn. It returns the work for a worker thread, which
-    says whether it succeeded. ``skip`` reports the task as skipped. ``failed`` is called when the work did not succeed.
+    ``start`` runs in the scheduler's thread when the task can start. It returns the work for a worker thread; the work
+    returns whether it succeeded. ``skip`` reports the task as skipped. ``failed`` is called when the work failed.
     """
 
     key: Key
@@ -53,7 +53,7 @@ class Task:
 
 
 class TaskGraph:
-    """Which tasks may start. Every task counts what it still waits for, so an end costs only its followers."""
+    """Finds the tasks that can start. Every task counts its open requirements, so the end of a task is cheap."""
 
     def __init__(self, tasks: Iterable[Task]) -> None:
         self.tasks = {task.key: task for task in tasks}
@@ -73,11 +73,11 @@ class TaskGraph:
         return bool(self._ready)
 
     def next(self) -> Task:
-        """The first task, in the order they were given, that waits for nothing."""
+        """The first task, in the given order, that waits for no other task."""
         return self.tasks[heapq.heappop(self._ready)[1]]
 
     def end(self, key: Key) -> None:
-        """This task has ended: tasks that waited only for it are ready."""
+        """Mark a task as ended. Tasks that waited only for it are now ready."""
         for follower in self._followers.pop(key, ()):
             self._left[follower] -= 1
             if not self._left[follower]:
@@ -88,8 +88,8 @@ class TaskGraph:
 class Scheduler:
     """Runs tasks in the order of their requirements, at most ``parallelism`` at once, until all have ended.
 
-    ``stop`` ends the run early: ``on_stop`` tells the running tasks, the others are skipped. ``path`` is the critical
-    path of everything that was run so far.
+    ``stop`` ends the run early: ``on_stop`` stops the running tasks, the others are skipped. ``path`` is the critical
+    path of all tasks so far.
     """
 
     emit: Callable[[Event], None]
@@ -105,7 +105,7 @@ class Scheduler:
         self._inbox.put(item)
 
     def drain(self) -> None:
-        """Take what was posted after the last task had ended."""
+        """Process the items that were posted after the last task ended."""
         while not self._inbox.empty():
             item = self._inbox.get()
             if not isinstance(item, (Ended, Exception)):
@@ -120,7 +120,7 @@ class Scheduler:
         while len(ended) < len(graph.tasks):
             if self.stop.is_set() and not self._stopping:
                 self._stopping = True
-                text = "stopping after the running steps ... (Ctrl-C again to leave at once)"
+                text = "stopping after the running steps ... (Ctrl-C again to quit immediately)"
                 self.emit(Notice(time.time(), "warning", text))
                 self.on_stop()
             self._start_ready(graph, running, ended)
@@ -149,7 +149,7 @@ class Scheduler:
                 threading.Thread(target=self._work, args=(key, task.start()), name="/".join(key), daemon=True).start()
 
     def _take(self) -> list[Ended]:
-        """Take everything that was posted; waits a moment for the first item. Returns the tasks that ended."""
+        """Process all posted items; waits up to ``POLL_S`` for the first. Returns the tasks that ended."""
         ended: list[Ended] = []
         try:
             item = self._inbox.get(timeout=POLL_S)
@@ -185,7 +185,7 @@ class Scheduler:
 
 
 def _critical_path(tasks: Mapping[Key, Task], spans: Mapping[Key, tuple[float, float]]) -> list[PathSegment]:
-    """Back from the task that ended last, each time to the one it waited for last."""
+    """Go back from the task that ended last: each time to the requirement that ended last."""
     path: list[PathSegment] = []
     reached = set(spans)
     while reached:

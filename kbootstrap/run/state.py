@@ -1,4 +1,4 @@
-"""What a run knows: it grows while the run goes on, and only in the scheduler's thread."""
+"""The state of a run. It changes during the run, only in the scheduler's thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kbootstrap.steps import State
 
 @dataclass
 class RunState:
-    """Facts, outputs and lost hosts of a run. ``given`` is the context with what the operator wants."""
+    """Facts, outputs and lost hosts of a run. ``given`` is the context with the inventory and the options."""
 
     given: Context
     facts: dict[str, Facts] = field(default_factory=dict)
@@ -26,12 +26,12 @@ class RunState:
         return replace(self.given, facts=self.facts, outputs=self.outputs, lost=frozenset(self.lost))
 
     def know_version(self, version: str) -> None:
-        """The exact Kubernetes version is known before any phase has found it out."""
+        """Set the exact Kubernetes version before any phase has found it."""
         self.outputs = replace(self.outputs, kubernetes_version=version)
 
 
 class StepCounts:
-    """Counts step states per host while events pass by; ``running`` has the step that each host is at."""
+    """Counts step states per host from the events; ``running`` has the current step of each host."""
 
     def __init__(self, hosts: Iterable[str]) -> None:
         self.hosts = {host: HostSummary(counts={}) for host in hosts}

@@ -1,4 +1,4 @@
-"""The verbs as data: which phases each runs, what it requires first, and whom it needs."""
+"""The verbs as data: the phases of each, its requirements, and the hosts it needs."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from kbootstrap.run.options import Options
 from kbootstrap.steps import Mode
 
 Requirements = Callable[[Context, "Sequence[Phase]", Options], list[Finding]]
-"""What the facts show to be wrong, from what is known, the selected phases and the operator's options."""
+"""Returns the problems that the facts show, for the selected phases and the operator's options."""
 
 
 @dataclass(frozen=True)
 class Workflow:
     """One verb. Its plan, which changes nothing, is called ``plan_name`` where it has a name of its own.
 
-    ``before`` are phases that change nothing and must end on every host before ``phases`` begin. ``requirements`` are
-    checked before both; None checks nothing. A workflow that ``needs_first_control_plane`` changes no host when that
-    one cannot take part. One that ``removes_hosts`` takes the hosts of the run out of the cluster, so another control
-    plane host acts for the cluster. One that ``hands_out_kubeconfig`` keeps a copy of it for the operator.
+    ``before`` are phases that change nothing and must end on every host before ``phases`` start. ``requirements`` are
+    checked before both; None checks nothing. With ``needs_first_control_plane`` the workflow changes no host when that
+    host failed. With ``removes_hosts`` it removes the hosts of the run from the cluster, so another control plane host
+    acts for the cluster. With ``hands_out_kubeconfig`` it saves a copy of the kubeconfig for the operator.
     """
 
     name: str
@@ -44,13 +44,13 @@ class Workflow:
         return (mode == "plan" and self.plan_name) or self.name
 
     def leaving(self, inventory: Inventory, options: Options) -> frozenset[str]:
-        """The hosts that this run takes out of the cluster."""
+        """The hosts that this run removes from the cluster."""
         if not self.removes_hosts:
             return frozenset()
         return frozenset(options.limit or (host.name for host in inventory.hosts))
 
     def acting(self, inventory: Inventory, leaving: frozenset[str]) -> Host | None:
-        """The control plane host that acts for the cluster; None when the whole cluster goes."""
+        """The control plane host that acts for the cluster; None when the whole cluster is removed."""
         return staying_control_plane(inventory, leaving) if self.removes_hosts else inventory.first_control_plane
 
     def selected(self, options: Options) -> Workflow:
@@ -70,7 +70,7 @@ def _selected_names(offered: tuple[Phase, ...], options: Options) -> set[str]:
         if name is not None and name not in by_name:
             raise InventoryError(f"there is no phase {name!r}", f"The phases are: {', '.join(names)}")
     if options.start is not None and options.only is not None:
-        raise InventoryError("--from and --only are given together", "Give one of them.")
+        raise InventoryError("--from and --only cannot be used together", "Use one of them.")
     whole = by_name[options.only].part_of if options.only is not None else ""
     if whole:
         raise InventoryError(f"the phase {options.only} runs only together with {whole}", f"Use --only {whole}.")
@@ -89,7 +89,7 @@ def _requirements_to_join(context: Context, selected: Sequence[Phase], options: 
 
 
 def _cluster_to_join(context: Context, options: Options) -> list[Finding]:
-    """A run limited to hosts that would join needs a cluster that is there already."""
+    """If --limit has only joining hosts, the cluster must already exist."""
     first = context.inventory.first_control_plane.name
     if not options.limit or first in options.limit:
         return []

@@ -1,4 +1,4 @@
-"""Views over the stream of events: context managers with ``handle(event)``. Nothing else knows about screens."""
+"""Views of the event stream: context managers with ``handle(event)``. No other module writes a run to the screen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class View(Protocol):
 
 
 class CompositeView:
-    """Views side by side: every event goes to one after the other."""
+    """Several views: every event goes to each of them, in order."""
 
     def __init__(self, *views: View) -> None:
         self._views = views
@@ -38,7 +38,7 @@ class CompositeView:
 
 
 class Style:
-    """Colours for a stream: none when it is no terminal or NO_COLOR is set (https://no-color.org)."""
+    """Colours for a stream. There are none when it is not a terminal or NO_COLOR is set (https://no-color.org)."""
 
     def __init__(self, stream: TextIO) -> None:
         self._on = stream.isatty() and not os.environ.get("NO_COLOR")
@@ -66,7 +66,7 @@ class Style:
 
 
 def can_redraw(stream: TextIO) -> bool:
-    """Is it a terminal on which lines can be drawn again in place?"""
+    """Whether the stream is a terminal that can redraw lines in place."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 

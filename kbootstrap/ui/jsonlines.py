@@ -1,6 +1,6 @@
-"""``--output json``: one object a line. The shape is an interface; ``version`` counts its breaking changes.
+"""``--output json``: one object per line. The format is a public interface; ``version`` counts breaking changes.
 
-Only the run, its steps and its result go to standard output; warnings are for people and go to standard error.
+Only the run, its steps and its result go to standard output. Warnings go to standard error.
 """
 
 from __future__ import annotations

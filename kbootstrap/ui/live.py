@@ -1,4 +1,4 @@
-"""The live view: one row per host at work, redrawn in place; warnings and failures stay above."""
+"""The live view: one row per active host, redrawn in place. Warnings and failures stay above the table."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from kbootstrap.ui import Style
 from kbootstrap.ui.summary import failure_lines, summary_lines
 
 MOST_KEPT_ROWS = 25
-"""A table with more hosts than this is wiped when the run is over; the summary says it all."""
+"""A table with more hosts than this is removed at the end of the run; the summary has the results."""
 
 
 @dataclass
 class Row:
-    """What is shown of one host."""
+    """The row of one host."""
 
     phase: str = ""
     doing: str = "waiting"
@@ -50,7 +50,7 @@ class Row:
 
 
 class Board:
-    """What every host is doing, as a table that fits the console."""
+    """The state of every host, as a table that fits the console."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -97,7 +97,7 @@ class Board:
 
 
 class Progress:
-    """The board while a run lasts; nothing of it stays on the screen."""
+    """The board during a run. It is removed from the screen at the end."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
@@ -124,7 +124,7 @@ class Progress:
 
 
 class LiveView(Progress):
-    """The board with failures and warnings above it, and the summary below when the run is over."""
+    """The board, with failures and warnings above it, and the summary below at the end of the run."""
 
     def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
         super().__init__(stream)
@@ -135,7 +135,7 @@ class LiveView(Progress):
 
     def handle(self, event: Event) -> None:
         if isinstance(event, RunEnded):
-            # The last picture stays on the screen, unless it is a long one.
+            # The last table stays on the screen, unless it is long.
             self._live.transient = len(self._board.rows) > MOST_KEPT_ROWS
         super().handle(event)
         if isinstance(event, RunStarted):

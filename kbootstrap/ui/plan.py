@@ -1,6 +1,6 @@
-"""The plan, for people: per host and phase what differs, what is right already, and what cannot be known yet.
+"""The plan as text: per host and phase, what changes, what is already right, and what is not known yet.
 
-`check` is shown the same way: its steps are those that come before a plan. Hosts with the same steps in the same
+`check` uses the same view; its steps are the ones that run before a plan. Hosts with the same steps in the same
 states are shown once.
 """
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from kbootstrap.inventory.models import Inventory
 
 SHOWN_DIFF = 6
-"""Lines of a difference that are shown; ``-v`` shows them all."""
+"""Lines shown of a difference; ``-v`` shows all."""
 _QUIET_PHASES = {
     "plan": ("connect", "facts", "preflight"),
     "check": ("connect", "facts"),
     "reset": ("connect", "facts", "preflight"),
 }
-"""Phases of a command that are only shown when something is wrong."""
+"""Phases of a command that are shown only when they have problems."""
 _TITLES = {"plan": "Plan for", "check": "Check of", "reset": "Plan for the reset of"}
 
 
@@ -91,7 +91,7 @@ class PlanView:
             if phase not in skipped:
                 yield from self._phase(phase, members, single=len(names) == 1)
         if skipped:
-            yield self._style.dim(f"    not looked at: {', '.join(skipped)}")
+            yield self._style.dim(f"    not checked: {', '.join(skipped)}")
 
     def _heading(self, names: list[str], steps: list[StepEnded]) -> str:
         host = self._inventory.host(names[0])
@@ -102,9 +102,9 @@ class PlanView:
         changes = sum(step.state == "change" for step in steps)
         same = f"same {counted(changes, 'change')}" if changes else "nothing to change"
         if any(step.state == "skipped" for step in steps):
-            same = "not looked at to the end"
+            same = "not fully checked"
         elif self._command == "check":
-            same = "nothing in the way"
+            same = "no problems"
         return f"  {self._style.bold(_names(names))}  {len(names)} {role}s, {same}  {facts}".rstrip()
 
     def _phase(self, phase: str, steps: list[StepEnded], *, single: bool) -> Iterator[str]:
@@ -125,7 +125,7 @@ class PlanView:
             label = " " * 16
         skipped = [step.step for step in steps if step.state == "skipped"]
         if skipped:
-            yield label + self._style.dim(f"  not looked at: {', '.join(skipped)}")
+            yield label + self._style.dim(f"  not checked: {', '.join(skipped)}")
 
     def _line(self, step: StepEnded) -> str:
         if step.state == "failed":
@@ -151,13 +151,13 @@ class PlanView:
         counts = ended.counts
         if self._command == "check":
             failed = counts.get("failed", 0)
-            return self._style.bold("Check: ") + (f"{failed} in the way." if failed else "nothing is in the way.")
+            return self._style.bold("Check: ") + (f"{counted(failed, 'problem')}." if failed else "no problems.")
         change, unknown = counts.get("change", 0), counts.get("unknown", 0)
         words = [f"{change} to change", f"{counts.get('ok', 0)} already right"]
         if unknown:
             words.append(f"{unknown} unknown until earlier steps run")
         if counts.get("failed"):
-            words.append(self._style.red(f"{counts['failed']} in the way"))
+            words.append(self._style.red(counted(counts["failed"], "problem")))
         return self._style.bold("Plan: ") + ", ".join(words) + "."
 
 

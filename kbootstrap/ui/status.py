@@ -1,4 +1,4 @@
-"""The cluster as `kbootstrap status` shows it: a table of nodes, pods that do not run, and a count."""
+"""The output of `kbootstrap status`: a table of nodes, the pods that are not running, and a count."""
 
 from __future__ import annotations
 

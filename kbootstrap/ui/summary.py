@@ -1,4 +1,4 @@
-"""How a run ended, for people: what changed, what failed and why, and how to go on."""
+"""The end of a run as text: what changed, what failed and why, and what to do next."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from kbootstrap.text import counted
 from kbootstrap.ui import Style
 
 SHOWN_SECONDS = 0.1
-"""Parts of the critical path that are shorter are not shown."""
+"""Shorter segments of the critical path are not shown, in seconds."""
 NAMED_HOSTS = 10
-"""More failed hosts than this are counted in the advice at the end; each has its own report above."""
+"""With more failed hosts than this, the advice at the end gives their number. Each has its own report above."""
 SHOWN_LINES = 15
-"""Lines of a failed step's output on the screen; the journal has them all."""
+"""Lines shown of a failed step's output; the journal has all of them."""
 
 
 def failure_lines(style: Style, host: str, phase: str, step: str, failure: Failure, log: str) -> Iterator[str]:
-    """Host, phase, step, command, exit status, the last lines of output, a hint, and where the rest is."""
+    """Host, phase, step, command, exit status, the last lines of output, a hint, and the path of the journal."""
     yield style.red(f"✗ {host}: {phase}.{step} failed: ") + failure.message
     if failure.command:
         status = f"  (exit status {failure.exit_status})" if failure.exit_status is not None else ""
@@ -36,7 +36,7 @@ def failure_lines(style: Style, host: str, phase: str, step: str, failure: Failu
 
 
 def summary_lines(style: Style, started: RunStarted | None, ended: RunEnded, *, verbose: bool = False) -> Iterator[str]:
-    """The last lines of a run; with ``verbose`` also what decided how long it took."""
+    """The last lines of a run; with ``verbose`` also its critical path."""
     log = started.log if started else ""
     failed = {name: host for name, host in ended.hosts.items() if host.failure is not None}
     for name, host in failed.items():
@@ -77,15 +77,15 @@ def _what_next(
 ) -> Iterator[str]:
     command = started.command if started else "up"
     if ended.status == "interrupted":
-        yield f"Run the same `kbootstrap {command}` again: it goes on where this run stopped."
+        yield f"Run the same `kbootstrap {command}` again: it continues where this run stopped."
     elif ended.status == "failed" and command in ("up", "reset"):
-        # A requirement is about the host and the inventory: either may be what is wrong.
-        unfit = any(host.failed_phase == "preflight" for host in failed.values())
+        # A requirement compares the host with the inventory, so either can be wrong.
+        requirement_failed = any(host.failed_phase == "preflight" for host in failed.values())
         names = ", ".join(failed) if len(failed) <= NAMED_HOSTS else f"these {len(failed)} hosts"
-        what = names + (", or the inventory," if unfit else "")
-        yield f"Fix {what} and run the same command again: what is done already is not done twice."
+        what = names + (", or the inventory," if requirement_failed else "")
+        yield f"Fix {what} and run the same command again: what is done is not done twice."
     if started is not None and started.log and ended.status != "ok":
-        yield style.dim(f"Everything that was said is in {started.log}")
+        yield style.dim(f"The full log of this run: {started.log}")
 
 
 def duration(seconds: float) -> str:

@@ -101,7 +101,7 @@ def test_four_faults_at_four_places(lab: MakeLab) -> None:
     run.waits_at("cp1", "kubeadm")
     run.goes_on("cp1", "kubeadm", "fail")
     said = run.ends(1, 4)
-    assert "packages.kubernetes failed, trying again in 2 s" in said
+    assert "packages.kubernetes failed, retrying in 2 s" in said
     assert "init.init failed" in said
     assert "w2: packages.kubernetes failed" in said
 
@@ -137,7 +137,7 @@ def test_four_faults_at_four_places(lab: MakeLab) -> None:
     run.is_in_the_middle("w2", "/etc/kubernetes/bootstrap-kubelet.conf")
     fleet.fault("w2", "reboot")
     said = run.ends(1, 4)
-    assert "network.flannel failed, trying again in 2 s" in said
+    assert "network.flannel failed, retrying in 2 s" in said
     assert "w1: join.join failed" in said
 
     # Network: kill, reboot.

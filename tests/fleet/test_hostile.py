@@ -20,14 +20,14 @@ MOST_MEMORY_KIB = 300 * 1024
 MANNERS = {
     "greeting-flood": ("ssh", "more than 16 MiB of output, or 10000 answers", ""),
     "facts-flood": ("facts", "facts have more than 5000 lines", ""),
-    "facts-huge": ("facts", "facts make no sense: 9999", ""),
-    "facts-clock": ("facts", "facts make no sense: nan", ""),
+    "facts-huge": ("facts", "facts are invalid: 9999", ""),
+    "facts-clock": ("facts", "facts are invalid: nan", ""),
     "flood": ("reach", "sent more than 200000 lines for one script", ""),
     "endless-line": ("reach", "more than 16 MiB of output", ""),
     "warnings": ("reach", "sent more than 30 warnings", ""),
     "answers": ("reach", "or 10000 answers", ""),
     "garbage": ("reach", "sent an unknown report: 'nonsense'", ""),
-    "closes": ("reach", "the connection broke: closed by the host", "the connection breaks again and again"),
+    "closes": ("reach", "the connection broke: closed by the host", "the connection broke more than"),
     "other-step": ("reach", "reports a step that was not asked for", ""),
     "stages": ("reach", "reports 'apply' out of order", ""),
     "status": ("reach", "ends a step with an unknown state: 'failed'", ""),
@@ -35,7 +35,7 @@ MANNERS = {
     "value-kubeconfig": ("reach", "sent a value that was not asked for", ""),
     "value-huge": ("reach", "sent a value that was not asked for", ""),
     "escapes": ("reach", "[bold]text[/bold]m evil", ""),
-    "hangs": ("reach", "does not end a script that took too long", ""),
+    "hangs": ("reach", "cannot kill a script that took too long", ""),
 }
 
 
@@ -114,7 +114,7 @@ def test_a_hostile_master_sends_nobody_elsewhere(lab: MakeLab, tmp_path: Path) -
     done = fleet.up(code=1)
     failure = done.result["hosts"]["cp1"]["failure"]
     assert failure["step"] == "token"
-    assert "its endpoint is 203.0.113.66:6443, the inventory's is 192.168.1.10:6443" in failure["message"]
+    assert "its endpoint is 203.0.113.66:6443, but the inventory has 192.168.1.10:6443" in failure["message"]
     assert done.states["w1", "join", "join"] == "skipped"
     fleet.text("cp1", "rm /usr/local/sbin/kubeadm")
 
@@ -134,7 +134,7 @@ def test_a_hostile_master_sends_nobody_elsewhere(lab: MakeLab, tmp_path: Path) -
     manifest = "/etc/kubernetes/manifests/kube-apiserver.yaml"
     fleet.text("cp1", f"sed -i 's|\\(kube-apiserver:v\\).*|\\11.34.2 -o APT::Update::Pre-Invoke::=id|' {manifest}")
     lied = fleet.plan(code=1)
-    assert "version cannot be understood" in lied.result["hosts"]["cp1"]["failure"]["message"]
+    assert "cannot read the API server's version" in lied.result["hosts"]["cp1"]["failure"]["message"]
     assert "Pre-Invoke" not in json.dumps([line for line in lied.lines if line.get("host") == "w1"])
 
 

@@ -29,7 +29,7 @@ def test_a_second_operator_is_told_who_is_at_work_and_changes_nothing(lab: MakeL
     second = fleet.up(code=1)
     assert {step for step in second.states if step[0] == "w2" and second.states[step] == "skipped"}
     message = second.result["hosts"]["w1"]["failure"]["message"]
-    assert "another run is at work here" in message
+    assert "another run is active on this host" in message
     assert "(up)" in message
     assert second.result["changed"] == 0
     fleet.text("w1", "touch /tmp/go")
@@ -45,7 +45,7 @@ def test_a_killed_operator_leaves_a_script_that_the_next_run_waits_for(lab: Make
     second = fleet.start("up", "--yes", "--output", "lines", str(fleet.inventory))
     assert second.stdout is not None
     for line in second.stdout:
-        if "interrupted run is still running here" in line:
+        if "interrupted run is still running" in line:
             break
     assert "at prepare.modules" in line
     fleet.text("w1", "touch /tmp/go")

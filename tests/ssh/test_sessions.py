@@ -161,7 +161,7 @@ def test_a_dropped_connection_is_reopened_and_nothing_runs_twice(interrupted: In
     def interfere() -> None:
         for times in (1, 2, 3):
             interrupted.server.drop()
-            eventually(functools.partial(interrupted.noticed, "connected again", times), 20)
+            eventually(functools.partial(interrupted.noticed, "reconnected", times), 20)
         interrupted.go()
 
     assert tuple(interrupted.run(interfere)) == Interrupted.WHOLE
@@ -182,7 +182,7 @@ def test_a_host_that_is_away_for_a_while(interrupted: Interrupted) -> None:
 
 def test_a_host_that_does_not_come_back(interrupted: Interrupted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interrupted.session, "_timeouts", Timeouts(reconnect=2))
-    with pytest.raises(LostError, match=r"cp1: lost for 2 s: .*connection refused") as lost:
+    with pytest.raises(LostError, match=r"cp1: cannot reconnect for 2 s: .*connection refused") as lost:
         interrupted.run(interrupted.server.cut)
     assert lost.value.exit_code == 4
     assert lost.value.hint
@@ -229,7 +229,7 @@ def test_a_host_that_never_greets(make_sshd: Callable[..., Sshd], tmp_path: Path
 
 def test_a_sudo_that_asks_for_a_password_we_do_not_have(make_simulated: MakeLab, tmp_path: Path) -> None:
     host = Simulated.start(make_simulated, sudo_password=Secret("let mé"))
-    with pytest.raises(SudoError, match="the inventory has none"):
+    with pytest.raises(SudoError, match="but none is set"):
         make_session(inventory_host(tmp_path, host, sudo="password")).open()
 
 
@@ -255,7 +255,7 @@ def test_a_frozen_connection_is_reopened(interrupted: Interrupted) -> None:
         eventually(lambda: interrupted.noticed("no answer within 1.5 s"))
         assert time.monotonic() - began < DETECTED_S
         interrupted.server.thaw()
-        eventually(lambda: interrupted.noticed("connected again"), 30)
+        eventually(lambda: interrupted.noticed("reconnected"), 30)
         interrupted.go()
 
     assert tuple(interrupted.run(interfere)) == Interrupted.WHOLE

@@ -53,7 +53,7 @@ def test_what_hosts_share_is_written_once() -> None:
 
 
 def test_more_masters_than_hosts_are_refused() -> None:
-    with pytest.raises(InventoryError, match=r"3 control plane hosts are wanted for 1 host$"):
+    with pytest.raises(InventoryError, match=r"3 control plane hosts requested, but only 1 host$"):
         from_targets(["root@10.0.0.1"], 3)
 
 
@@ -116,7 +116,7 @@ def test_names_of_hosts_become_addresses_of_nodes(tmp_path: Path) -> None:
     text = render(hosts, name="demo", kubernetes="1.34")
     assert "# TODO internal_address: the IP address of web2 among the nodes" in text
     assert text.count("internal_address:") == 2
-    with pytest.raises(InventoryError, match="'web2' is a name; give internal_address too"):
+    with pytest.raises(InventoryError, match="'web2' is a name; also set internal_address"):
         load(written(tmp_path, text), env={})
     made = load(
         written(tmp_path, text.replace("# TODO internal_address: the IP", "internal_address: 10.0.0.2 #")), env={}
@@ -136,5 +136,5 @@ def test_a_name_that_leads_nowhere_useful_has_no_address(name: str) -> None:
 def test_a_name_without_an_address_is_told(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "kbootstrap", "init", "ops@localhost"], capture_output=True, text=True)
     assert done.returncode == 0
-    assert "cp1: no address is known for localhost; give it as internal_address" in done.stderr
+    assert "cp1: cannot resolve localhost; set internal_address in the inventory" in done.stderr
     assert "TODO internal_address" in done.stdout

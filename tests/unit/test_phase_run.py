@@ -97,7 +97,7 @@ def play(
     posts, session = Posts(), Replay(items, status)
     ok = posts.run(session, mode)
     assert session.asked == (["inline"] if session.checked == len(items) else ["inline", "detached"])
-    assert session.closed is any("do not fit our scripts" in text or "gone" in text for text in hints(posts.events))
+    assert session.closed is any("rc files" in text or "gone" in text for text in hints(posts.events))
     return ok, posts.ended, posts.events, posts.outputs
 
 
@@ -170,7 +170,7 @@ def test_a_change_that_did_not_take_is_a_failure() -> None:
     ]
     _, ended, _, _ = play(said, status=1)
     assert ended[0].failure is not None
-    assert "still does not hold: swap is on: /dev/sda2" in ended[0].failure.message
+    assert "applied, but the check still fails: swap is on: /dev/sda2" in ended[0].failure.message
 
 
 CALL = re.compile(r"^(kb_begin|kb_step|kb_change) '(\w+)'", re.M)
@@ -250,7 +250,7 @@ def test_a_lost_host_blames_the_running_step() -> None:
 def test_an_overdue_step_names_its_limit() -> None:
     _, ended, _, _ = play([report("begin swap"), report("apply swap"), report("command sleep 99")], status=124)
     assert ended[0].failure is not None
-    assert ended[0].failure.message == "not done after 30 s"
+    assert ended[0].failure.message == "timed out after 30 s"
     assert ended[0].failure.command == "sleep 99"
 
 
@@ -318,7 +318,7 @@ def test_a_flood_of_lines_costs_no_memory_and_ends() -> None:
     assert "more than 200000 lines" in ended[0].failure.message
     assert len(events) < 25_000
     assert [event.text for event in events if isinstance(event, Notice)] == [
-        "prepare.swap prints more than 2 MiB: the rest is left out"
+        "prepare.swap prints more than 2 MiB: the rest is not shown"
     ]
 
 

@@ -129,8 +129,8 @@ def test_members_of_this_cluster_and_plain_hosts_may_be_reset(tmp_path: Path) ->
     [
         ("w1", {"kubelet_server": "https://10.0.0.1:6443"}, "https://10.0.0.1:6443"),
         ("w1", {"kubelet_server": "https://192.168.1.12:6443"}, "192.168.1.12"),
-        ("w1", {"ca_sha256": "b" * 64}, "its CA is not that of cp1"),
-        ("cp2", {"ca_sha256": "b" * 64}, "its CA is not that of cp1"),
+        ("w1", {"ca_sha256": "b" * 64}, "its CA differs from the CA of cp1"),
+        ("cp2", {"ca_sha256": "b" * 64}, "its CA differs from the CA of cp1"),
         ("cp1", {"kubelet_server": "https://lb.example:6443"}, "lb.example"),
     ],
 )

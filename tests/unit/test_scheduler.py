@@ -195,7 +195,7 @@ def test_stop_skips_what_has_not_begun_and_tells_what_runs() -> None:
     assert log.lines == ["skip b@h"]
     scheduler.run([log.task("c@h")])
     assert [event.text for event in events if isinstance(event, Notice)] == [
-        "stopping after the running steps ... (Ctrl-C again to leave at once)"
+        "stopping after the running steps ... (Ctrl-C again to quit immediately)"
     ], "a run has several rounds and says it once"
 
 

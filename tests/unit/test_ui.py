@@ -93,7 +93,7 @@ def test_a_plan_shows_what_stands_in_the_way(tmp_path: Path) -> None:
     assert "✗ Title of swap: exit status 1" in text
     assert "hint     free some memory" in text
     assert "! w2: old disk" in text
-    assert "1 in the way" in text
+    assert "1 problem" in text
 
 
 def test_hosts_that_wait_for_a_failed_one_take_a_line(tmp_path: Path) -> None:
@@ -104,10 +104,10 @@ def test_hosts_that_wait_for_a_failed_one_take_a_line(tmp_path: Path) -> None:
         for host in ("w1", "w2")
     ]
     text = plan_text(tmp_path, run(*steps, mode="plan"))
-    assert text.count("not looked at:") == 2
-    assert "  not looked at: time\n" in text
-    assert "    not looked at: prepare, runtime, join\n" in text
-    assert "w1 w2  2 workers, not looked at to the end\n" in text
+    assert text.count("not checked:") == 2
+    assert "  not checked: time\n" in text
+    assert "    not checked: prepare, runtime, join\n" in text
+    assert "w1 w2  2 workers, not fully checked\n" in text
 
 
 def test_several_requirements_take_a_line_each_with_its_hint(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_leaving_at_once_says_which_steps_go_on(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(KeyboardInterrupt):
         up(inventory(tmp_path), view=events.append)
     assert [event.text for event in events if isinstance(event, Notice)] == [
-        "these steps still run: runtime.containerd on w1. The next run waits for them."
+        "these steps are still running: runtime.containerd on w1. The next run waits for them."
     ]
 
 

@@ -19,8 +19,8 @@ def test_every_known_minor_is_read_as_it_is_shown() -> None:
 @pytest.mark.parametrize(
     ("minor", "text"),
     [
-        (OLDEST[1] - 1, "Kubernetes 1.19 is older than what kbootstrap knows (from 1.20)"),
-        (NEWEST[1] + 1, "Kubernetes 1.38 is newer than this kbootstrap knows (up to 1.37): upgrade kbootstrap"),
+        (OLDEST[1] - 1, "Kubernetes 1.19 is not supported (from 1.20)"),
+        (NEWEST[1] + 1, "Kubernetes 1.38 is not known to this kbootstrap (up to 1.37): upgrade kbootstrap"),
     ],
 )
 def test_a_minor_beyond_the_table_is_named(minor: int, text: str) -> None:
@@ -95,4 +95,7 @@ def test_what_an_os_is_too_old_for(
 @pytest.mark.parametrize("minor", [20, 30, 31])
 def test_centos_7_is_told_the_last_version_that_runs(minor: int) -> None:
     problem = os_problem("centos", "7", "3.10.0", (1, minor), cgroup=1)
-    assert problem == ("warning", "centos 7 is past its end of life, and Kubernetes 1.31 is the last that runs on it")
+    assert problem == (
+        "warning",
+        "centos 7 is past its end of life, and Kubernetes 1.31 is the last version that runs on it",
+    )

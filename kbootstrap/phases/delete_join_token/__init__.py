@@ -1,4 +1,4 @@
-"""Deletes the join tokens, whether or not every join worked, and those an interrupted run has left."""
+"""Deletes the join tokens, even if a join failed, and the tokens left by an interrupted run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "delete-join-token",
             "Delete the join tokens",
             "delete_join_token/delete-join-token.sh",
-            why="A token that is gone cannot be found in a log and used.",
+            why="A deleted token cannot be misused, even if it is found in a log.",
             libraries=("cluster", "wait"),
             params={"TOKEN_ID": join.token_id if join else "", "JOINING": "1" if joining(context) else "0"},
         )
@@ -25,8 +25,8 @@ def steps(context: Context, host: Host) -> list[Step]:
 
 PHASE = Phase(
     "delete-join-token",
-    "Tidy up after the joins",
-    "Nothing that lets a host join stays behind.",
+    "Clean up after the joins",
+    "kbootstrap leaves no token that lets a host join.",
     hosts=first_control_plane,
     steps=steps,
     after=after_joins,

@@ -1,4 +1,4 @@
-"""Container images, pulled before they are needed, on every host side by side with the control plane's start."""
+"""Container images, pulled on every host while the control plane starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "images",
             "Pull the container images",
             "images/images.sh",
-            why="kubeadm and the kubelet find them there, and a registry that does not answer is noticed early.",
+            why="The images are ready for kubeadm and the kubelet, and registry problems are detected early.",
             libraries=("network",),
             params={
                 "VERSION": version(context),
@@ -33,7 +33,7 @@ def steps(context: Context, host: Host) -> list[Step]:
 PHASE = Phase(
     "images",
     "Pull the images",
-    "What the host will run, fetched while other hosts are still at work.",
+    "The images that the host will run, pulled while other hosts are still working.",
     hosts=every_host,
     steps=steps,
 )

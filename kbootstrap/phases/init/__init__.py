@@ -19,7 +19,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "init",
             f"Initialise the control plane (kubeadm init, {config_api(cluster.minor)}, {wanted})",
             "init/init.sh",
-            why="kubeadm makes the certificates, starts etcd and the control plane, and registers this node.",
+            why="kubeadm creates the certificates, starts etcd and the control plane, and registers this node.",
             libraries=("cleanup", "cluster", "files", "kubeadm", "state", "wait"),
             params={
                 "NODE_NAME": host.name,
@@ -36,7 +36,7 @@ def steps(context: Context, host: Host) -> list[Step]:
 PHASE = Phase(
     "init",
     "Start the control plane",
-    "The first control plane host becomes the cluster; everything else joins it.",
+    "The first control plane host starts the cluster; all other hosts join it.",
     hosts=first_control_plane,
     steps=steps,
 )

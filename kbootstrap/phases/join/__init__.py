@@ -1,4 +1,4 @@
-"""kubeadm join on every host but the first: control plane hosts one after the other, workers side by side."""
+"""kubeadm join on every host except the first: control plane hosts one by one, workers in parallel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "join",
             f"Join the cluster as {role}",
             "join/join.sh",
-            why="The host trusts the cluster by the hash of its CA and is trusted by a token that lives half an hour.",
+            why="The host verifies the cluster by the hash of its CA, and logs in with a token valid for half an hour.",
             libraries=("cleanup", "kubeadm", "network", "services", "state"),
             params={
                 "NODE_NAME": host.name,
@@ -40,7 +40,7 @@ def _config(context: Context, host: Host) -> Param:
 
 
 def requires(inventory: Inventory, host: Host) -> Pairs:
-    """The token; and for a control plane host the one before it: etcd takes one new member at a time."""
+    """The token, and for a control plane host the previous one: etcd adds one member at a time."""
     pairs = [("join-token", inventory.first_control_plane.name)]
     names = [other.name for other in inventory.control_planes]
     if host.is_control_plane and names.index(host.name) > 1:

@@ -1,4 +1,4 @@
-"""A short-lived join token (and certificate key) for the hosts that are not members yet."""
+"""A short-lived join token (and certificate key) for hosts that are not yet members."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kbootstrap.steps import Step
 
 
 def joining(context: Context) -> list[Host]:
-    """The hosts that will join in this run: known by their facts, and no members yet."""
+    """The hosts that will join in this run: they have facts and are not members."""
     return [
         host
         for host in other_hosts(context.inventory)
@@ -30,9 +30,9 @@ def steps(context: Context, host: Host) -> list[Step]:
         made.append(
             Step(
                 "join-token",
-                f"Make a join token, valid {JOIN_TTL.removesuffix('0s')}",
+                f"Create a join token, valid {JOIN_TTL.removesuffix('0s')}",
                 "join_token/join-token.sh",
-                why="Tokens are made for one run, live half an hour and are deleted at its end.",
+                why="Each run creates its own token, valid for half an hour, and deletes it at the end.",
                 libraries=("wait",),
                 params={"TTL": JOIN_TTL},
                 outputs=("join",),
@@ -44,7 +44,7 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "certificate-key",
                 "Upload the control plane certificates for the joining control plane hosts",
                 "join_token/certificates.sh",
-                why="They fetch the shared certificates, encrypted with a key that lives 2 hours.",
+                why="The joining hosts download the shared certificates, encrypted with a key valid for 2 hours.",
                 libraries=("wait",),
                 outputs=("certificate_key",),
             )
@@ -55,7 +55,7 @@ def steps(context: Context, host: Host) -> list[Step]:
 PHASE = Phase(
     "join-token",
     "Prepare the joins",
-    "A host joins with a token and a pinned CA; both are born in this run.",
+    "A host joins with a token, created in this run, and a pinned CA.",
     hosts=first_control_plane,
     steps=steps,
     cluster_scoped=True,

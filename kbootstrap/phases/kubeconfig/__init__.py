@@ -1,4 +1,4 @@
-"""kubectl for the SSH user on the first control plane host, and the kubeconfig handed to the operator."""
+"""A kubeconfig for the SSH user on the first control plane host, and for the operator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "user-kubeconfig",
             "Give the SSH user a kubeconfig",
             "kubeconfig/user.sh",
-            why="kubectl on the control plane host works for the person who logs in, without sudo.",
+            why="On the control plane host, the SSH user can run kubectl without sudo.",
             libraries=("files", "state"),
             outputs=("kubeconfig",),
         )
@@ -23,8 +23,8 @@ def steps(context: Context, host: Host) -> list[Step]:
 
 PHASE = Phase(
     "kubeconfig",
-    "Hand out the kubeconfig",
-    "The administrator's credentials go to the SSH user's home and, on request, to the operator.",
+    "Provide the kubeconfig",
+    "The administrator's kubeconfig goes to the SSH user's home and to the operator's machine.",
     hosts=first_control_plane,
     steps=steps,
 )

@@ -14,7 +14,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             f"labels-{node.name}",
             f"Label and taint {node.name}",
             "labels/labels.sh",
-            why="Workloads find their nodes by these; kubelets may not set most of them themselves.",
+            why="Workloads select their nodes by labels and taints; a kubelet cannot set most of them itself.",
             libraries=("cluster", "wait"),
             params={
                 "NODE_NAME": node.name,
@@ -31,7 +31,7 @@ def steps(context: Context, host: Host) -> list[Step]:
 PHASE = Phase(
     "labels",
     "Label the nodes",
-    "Labels and taints of the inventory, on the node objects.",
+    "Set the labels and taints of the inventory on the node objects.",
     hosts=first_control_plane,
     steps=steps,
     after=after_joins,

@@ -18,7 +18,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "flannel",
             f"Install Flannel {FLANNEL_VERSION} ({context.inventory.cluster.network.backend})",
             "network/flannel.sh",
-            why="Until a pod network is there the kubelets report NetworkPluginNotReady, and no node becomes Ready.",
+            why="Without a pod network the kubelets report NetworkPluginNotReady, and no node becomes Ready.",
             libraries=("cluster", "wait"),
             params={"MANIFEST": to_yaml(documents), "FINGERPRINT": flannel.fingerprint(documents)},
             retries=2,
@@ -29,7 +29,7 @@ def steps(context: Context, host: Host) -> list[Step]:
 PHASE = Phase(
     "network",
     "Install the pod network",
-    "Flannel, from a manifest of our own with a pinned version, never from a moving branch.",
+    "Flannel in a pinned version, from kbootstrap's own manifest.",
     hosts=first_control_plane,
     steps=steps,
 )

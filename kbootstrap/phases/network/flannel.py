@@ -28,7 +28,7 @@ def images(inventory: Inventory) -> tuple[str, str]:
 
 
 def fingerprint(documents: list[Object]) -> str:
-    """A short hash of the manifest; the DaemonSet carries it, so that a change is seen without comparing objects."""
+    """A short hash of the manifest. It is stored on the DaemonSet to detect a change without comparing objects."""
     return hashlib.sha256(json.dumps(documents, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -111,7 +111,7 @@ def _daemon_set(inventory: Inventory) -> Object:
                     "hostNetwork": True,
                     "priorityClassName": "system-node-critical",
                     "serviceAccountName": "flannel",
-                    # Flannel must run on nodes that are not Ready yet: it is what makes them so.
+                    # Flannel must run on nodes that are not Ready, because it makes them Ready.
                     "tolerations": [{"operator": "Exists", "effect": "NoSchedule"}],
                     "initContainers": [
                         {
@@ -154,17 +154,17 @@ def _flanneld(image: str) -> Object:
         "name": "kube-flannel",
         "image": image,
         "command": ["/opt/bin/flanneld"],
-        # status.hostIP is the kubelet's --node-ip, which is the inventory's address: the interface never comes from the
-        # default route (on Vagrant every host has 10.0.2.15 there).
+        # status.hostIP is the kubelet's --node-ip: the address in the inventory. So flanneld does not use the interface
+        # of the default route (on Vagrant every host has 10.0.2.15 there).
         "args": ["--ip-masq", "--kube-subnet-mgr", "--iface=$(HOST_IP)"],
         "env": [
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
             {"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
         ],
-        # Running is not working: flanneld gives up half a minute later where it cannot reach the API, and a node is
-        # Ready before that. It writes this file when it has the node's part of the pod network. (No startupProbe:
-        # the kubelet of 1.20 tells of its success up to a minute late.)
+        # A running flanneld may still fail: without the API server it exits after half a minute, and the node is Ready
+        # before that. It writes this file when it has the node's subnet. (No startupProbe: the kubelet of 1.20 reports
+        # its success up to a minute late.)
         "readinessProbe": {"exec": {"command": ["test", "-s", "/run/flannel/subnet.env"]}, "periodSeconds": 5},
         "resources": {"requests": {"cpu": "100m", "memory": "50Mi"}},
         "securityContext": {"privileged": False, "capabilities": {"add": ["NET_ADMIN", "NET_RAW"]}},

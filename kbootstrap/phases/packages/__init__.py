@@ -1,4 +1,4 @@
-"""kubelet, kubeadm and kubectl in exactly one version, and the tools they call."""
+"""kubelet, kubeadm and kubectl, pinned to one version, and the tools they call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOOLS = {
     "el": "conntrack=conntrack-tools socat=socat ethtool=ethtool iptables=iptables tc=iproute-tc ip=iproute tar=tar",
     "debian": "conntrack=conntrack socat=socat ethtool=ethtool iptables=iptables tc=iproute2 ip=iproute2 tar=tar",
 }
-"""Commands kubeadm's preflight looks for, and the package of each. kubelet's package no longer pulls them in
+"""Commands that kubeadm's preflight requires, and the package of each. kubelet's package no longer depends on them
 (https://github.com/kubernetes/release/pull/3730 and later)."""
 
 
@@ -26,7 +26,7 @@ def tools(context: Context, host: Host) -> str:
 
 
 def version(context: Context) -> str:
-    """The exact version once it is known, else the minor."""
+    """The exact version if it is known, else the minor."""
     cluster = context.inventory.cluster
     return context.outputs.kubernetes_version or cluster.exact or show(cluster.minor)
 
@@ -36,9 +36,9 @@ def steps(context: Context, host: Host) -> list[Step]:
     return [
         Step(
             "tools",
-            "Install the tools kubeadm looks for",
+            "Install the tools kubeadm requires",
             "packages/tools.sh",
-            why="kubeadm's preflight and kube-proxy call them; the Kubernetes packages do not bring them along.",
+            why="kubeadm's preflight and kube-proxy call them; the Kubernetes packages do not install them.",
             libraries=("os",),
             params={"TOOLS": tools(context, host)},
             timeout=900,
@@ -48,7 +48,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "kubernetes",
             f"Install kubelet, kubeadm and kubectl {wanted}",
             "packages/kubernetes.sh",
-            why="One exact version on every host, kept from ordinary system updates: an upgrade is a decision.",
+            why="Every host needs the same exact version. System updates do not change it, so you decide on upgrades.",
             libraries=("os", "packages", "services"),
             params={"VERSION": wanted},
             timeout=1800,
@@ -58,7 +58,7 @@ def steps(context: Context, host: Host) -> list[Step]:
 
 
 def requires(inventory: Inventory, host: Host) -> Pairs:
-    """Where only the minor is given, the first control plane host must have found the patch."""
+    """If the inventory has only the minor, the first control plane host finds the patch version first."""
     if inventory.cluster.exact or host.name == inventory.first_control_plane.name:
         return []
     return [("repository", inventory.first_control_plane.name)]
@@ -67,7 +67,7 @@ def requires(inventory: Inventory, host: Host) -> Pairs:
 PHASE = Phase(
     "packages",
     "Install Kubernetes",
-    "kubelet, kubeadm, kubectl and what they need, pinned.",
+    "kubelet, kubeadm and kubectl in a pinned version, and the tools they need.",
     hosts=every_host,
     steps=steps,
     requires=requires,

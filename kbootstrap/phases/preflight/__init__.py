@@ -1,4 +1,4 @@
-"""What only the host itself can find out before anything changes: whom it reaches."""
+"""Connectivity checks that run on the host itself, before any change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "reach",
             "Check that peers, packages and images can be reached",
             "preflight/reach.sh",
-            why="A closed firewall or a missing proxy is found before the first change.",
+            why="A blocked port or a missing proxy is detected before the first change.",
             libraries=("network",),
             params={
                 "NEEDED": " ".join(url for command, url in urls.items() if command not in facts.commands),
@@ -43,7 +43,7 @@ def steps(context: Context, host: Host) -> list[Step]:
 
 
 def _peers(inventory: Inventory, host: Host) -> list[Host]:
-    """Up to three control plane hosts, and the next two of the inventory: every host is looked at by two others."""
+    """Up to three control plane hosts, and the next two hosts of the inventory, so that two hosts check every host."""
     others = [other for other in inventory.control_planes if other.name != host.name][:3]
     place = inventory.hosts.index(host)
     after = [*inventory.hosts[place + 1 :], *inventory.hosts[:place]][:2]
@@ -51,14 +51,14 @@ def _peers(inventory: Inventory, host: Host) -> list[Host]:
 
 
 def _name(inventory: Inventory) -> str:
-    """The control plane's DNS name; empty where it is an address, or a host's name, which /etc/hosts will have."""
+    """The endpoint's DNS name; empty if it is an IP address or a host of the inventory (`up` adds it to /etc/hosts)."""
     name = inventory.endpoint.rpartition(":")[0]
     known = {host.name for host in inventory.hosts}
     return "" if name in known or all(part.isdigit() for part in name.split(".")) else name
 
 
 def _registries(cluster: Cluster) -> list[str]:
-    """The API of every registry that images come from, or of the first mirror the inventory has for it."""
+    """The API URL of every registry in use, or of its first mirror in the inventory."""
     urls = []
     for repository in (cluster.image_repository, cluster.network.image_repository or DEFAULT_REPOSITORY):
         registry = repository.partition("/")[0]
@@ -73,7 +73,7 @@ def _registries(cluster: Cluster) -> list[str]:
 PHASE = Phase(
     "preflight",
     "Check the requirements",
-    "What is missing is better known now than half way through; where something is in the way, nothing is changed.",
+    "Problems are found before the first change. A host with problems is not changed.",
     hosts=every_host,
     steps=steps,
 )

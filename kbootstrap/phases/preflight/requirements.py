@@ -1,4 +1,4 @@
-"""The requirements of a node: what inventory and facts show to be wrong, for all hosts at once, before any change."""
+"""The requirements of a node: checks of the inventory and the facts of all hosts, before any change."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from kbootstrap.inventory.models import Host, Inventory
 from kbootstrap.remote.facts import Facts
 
 MAX_CLOCK_DIFFERENCE_S = 30
-"""Most seconds between a host's clock and the median of all; beyond it certificates fail in confusing ways."""
+"""Maximum difference between a host's clock and the median of all clocks, in seconds. Beyond it, certificates fail."""
 CONTROL_PLANE_CPUS = 2
 CONTROL_PLANE_MEMORY_MIB = 1700
 WORKER_MEMORY_MIB = 900
-"""kubeadm's own limits for a control plane (cmd/kubeadm/app/preflight); a worker below 1 GB has no room for pods."""
+"""kubeadm's limits for a control plane (cmd/kubeadm/app/preflight). A worker below 1 GB has no memory for pods."""
 DISK_MIB = 4096
-"""Free space below /var/lib for packages, images and etcd."""
+"""Required free space below /var/lib for packages, images and etcd, in MiB."""
 SHOWN_ADDRESSES = 10
 ARCHITECTURES = ("x86_64", "aarch64")
 
@@ -28,7 +28,7 @@ _CLUSTER_INTERFACES = ("cni", "flannel", "kube-", "veth", "docker", "br-", "virb
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with a host: an ``error`` stops it, a ``warning`` is only reported."""
+    """A problem of a host: an ``error`` stops the host, a ``warning`` is only reported."""
 
     host: str
     level: Literal["error", "warning"]
@@ -37,7 +37,7 @@ class Finding:
 
 
 def findings(inventory: Inventory, facts: Mapping[str, Facts]) -> list[Finding]:
-    """Everything that is wrong, host by host in the inventory's order. Hosts without facts are left out."""
+    """All problems, by host in the order of the inventory. Hosts without facts are left out."""
     found: list[Finding] = []
     for host in inventory.hosts:
         if host.name in facts:
@@ -59,36 +59,36 @@ def runnable(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding
             host.name,
             "error",
             f"{facts.os_name or facts.os_id or 'this OS'} is not supported",
-            "kbootstrap knows CentOS, RHEL, Rocky, AlmaLinux, openEuler, Fedora, Debian and Ubuntu.",
+            "kbootstrap supports CentOS, RHEL, Rocky, AlmaLinux, openEuler, Fedora, Debian and Ubuntu.",
         )
 
 
 def _system(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
     yield from runnable(inventory, host, facts)
     if facts.arch not in ARCHITECTURES:
-        yield Finding(host.name, "error", f"{facts.arch} is not supported", f"Known: {', '.join(ARCHITECTURES)}.")
+        yield Finding(host.name, "error", f"{facts.arch} is not supported", f"Supported: {', '.join(ARCHITECTURES)}.")
     if not facts.systemd:
         yield Finding(
-            host.name, "error", "systemd does not run here", "The kubelet and containerd are systemd services."
+            host.name, "error", "systemd is not running", "The kubelet and containerd run as systemd services."
         )
     problem = versions.os_problem(
         facts.os_id, facts.os_version, facts.kernel, inventory.cluster.minor, cgroup=facts.cgroup
     )
     if problem is not None and not (problem[0] == "error" and _ignored(inventory, "SystemVerification")):
-        yield Finding(host.name, problem[0], problem[1], "Choose another version or another OS.")
+        yield Finding(host.name, problem[0], problem[1], "Choose another Kubernetes version or another OS.")
 
 
 def _size(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
     if host.is_control_plane and facts.cpus < CONTROL_PLANE_CPUS:
         level: Literal["error", "warning"] = "warning" if _ignored(inventory, "NumCPU") else "error"
-        yield Finding(host.name, level, f"{facts.cpus} CPU; a control plane wants {CONTROL_PLANE_CPUS}", "Add a CPU.")
+        yield Finding(host.name, level, f"{facts.cpus} CPU; a control plane needs {CONTROL_PLANE_CPUS}", "Add a CPU.")
     wanted = CONTROL_PLANE_MEMORY_MIB if host.is_control_plane else WORKER_MEMORY_MIB
     if facts.memory_mib < wanted:
         level = "error" if host.is_control_plane and not _ignored(inventory, "Mem") else "warning"
-        yield Finding(host.name, level, f"{facts.memory_mib} MiB of memory; {wanted} are wanted", "Add memory.")
+        yield Finding(host.name, level, f"{facts.memory_mib} MiB of memory; {wanted} needed", "Add memory.")
     if facts.disk_free_mib < DISK_MIB and facts.cluster_state == "fresh":
         yield Finding(
-            host.name, "error", f"{facts.disk_free_mib} MiB free below /var/lib; {DISK_MIB} are wanted", "Make room."
+            host.name, "error", f"{facts.disk_free_mib} MiB free below /var/lib; {DISK_MIB} needed", "Free disk space."
         )
 
 
@@ -105,16 +105,19 @@ def _address(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding
             host.name,
             "error",
             f"the address {host.node_ip} is not on this host (it has {there})",
-            "Behind NAT, or with several networks, set internal_address to the one the nodes share.",
+            "Behind NAT or with several networks, set internal_address to the address on the nodes' shared network.",
         )
     elif host.interface is not None and interface != host.interface:
         yield Finding(
-            host.name, "error", f"{host.node_ip} is on {interface}, not on {host.interface}", "Correct the inventory."
+            host.name,
+            "error",
+            f"{host.node_ip} is on {interface}, not on {host.interface}",
+            "Correct interface in the inventory.",
         )
 
 
 def _some(addresses: list[str]) -> str:
-    """A host may have thousands."""
+    """The first addresses as text. A host can have thousands."""
     more = f" and {len(addresses) - SHOWN_ADDRESSES} more" if len(addresses) > SHOWN_ADDRESSES else ""
     return ", ".join(addresses[:SHOWN_ADDRESSES]) + more or "none"
 
@@ -130,7 +133,7 @@ def _routes(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]
                     host.name,
                     "error",
                     f"its route {text} ({interface}) overlaps {key} {wanted}",
-                    f"Choose another {key}: packets to those addresses would leave the cluster.",
+                    f"Choose another {key}: otherwise packets to those addresses leave the cluster.",
                 )
 
 
@@ -139,7 +142,7 @@ def _overlap(text: str, wanted: ipaddress.IPv4Network, member: bool) -> bool:
         network = ipaddress.IPv4Network(text, strict=False)
     except ValueError:
         return False
-    # host-gw routes of a running cluster are parts of its own pod network.
+    # The host-gw routes of a running cluster are subnets of its own pod network.
     own = member and network.prefixlen >= 24 and network.subnet_of(wanted)
     return network.overlaps(wanted) and not own
 
@@ -152,32 +155,31 @@ def _ports(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
         yield Finding(
             host.name,
             "error",
-            f"something listens already on {', '.join(map(str, taken))}",
-            "See `ss -ltnp` there: is another cluster, or another service, on this host?",
+            f"TCP ports already in use: {', '.join(map(str, taken))}",
+            "Run `ss -ltnp` on the host to find the service that uses them.",
         )
     network = inventory.cluster.network
     if network.backend == "vxlan" and network.port in facts.udp:
         yield Finding(
             host.name,
             "warning",
-            f"something uses UDP port {network.port} already, which Flannel needs",
-            "See `ss -lunp` there: a VXLAN device (no process) can share it, a program cannot. Or set network.port.",
+            f"UDP port {network.port}, which Flannel needs, is already in use",
+            "Run `ss -lunp` on the host: a VXLAN device (no process) can share the port, a process cannot."
+            " Or set network.port.",
         )
     shadowed = sorted(port for port in facts.listening if port in ports.NODE_PORTS)
     if shadowed:
         shown = ", ".join(map(str, shadowed[:5]))
         yield Finding(
-            host.name, "warning", f"something listens on {shown}, a port that Kubernetes may give to a Service"
+            host.name, "warning", f"TCP ports in use that Kubernetes can assign to a Service (NodePort): {shown}"
         )
 
 
 def _runtimes(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
     if "dockerd" in facts.runtimes and facts.cluster_state == "fresh":
-        yield Finding(
-            host.name, "warning", "Docker is installed: Kubernetes will use containerd beside it", "Nothing to do."
-        )
+        yield Finding(host.name, "warning", "Docker is installed; Kubernetes will use containerd", "Nothing to do.")
     if "crio" in facts.runtimes:
-        yield Finding(host.name, "warning", "CRI-O is installed too; Kubernetes will use containerd", "Nothing to do.")
+        yield Finding(host.name, "warning", "CRI-O is installed; Kubernetes will use containerd", "Nothing to do.")
 
 
 _PER_HOST: tuple[Callable[[Inventory, Host, Facts], Iterator[Finding]], ...] = (
@@ -190,21 +192,19 @@ _PER_HOST: tuple[Callable[[Inventory, Host, Facts], Iterator[Finding]], ...] = (
 )
 
 
-# --- what only shows when hosts are compared -------------------------------------------------------------------------
+# --- comparison of hosts ---------------------------------------------------------------------------------------------
 
 
 def _duplicate_identities(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Finding]:
-    """Cloned machines share what must be unique; kubeadm's documentation names these three.
+    """Cloned machines share identities that must be unique; kubeadm's documentation names these three.
 
-    Equal host names are only worth a word: each host is given its own before it becomes a node.
+    An equal host name is only a warning, because `up` sets the host name of every host.
     """
     names: dict[str, str] = {}
     for host in inventory.hosts:
         name = facts[host.name].hostname if host.name in facts else ""
         if name and names.setdefault(name, host.name) != host.name:
-            yield Finding(
-                host.name, "warning", f"has the same host name as {names[name]} ({name}); `up` names both anew"
-            )
+            yield Finding(host.name, "warning", f"has the same host name as {names[name]} ({name}); `up` renames both")
     for what, values in (
         ("machine-id", lambda f: (f.machine_id,)),
         ("product_uuid", lambda f: (f.product_uuid,)),
@@ -225,9 +225,9 @@ def _duplicate_identities(inventory: Inventory, facts: Mapping[str, Facts]) -> I
 
 
 _DUPLICATE_HINTS = {
-    "machine-id": "A cloned machine: rm /etc/machine-id && systemd-machine-id-setup, then reboot.",
-    "product_uuid": "A cloned virtual machine: give it a new UUID in the hypervisor.",
-    "MAC address": "A cloned virtual machine: give it a new network card in the hypervisor.",
+    "machine-id": "If the machine is a clone: rm /etc/machine-id && systemd-machine-id-setup, then reboot.",
+    "product_uuid": "If the virtual machine is a clone: set a new UUID in the hypervisor.",
+    "MAC address": "If the virtual machine is a clone: set a new MAC address in the hypervisor.",
 }
 
 
@@ -235,7 +235,7 @@ def _clocks(facts: Mapping[str, Facts]) -> Iterator[Finding]:
     if not facts:
         return
     offsets = [fact.clock_offset for fact in facts.values()]
-    # Of the two in the middle, the one nearer to this machine's clock: of two hosts, only the wrong one is blamed.
+    # Use the middle value nearer to this machine's clock, so that of two hosts only the wrong one is reported.
     median = min(statistics.median_low(offsets), statistics.median_high(offsets), key=abs)
     for name, fact in facts.items():
         difference = fact.clock_offset - median
@@ -245,12 +245,12 @@ def _clocks(facts: Mapping[str, Facts]) -> Iterator[Finding]:
                 name,
                 "error",
                 f"its clock is {abs(difference):.0f} s {word} the other hosts",
-                "Set it (chronyc makestep, or date -s), and find out why it drifted.",
+                "Set it with `chronyc makestep` or `date -s`; `chronyc tracking` shows whether it stays synchronised.",
             )
 
 
 def _membership(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Finding]:
-    """Which cluster a host belongs to, if any; a member of another one is never touched."""
+    """Check which cluster a host belongs to. `up` never changes a member of another cluster."""
     first = facts.get(inventory.first_control_plane.name)
     for host in inventory.hosts:
         mine = facts.get(host.name)
@@ -260,8 +260,8 @@ def _membership(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Fi
             yield Finding(
                 host.name,
                 "error",
-                f"is the node {mine.node_name} of its cluster: a node's name cannot be changed",
-                f"Call it {mine.node_name} in the inventory, or take it out first: kbootstrap reset --limit.",
+                f"is already the node {mine.node_name}: a node's name cannot be changed",
+                f"Name it {mine.node_name} in the inventory, or remove it first with `kbootstrap reset --limit`.",
             )
         elif host.name == inventory.first_control_plane.name:
             yield from _first_control_plane(inventory, mine)
@@ -273,20 +273,20 @@ def _membership(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Fi
             yield Finding(
                 host.name,
                 "error",
-                f"is a member of a cluster ({mine.kubelet_server}), and {inventory.first_control_plane.name} is not",
-                "Is that host right? If the old cluster is gone: kubeadm reset on this host.",
+                f"is a member of a cluster ({mine.kubelet_server}), but {inventory.first_control_plane.name} is not",
+                "Check the address in the inventory. If the old cluster is gone, run `kubeadm reset` on this host.",
             )
         elif first is not None and differ(mine.ca_sha256, first.ca_sha256):
             yield Finding(
                 host.name,
                 "error",
                 f"is a member of another cluster ({mine.kubelet_server})",
-                "Take it out of the inventory, or out of that cluster: kubeadm reset on this host.",
+                "Remove it from the inventory, or from that cluster: run `kubeadm reset` on this host.",
             )
 
 
 def differ(one: str, other: str) -> bool:
-    """Are both known, and not the same?"""
+    """Whether both values are known and different."""
     return bool(one and other) and one != other
 
 
@@ -304,7 +304,7 @@ def _first_control_plane(inventory: Inventory, facts: Facts) -> Iterator[Finding
             name,
             "error",
             f"is a worker of another cluster ({facts.kubelet_server})",
-            "Take it out of that cluster first: kubeadm reset on this host.",
+            "Remove it from that cluster first: run `kubeadm reset` on this host.",
         )
         return
     try:
@@ -313,14 +313,14 @@ def _first_control_plane(inventory: Inventory, facts: Facts) -> Iterator[Finding
         yield Finding(
             name,
             "error",
-            f"the API server's version cannot be understood: {str(error)[:200]}",
-            "Look at the image in /etc/kubernetes/manifests/kube-apiserver.yaml there.",
+            f"cannot read the API server's version: {str(error)[:200]}",
+            "Check the image in /etc/kubernetes/manifests/kube-apiserver.yaml on this host.",
         )
         return
     if minor != cluster.minor or (cluster.exact is not None and cluster.exact != running):
         yield Finding(
             name,
             "error",
-            f"the cluster runs Kubernetes {running}, the inventory wants {cluster.kubernetes}",
-            "`up` never changes the version of a running cluster. Put the running version into the inventory.",
+            f"the cluster runs Kubernetes {running}, but the inventory has {cluster.kubernetes}",
+            "`up` does not change the version of a running cluster. Set cluster.kubernetes to the running version.",
         )

@@ -1,4 +1,4 @@
-"""Making a plain Linux host fit for Kubernetes: one step, and one shell file, per thing that must hold."""
+"""Prepares a plain Linux host for Kubernetes: one step and one shell file per setting."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SETTINGS = (
 """https://kubernetes.io/docs/setup/production-environment/container-runtimes/ and Flannel's own requirements."""
 
 SYNC_SECONDS = 120
-"""Longest wait for the first clock synchronisation."""
+"""Maximum wait for the first clock synchronisation, in seconds."""
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -25,9 +25,9 @@ def steps(context: Context, host: Host) -> list[Step]:
     return [
         Step(
             "hostname",
-            f"Name the host {host.name}",
+            f"Set the host name to {host.name}",
             "prepare/hostname.sh",
-            why="The node registers under its host name, and certificates are made for it.",
+            why="The node registers under its host name, and its certificates contain this name.",
             libraries=("state",),
             params={"NAME": host.name},
         ),
@@ -35,7 +35,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "hosts",
             "List the nodes in /etc/hosts",
             "prepare/hosts.sh",
-            why="The nodes find each other by name even where no DNS knows them.",
+            why="The nodes can resolve each other's names without DNS.",
             libraries=("files",),
             params={
                 "CLUSTER": cluster.name,
@@ -51,7 +51,7 @@ def steps(context: Context, host: Host) -> list[Step]:
         ),
         Step(
             "selinux",
-            f"Make SELinux {cluster.selinux}",
+            f"Set SELinux to {cluster.selinux}",
             "prepare/selinux.sh",
             why="Pods need the host's files: kubeadm's guide advises permissive; enforcing needs container-selinux.",
             libraries=("files", "state"),
@@ -62,23 +62,23 @@ def steps(context: Context, host: Host) -> list[Step]:
             "modules",
             "Load the kernel modules overlay and br_netfilter",
             "prepare/modules.sh",
-            why="containerd stacks images with overlay; bridged pod traffic passes iptables only with br_netfilter.",
+            why="containerd needs overlay for image layers; iptables sees bridged pod traffic only with br_netfilter.",
             libraries=("files",),
             params={"MODULES": MODULES},
         ),
         Step(
             "sysctl",
-            "Let the kernel forward and filter pod traffic",
+            "Set the kernel parameters for pod traffic",
             "prepare/sysctl.sh",
-            why="Without forwarding a packet never leaves its node; without the bridge settings Services do not work.",
+            why="Pod traffic between nodes needs IP forwarding; Services need the bridge settings.",
             libraries=("files", "state"),
             params={"SETTINGS": "\n".join(SETTINGS)},
         ),
         Step(
             "time",
-            "Keep the clock with chrony",
+            "Synchronise the clock with chrony",
             "prepare/time.sh",
-            why="Certificates and etcd need clocks that agree.",
+            why="Certificates and etcd need synchronised clocks.",
             libraries=("files", "os", "services"),
             params={"SERVERS": " ".join(cluster.ntp)},
             timeout=600,
@@ -88,7 +88,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "time-sync",
             "Wait until the clock is synchronised",
             "prepare/time-sync.sh",
-            why="A certificate made with a wrong clock is wrong for a year.",
+            why="A certificate created with a wrong clock has a wrong validity period.",
             params={"SECONDS_TO_WAIT": str(SYNC_SECONDS)},
             timeout=SYNC_SECONDS + 30,
             wait_only=True,
@@ -97,7 +97,7 @@ def steps(context: Context, host: Host) -> list[Step]:
 
 
 def _firewall(cluster: Cluster, host: Host) -> list[Step]:
-    why = "kube-proxy and Flannel write packet filter rules themselves; one that does not know them drops pod traffic."
+    why = "kube-proxy and Flannel write their own packet filter rules; a firewall without such rules drops pod traffic."
     if cluster.firewall == "ignore":
         return []
     if cluster.firewall == "disable":
@@ -123,7 +123,7 @@ def _firewall(cluster: Cluster, host: Host) -> list[Step]:
 PHASE = Phase(
     "prepare",
     "Prepare the host",
-    "What the kubelet and the pod network expect of a host, made true and kept true after a reboot.",
+    "The host settings that the kubelet and the pod network need. They stay in effect after a reboot.",
     hosts=every_host,
     steps=steps,
 )

@@ -1,4 +1,4 @@
-"""The Kubernetes package repository, and which patch of the wanted minor it gives."""
+"""The Kubernetes package repository, and the newest patch of the wanted minor in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kbootstrap.versions import show
 
 def steps(context: Context, host: Host) -> list[Step]:
     cluster = context.inventory.cluster
-    why = "There is one repository per minor, and only packages signed with its pinned key are installed."
+    why = "Each minor has its own repository. Only packages signed with its pinned key are installed."
     made = [repository_step(repositories.kubernetes(cluster, context.facts[host.name]), why)]
     if host.name == context.inventory.first_control_plane.name and context.outputs.kubernetes_version is None:
         made.append(
@@ -20,7 +20,7 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "resolve",
                 f"Find the newest Kubernetes {show(cluster.minor)}",
                 "repository/resolve.sh",
-                why="Every host must install the same patch; the first control plane host decides which.",
+                why="Every host must install the same patch version; the first control plane host finds it.",
                 libraries=("os",),
                 params={"MINOR": show(cluster.minor)},
                 wait_only=True,

@@ -1,8 +1,8 @@
-"""Takes hosts out of the cluster and puts back what was there before kbootstrap.
+"""Removes hosts from the cluster and restores the state they had before kbootstrap.
 
-Four phases: the cluster is told first (``drain``), the hosts leave it (``reset``), the cluster forgets them
-(``forget``), and the hosts get back what they had (``restore``). The cluster is only told where it stays: where at
-least one control plane host takes no part in the reset.
+Four phases: drain the nodes (``drain``), reset the hosts (``reset``), remove the nodes from the cluster (``forget``),
+and restore the hosts' original state (``restore``). ``drain`` and ``forget`` run only if the cluster stays: if at least
+one control plane host takes no part in the reset.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from kbootstrap.phases.phase import Context, Pairs, Phase
 from kbootstrap.steps import Step
 
 DRAIN_SECONDS = 300
-"""Longest wait for the pods of one node to end: ten times their usual grace period."""
+"""Maximum wait for the pods of one node to end, in seconds: ten times the default grace period."""
 
 
 def staying_control_plane(inventory: Inventory, leaving: frozenset[str]) -> Host | None:
-    """The control plane host that acts for the cluster; None where no control plane host stays."""
+    """The control plane host that acts for the cluster; None if no control plane host stays."""
     return next((host for host in inventory.control_planes if host.name not in leaving), None)
 
 
 def _nodes_to_notify(context: Context, host: Host) -> list[Host]:
-    """The hosts whose leaving this control plane host tells the cluster; those that cannot be reset do not leave."""
+    """The leaving hosts that this control plane host drains and removes. Hosts that cannot be reset do not leave."""
     if staying_control_plane(context.inventory, context.leaving) != host:
         return []
     return [other for other in _leaving_order(context.inventory) if other.name in context.leaving - context.lost]
@@ -43,7 +43,7 @@ def _drain_steps(context: Context, host: Host) -> list[Step]:
             f"drain-{other.name}",
             f"Drain {other.name}",
             "reset/drain.sh",
-            why="Its pods are ended in order, and started again on the nodes that stay, before the host leaves.",
+            why="Its pods shut down cleanly and start again on the other nodes before the host leaves.",
             libraries=("cluster",),
             params={"NODE_NAME": other.name, "SECONDS_TO_WAIT": str(DRAIN_SECONDS)},
             timeout=DRAIN_SECONDS + 60,
@@ -53,12 +53,12 @@ def _drain_steps(context: Context, host: Host) -> list[Step]:
 
 
 def forget_step(host: Host, node: Host) -> Step:
-    """Removes what ``node`` left behind in the cluster of ``host``; `up` has it too, for a join that broke off."""
+    """The step that removes ``node`` from the cluster of ``host``. `up` also uses it, after an interrupted join."""
     return Step(
         f"forget-{node.name}",
-        f"Remove {node.name} from the cluster's records",
+        f"Remove {node.name} from the cluster",
         "reset/forget.sh",
-        why="A node object without a host stays NotReady for ever; a stale etcd member counts for etcd's majority.",
+        why="A node object without a host stays NotReady; a stale etcd member still counts for etcd's majority.",
         libraries=("cluster",),
         params={"NODE_NAME": node.name, "ADDRESS": node.node_ip, "SELF": host.name},
     )
@@ -75,7 +75,7 @@ def _after_reset(inventory: Inventory, host: Host) -> Pairs:
 DRAIN = Phase(
     "drain",
     "Drain the nodes that leave",
-    "Where the cluster stays, other nodes take over the pods; where the whole cluster goes, nothing is drained.",
+    "Other nodes take over the pods. If the whole cluster is reset, nothing is drained.",
     hosts=control_plane_hosts,
     steps=_drain_steps,
     cluster_scoped=True,
@@ -83,7 +83,7 @@ DRAIN = Phase(
 FORGET = Phase(
     "forget",
     "Remove the nodes that left",
-    "Where the cluster stays, it keeps no trace of a host that left.",
+    "If the cluster stays, no node object or etcd member of a removed host is left.",
     hosts=control_plane_hosts,
     steps=_forget_steps,
     after=_after_reset,
@@ -97,9 +97,9 @@ def _reset_steps(context: Context, host: Host) -> list[Step]:
     return [
         Step(
             "kubeadm",
-            "Take the host out of its cluster (kubeadm reset)",
+            "Remove the host from its cluster (kubeadm reset)",
             "reset/kubeadm.sh",
-            why="Pods, certificates, etcd's data and the kubelet's state go; an etcd member leaves its cluster first.",
+            why="This removes pods, certificates, etcd's data and kubelet state; an etcd member leaves etcd first.",
             libraries=("cleanup",),
             params={"CRI_SOCKET": kubeadm.CRI_SOCKET},
             timeout=900,
@@ -108,14 +108,14 @@ def _reset_steps(context: Context, host: Host) -> list[Step]:
             "network",
             "Remove the pod network",
             "reset/network.sh",
-            why="kubeadm leaves interfaces and files, and the next cluster's pods would get addresses of this one.",
+            why="kubeadm leaves interfaces and files; with them, pods of the next cluster would get old addresses.",
             libraries=("cleanup",),
         ),
         Step(
             "rules",
             "Remove the packet filter rules of Kubernetes",
             "reset/rules.sh",
-            why="kubeadm leaves them behind, and they send traffic to Services that are gone.",
+            why="kubeadm does not remove them, and they route traffic to Services that no longer exist.",
             libraries=("cleanup",),
         ),
     ]
@@ -126,7 +126,7 @@ def _needs_drain(inventory: Inventory, host: Host) -> Pairs:
 
 
 def _after_workers(inventory: Inventory, host: Host) -> Pairs:
-    """Workers side by side, then control plane hosts one after the other: etcd lets one member go at a time."""
+    """Workers in parallel, then control plane hosts one by one: etcd removes one member at a time."""
     if not host.is_control_plane:
         return []
     order = _leaving_order(inventory)
@@ -136,7 +136,7 @@ def _after_workers(inventory: Inventory, host: Host) -> Pairs:
 PHASE = Phase(
     "reset",
     "Leave the cluster",
-    "kubeadm reset, and everything of the cluster that it does not clean up.",
+    "Run kubeadm reset, and remove everything of the cluster that it leaves.",
     hosts=every_host,
     steps=_reset_steps,
     requires=_needs_drain,
@@ -155,23 +155,25 @@ def _software_steps(context: Context) -> list[Step]:
     return [
         Step(
             "kubeconfig",
-            "Put the SSH user's kubeconfig back",
+            "Restore the SSH user's kubeconfig",
             "reset/kubeconfig.sh",
-            why="Its credentials are for a cluster that is gone.",
+            why="Its credentials are for a cluster that no longer exists.",
             libraries=("restore",),
         ),
         Step(
             "containerd",
-            "Put containerd's configuration back",
+            "Restore containerd's configuration",
             "reset/containerd.sh",
-            why="What used containerd before goes on with it as it was.",
+            why="Other users of containerd get their original configuration back.",
             libraries=("restore",),
         ),
         Step(
             "packages",
-            "Remove the packages that came" if context.purge else "Turn the kubelet off, remove the repositories",
+            "Remove the packages that `up` installed"
+            if context.purge
+            else "Disable the kubelet and remove the repositories",
             "reset/packages.sh",
-            why="A repository and a key that nobody needs are no longer trusted; packages go only when asked for.",
+            why="The host no longer trusts the repositories and keys; only --purge removes packages.",
             libraries=("cleanup", "os", "restore", "state"),
             params={"PURGE": "1" if context.purge else "0"},
             timeout=1800,
@@ -180,30 +182,30 @@ def _software_steps(context: Context) -> list[Step]:
 
 
 def _settings_steps(context: Context) -> list[Step]:
-    """What undoes `prepare`, in the opposite order of its dependencies."""
+    """The steps that undo `prepare`, in reverse order of its dependencies."""
     steps = (
-        ("time", "Put the time service back", "The clock is kept by what kept it before.", ("restore", "state")),
+        ("time", "Restore the time service", "The original time service sets the clock again.", ("restore", "state")),
         (
             "kernel",
-            "Put the kernel's settings back",
-            "A host that is no node any more should not forward packets.",
+            "Restore the kernel settings",
+            "A host that is no longer a node should not forward packets.",
             ("restore", "state"),
         ),
         (
             "selinux",
-            "Put SELinux back as it was",
-            "It protects the host again as its owner wanted.",
+            "Restore the SELinux mode",
+            "SELinux protects the host again as before.",
             ("restore", "state"),
         ),
         (
             "firewall",
-            "Put the firewall back as it was",
-            "Ports that nothing listens on any more are closed.",
+            "Restore the firewall",
+            "Ports that are no longer used are closed.",
             ("files", "restore", "state"),
         ),
-        ("swap", "Turn swap on again", "The host gets back the memory that its owner gave it.", ("restore", "state")),
-        ("hosts", "Take the nodes out of /etc/hosts", "Names of nodes that are gone lead nowhere.", ("restore",)),
-        ("hostname", "Give the host its old name back", "Others may know it by that name.", ("restore", "state")),
+        ("swap", "Turn swap on again", "The host can use its original swap space.", ("restore", "state")),
+        ("hosts", "Remove the nodes from /etc/hosts", "The host no longer needs the names of the nodes.", ("restore",)),
+        ("hostname", "Restore the host name", "Other systems may know the host by its old name.", ("restore", "state")),
     )
     return [
         Step(
@@ -221,17 +223,17 @@ def _settings_steps(context: Context) -> list[Step]:
 def _state_step(context: Context) -> Step:
     return Step(
         "state",
-        "Remove kbootstrap's own records",
+        "Remove kbootstrap's saved state",
         "reset/state.sh",
-        why="Last of all: until here an interrupted reset can be run again.",
+        why="This is the last step, so an interrupted reset can be run again.",
         params={"KEEP": "1" if context.keep_settings else "0"},
     )
 
 
 RESTORE = Phase(
     "restore",
-    "Put back what was there",
-    "Files, services and settings as they were before kbootstrap, from its records on the host.",
+    "Restore the host's original state",
+    "Files, services and settings as they were before kbootstrap, from the state it saved on the host.",
     hosts=every_host,
     steps=_restore_steps,
 )

@@ -1,4 +1,4 @@
-"""The requirements of a reset: what speaks against taking a host out of its cluster."""
+"""The requirements of a reset: problems that prevent the removal of a host from its cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kbootstrap.remote.facts import Facts
 
 
 def reset_findings(inventory: Inventory, facts: Mapping[str, Facts], leaving: Collection[str]) -> list[Finding]:
-    """What speaks against a reset of the hosts that are ``leaving``."""
+    """Problems that prevent a reset of the hosts that are ``leaving``."""
     found: list[Finding] = []
     for host in inventory.hosts:
         if host.name in facts:
@@ -22,29 +22,29 @@ def reset_findings(inventory: Inventory, facts: Mapping[str, Facts], leaving: Co
 
 
 def _of_another_cluster(inventory: Inventory, host: Host, facts: Mapping[str, Facts]) -> Iterator[Finding]:
-    """A member of a cluster that this inventory does not describe: its API server or its CA is another one."""
+    """Report a member of a cluster that is not in this inventory: its API server or its CA is different."""
     mine, first = facts[host.name], inventory.first_control_plane
     its_facts = facts.get(first.name, mine)
     if not mine.kubelet_conf or not mine.kubelet_server:
         return
     if not _serves(inventory, host, mine):
-        reason = f"its API server is {mine.kubelet_server}, the inventory's is {inventory.endpoint}"
+        reason = f"its API server is {mine.kubelet_server}, but the inventory has {inventory.endpoint}"
     elif _serves(inventory, first, its_facts) and differ(mine.ca_sha256, its_facts.ca_sha256):
-        reason = f"its CA is not that of {first.name}"
+        reason = f"its CA differs from the CA of {first.name}"
     else:
         return
     yield Finding(
         host.name,
         "error",
         f"is a member of another cluster: {reason}",
-        f"Is it the right host? If that cluster may lose it: --force-host {host.name}.",
+        f"Check the address in the inventory. To reset the host anyway: --force-host {host.name}.",
     )
 
 
 def _serves(inventory: Inventory, host: Host, facts: Facts) -> bool:
-    """Does the host's kubelet speak to the inventory's API server?
+    """Whether the host's kubelet uses the inventory's API server.
 
-    Since 1.33 the kubelet of a control plane host speaks to the API server beside it.
+    Since 1.33 the kubelet of a control plane host uses the API server on its own host.
     """
     own = {f"{address}:{API_SERVER}" for address in (host.node_ip, host.address)} if host.is_control_plane else set()
     return facts.kubelet_server.removeprefix("https://").rstrip("/") in {inventory.endpoint, *own}

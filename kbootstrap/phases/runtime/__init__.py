@@ -14,14 +14,14 @@ from kbootstrap.versions import containerd_major, pause_image
 def steps(context: Context, host: Host) -> list[Step]:
     cluster = context.inventory.cluster
     runtime = cluster.runtime
-    why = "Docker's repository has current containerd packages for every distribution; its key is pinned."
+    why = "Docker's repository has current containerd packages for all distributions; its key is pinned."
     return [
         repository_step(repositories.docker(cluster, context.facts[host.name]), why),
         Step(
             "containerd",
             f"Install containerd {runtime.version or ''}".strip(),
             "runtime/package.sh",
-            why="Kubernetes runs containers through a CRI runtime; Docker itself has not been one since 1.24.",
+            why="Kubernetes needs a CRI runtime; it has not supported Docker as a runtime since 1.24.",
             libraries=("os", "services"),
             params={"VERSION": runtime.version or "", "MAJOR": containerd_major(cluster.minor)},
             timeout=1800,
@@ -31,7 +31,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "mirrors",
             "Set the registry mirrors",
             "runtime/mirrors.sh",
-            why="Pulls go to the mirrors first, which is faster, and works where the registries cannot be reached.",
+            why="Pulls use the mirrors first: this is faster, and works where the registries cannot be reached.",
             libraries=("files",),
             params={
                 "MIRRORS": "\n".join(f"{name} {url}" for name, urls in runtime.mirrors.items() for url in urls),
@@ -42,7 +42,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "containerd-config",
             "Configure and start containerd",
             "runtime/config.sh",
-            why="The packaged config switches CRI off, and cgroups must be systemd's as the kubelet's are.",
+            why="The packaged config switches CRI off, and containerd must use the kubelet's cgroup driver (systemd).",
             libraries=("files", "services", "state"),
             params={
                 "PAUSE_IMAGE": f"{cluster.image_repository}/pause:{pause_image(cluster.minor)}",

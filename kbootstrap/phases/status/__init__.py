@@ -1,4 +1,4 @@
-"""Reads the cluster for `status` and `kubeconfig`; no part of `up`."""
+"""Reads the cluster's state for `status` and `kubeconfig`. It is not part of `up`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "read",
             "Read nodes, pods and the kubeconfig",
             "status/read.sh",
-            why="The API server is asked on the control plane host, so the operator needs nothing but SSH.",
+            why="The query runs on the control plane host, so the operator needs only SSH.",
             libraries=("cluster",),
             wait_only=True,
             outputs=("nodes", "pods", "kubeconfig"),
@@ -23,5 +23,5 @@ def steps(context: Context, host: Host) -> list[Step]:
 
 
 PHASE = Phase(
-    "status", "Read the cluster", "What `status` and `kubeconfig` show.", hosts=first_control_plane, steps=steps
+    "status", "Read the cluster", "The data for `status` and `kubeconfig`.", hosts=first_control_plane, steps=steps
 )

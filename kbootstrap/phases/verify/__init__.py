@@ -1,4 +1,4 @@
-"""Looks at the cluster as its users will: every node Ready, every system pod running, or the reason why not."""
+"""Checks that every node is Ready and every system pod runs, or reports the reason."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from kbootstrap.phases.phase import Context, Phase
 from kbootstrap.steps import Step
 
 TIMEOUT_S = 300
-"""Longest wait for nodes and pods, in seconds: a slow disk and a first image pull fit in."""
+"""Maximum wait for nodes and pods, in seconds. This is enough for a slow disk and the first image pull."""
 
 
 def steps(context: Context, host: Host) -> list[Step]:
-    # A host that failed or takes no part has been reported; waiting for its node would only waste time.
+    # Do not wait for the node of a host that failed (it is already reported) or takes no part.
     expected = [node for node in context.inventory.hosts if node.name not in context.lost]
     return [
         Step(
             "nodes",
             "Wait until every node is Ready",
             "verify/nodes.sh",
-            why="A host is only a node when the API server calls it Ready, with the right version and address.",
+            why="A node is complete when the API server reports it Ready, with the right version and address.",
             libraries=("cluster", "wait"),
             params={
                 "EXPECTED": "\n".join(f"{node.name} {node.node_ip}" for node in expected),
@@ -34,7 +34,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "pods",
             "Wait until every system pod runs",
             "verify/pods.sh",
-            why="Nodes can be Ready while DNS or the pod network is not.",
+            why="Nodes can be Ready before DNS and the pod network work.",
             libraries=("cluster", "wait"),
             params={"TIMEOUT": str(TIMEOUT_S)},
             timeout=TIMEOUT_S + 60,
@@ -46,7 +46,7 @@ def steps(context: Context, host: Host) -> list[Step]:
 PHASE = Phase(
     "verify",
     "Verify the cluster",
-    "The run is only done when the API server says so.",
+    "The run succeeds only when the API server reports every node Ready.",
     hosts=first_control_plane,
     steps=steps,
     after=after_joins,

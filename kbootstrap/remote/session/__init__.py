@@ -1,8 +1,8 @@
 """One host during a run: the launcher's protocol (see shell/launcher.sh) over a transport, with reconnects.
 
 A session opens one connection and one command per host, and sends every script of the run over it. A script that only
-checks runs inline: from memory, and it ends with its connection. A script that changes something runs detached, so a
-broken connection is reopened and the log is followed from the last byte.
+checks runs inline: from memory, and it ends with its connection. A script that changes something runs detached, so
+after a broken connection the session reconnects and continues to read the log from the last byte.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from kbootstrap.steps import Mode
 __all__ = ["BrokenError", "Item", "LockedError", "LostError", "Session", "SudoError"]
 
 MAX_BREAKS = 10
-"""A connection that breaks so often in a row, each time before it was stable, is given up."""
+"""After so many breaks in a row, each before the connection was stable, the host is given up."""
 
 
 def _inline_request(name: str, script: str) -> bytes:
-    """What the launcher is sent for a script that is run from memory."""
+    """The request to the launcher to run a script from memory."""
     data = script.encode()
     return f"{Request.INLINE} {name} {len(data)}\n".encode() + data
 
@@ -41,7 +41,7 @@ def _detached_request(name: str, script: str) -> bytes:
 
 
 class Session:
-    """``host`` is a name for messages; ``sudo`` is none, passwordless or password; ``notice`` gets short texts."""
+    """``host`` is the name for messages; ``sudo`` is none, passwordless or password; ``notice`` gets messages."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Session:
     def open(self, ahead: tuple[str, str] | None = None) -> None:
         """Connect, become root, take the host's lock. Raises ConnectError, LockedError or SudoError.
 
-        ``ahead`` is the name and script that ``run_inline`` will be asked for first. It is sent behind the launcher,
+        ``ahead`` is the name and the script of the first ``run_inline`` call. It is sent right after the launcher,
         which saves a round trip.
         """
         self._ahead = _inline_request(*ahead) if ahead else b""
@@ -88,7 +88,7 @@ class Session:
         except OSError as error:
             self._channel.drop()
             raise ConnectError(
-                f"{self._host}: the connection broke while it was set up: {error_text(error)}", "Try again."
+                f"{self._host}: the connection broke during the setup: {error_text(error)}", "Run the command again."
             ) from None
 
     # --- scripts -----------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ class Session:
     def run_inline(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
         """Run a script that only checks, from memory. Returns its exit status, as ``run_detached`` does.
 
-        Raises BrokenError when the connection breaks: ``reconnect`` makes another one.
+        Raises BrokenError when the connection breaks; ``reconnect`` opens a new one.
         """
         message = _inline_request(name, script)
         self._channel.parser.offset = 0
@@ -120,7 +120,7 @@ class Session:
     def run_detached(self, name: str, script: str, on_item: Callable[[Item], None], overdue: Callable[[], bool]) -> int:
         """Run a script detached and follow it to its end, through reconnects. Returns its exit status.
 
-        ``overdue`` is asked at every tick. When it says yes, the script is killed and the status is TIMED_OUT.
+        ``overdue`` is called at every tick. When it returns True, the script is killed and the status is TIMED_OUT.
         """
         self._channel.parser.offset = 0
         start = message = _detached_request(name, script)
@@ -137,20 +137,20 @@ class Session:
                 if self._closed:
                     raise self._hung_up() from None
                 breaks = breaks + 1 if time.monotonic() - connected < self._timeouts.stable else 1
-                self._check_patience(name, breaks, overdue, error_text(error))
+                self._check_reconnect(name, breaks, overdue, error_text(error))
                 offset = self._reconnect_at_offset(error_text(error))
-                # Without a byte it may not have arrived. The launcher knows, and starts no script twice.
+                # If no byte came back, the request may be lost, so send it again: the launcher starts no script twice.
                 message = f"{Request.FOLLOW} {name} {offset + 1}\n".encode() if offset else start
             except KbootstrapError:
                 self._detached = False
                 self._kill()
                 raise
 
-    def _check_patience(self, name: str, breaks: int, overdue: Callable[[], bool], why: str) -> None:
-        """After a break: raises LostError where another connection is of no use."""
+    def _check_reconnect(self, name: str, breaks: int, overdue: Callable[[], bool], why: str) -> None:
+        """After a break: raises LostError when a new connection does not help."""
         if breaks > MAX_BREAKS:
             raise LostError(
-                f"{self._host}: the connection breaks again and again: {why}",
+                f"{self._host}: the connection broke more than {MAX_BREAKS} times: {why}",
                 "See `journalctl -u sshd` on the host and check the network to it, then run the command again.",
             )
         if overdue():
@@ -159,21 +159,21 @@ class Session:
             )
 
     def _reconnect_at_offset(self, why: str) -> int:
-        """Returns how many bytes of the log were read."""
+        """Reconnect. Returns the number of bytes of the log that were read."""
         offset = self._channel.parser.offset
         self.reconnect(why)
         self._channel.parser.offset = offset
         return offset
 
     def _log_hint(self, name: str) -> str:
-        """Where a person finds what the script prints."""
+        """A hint where to find the script's output."""
         if self._inline:
             return "Log in and run `ps -ef --forest` to see what the check waits for."
         log = f"/run/kbootstrap/{self._folder}/{name}.log"
         return f"Log in and read {log}; `ps -ef --forest` shows what the script waits for."
 
     def _kill(self) -> None:
-        """Kill the script of a host that is given up. The host may not listen."""
+        """Kill the script of a host that is given up. Errors are ignored: the host may be unreachable."""
         with contextlib.suppress(OSError):
             self._channel.send(f"{Request.KILL} KILL {self._number}\n".encode())
 
@@ -188,7 +188,7 @@ class Session:
     # --- the connection ----------------------------------------------------------------------------------------------
 
     def reconnect(self, why: str) -> None:
-        """Make another connection in place of one that broke. This run keeps its locks. Raises LostError."""
+        """Replace a broken connection. The run keeps its locks. Raises LostError."""
         self._notice(f"the connection broke ({why}): reconnecting")
         deadline = time.monotonic() + self._timeouts.reconnect
         pause = 1.0
@@ -196,31 +196,33 @@ class Session:
             self._channel.drop()
             try:
                 self.open()
-                self._notice("connected again")
+                self._notice("reconnected")
                 return
             except HostKeyError:
                 raise
             except (ConnectError, OSError) as error:
                 if time.monotonic() + pause > deadline:
                     seconds = round(self._timeouts.reconnect)
-                    raise LostError(f"{self._host}: lost for {seconds} s: {error}", "Run the command again.") from None
+                    raise LostError(
+                        f"{self._host}: cannot reconnect for {seconds} s: {error}", "Run the command again."
+                    ) from None
                 time.sleep(pause)
                 pause = min(pause * 2, 15)
 
     @property
     def detached(self) -> bool:
-        """Whether a script runs there that goes on without this connection. One that runs inline does not."""
+        """Whether a detached script is running. It continues without this connection; an inline script does not."""
         return self._detached
 
     def stop(self) -> None:
-        """Ask the running script to end after its current step. Never raises; may be called from another thread."""
+        """Ask the running script to end after its current step. Never raises. Any thread can call it."""
         with contextlib.suppress(OSError):
             self._channel.send(f"{Request.STOP}\n".encode())
 
     def close(self) -> None:
-        """Remove the run's files on the host and disconnect, whether the host listens or not. Never raises.
+        """Remove the run's files on the host and disconnect, even if the host does not answer. Never raises.
 
-        A detached script goes on, so its files stay. The next run waits for it and removes them.
+        A detached script continues, so its files stay. The next run waits for it and removes them.
         """
         deadline = time.monotonic() + self._timeouts.close
         self._closed = True

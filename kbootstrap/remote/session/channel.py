@@ -15,7 +15,7 @@ Item = Report | Output
 
 
 class Channel:
-    """One command on a host at a time; ``marker`` begins its reports."""
+    """One command on a host at a time; every report starts with ``marker``."""
 
     def __init__(self, host: str, transport: Transport, marker: str) -> None:
         self._host = host
@@ -50,7 +50,7 @@ class Channel:
             self._pipe = None
 
     def send(self, data: bytes) -> None:
-        """Send all of it. Raises OSError when the connection is gone."""
+        """Send all of the data. Raises OSError when the connection is lost."""
         self._connected().send(data)
 
     def receive(self, deadline: float) -> bytes:
@@ -67,7 +67,7 @@ class Channel:
     def items(self, deadline: Callable[[], float]) -> Iterator[Item]:
         """Everything that arrives until the end of the stream. Raises TimeoutError at the deadline, which may move."""
         while True:
-            # The caller may stop at an answer. What arrived behind it is for the next caller.
+            # The caller can stop at an answer. The next caller gets the items after it.
             while self._unread:
                 yield self._unread.popleft()
             data = self.receive(deadline())
@@ -79,7 +79,7 @@ class Channel:
         yield from self.parser.end()
 
     def next_items(self, timeout: float) -> Iterator[Item]:
-        """What arrives now, or nothing within ``timeout``. Raises ConnectionError at the end of the stream."""
+        """The items that arrive within ``timeout``, or none. Raises ConnectionError at the end of the stream."""
         if self._unread:
             unread, self._unread = self._unread, deque()
             yield from unread
@@ -93,7 +93,7 @@ class Channel:
         yield from self.parser.feed(data)
 
     def _connected(self) -> Pipe:
-        pipe = self._pipe  # another thread may drop it
+        pipe = self._pipe  # another thread can set it to None
         if pipe is None:
             raise ConnectionError("not connected")
         return pipe

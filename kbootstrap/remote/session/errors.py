@@ -1,13 +1,13 @@
-"""What can go wrong in a session."""
+"""Errors of a session."""
 
 from __future__ import annotations
 
 from kbootstrap.errors import KbootstrapError, StepError
 
 MAX_OUTPUT = 16 * 1024 * 1024
-"""Most bytes a single script may print. A host that sends more is disconnected."""
+"""Maximum output of a single script, in bytes. A host that sends more is disconnected."""
 MAX_ANSWERS = 10_000
-"""Most answers of the launcher during one script, or while a connection is made. It sends one every few seconds."""
+"""Maximum answers of the launcher during one script or one handshake. It sends one every few seconds."""
 
 
 class LockedError(KbootstrapError):
@@ -15,36 +15,38 @@ class LockedError(KbootstrapError):
 
 
 class SudoError(StepError):
-    """The login works, but the user does not become root."""
+    """The login works, but the user cannot become root."""
 
     exit_code = 4
 
 
 class LostError(KbootstrapError):
-    """The host went away and did not come back in time."""
+    """The connection to the host is lost and cannot be restored in time."""
 
     exit_code = 4
 
 
 class BrokenError(LostError):
-    """The connection broke while a script ran inline. Nothing was changed, so it may be run again.
+    """The connection broke while a script ran inline. Nothing was changed, so the script can run again.
 
-    ``why`` says how the connection broke.
+    ``why`` is the reason.
     """
 
     def __init__(self, host: str, why: str) -> None:
-        super().__init__(f"{host}: the connection broke: {why}", "Is the host going down? Try again.")
+        super().__init__(
+            f"{host}: the connection broke: {why}", "Check that the host is up, then run the command again."
+        )
         self.why = why
 
 
 def flood(host: str) -> LostError:
-    """The host sends without end."""
+    """The error for a host that sends too much."""
     return LostError(
         f"{host}: more than {MAX_OUTPUT >> 20} MiB of output, or {MAX_ANSWERS} answers, from one script",
-        "Run `ssh HOST true` to see whether its login shell prints without end.",
+        "Run `ssh HOST true`: it must print nothing. Check the login shell and its rc files on that host.",
     )
 
 
 def error_text(error: OSError) -> str:
-    """What an error of a connection says; a timeout says nothing by itself."""
+    """The text of a connection error. A timeout has no text, so it gets one here."""
     return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)

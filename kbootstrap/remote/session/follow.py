@@ -1,4 +1,4 @@
-"""Following one script to its end."""
+"""Follows one script to its end."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _STATUS = re.compile(r"[0-9]{1,3}")
 
 
 class Follower:
-    """Hands over what a script reports and prints, and kills it when it takes too long.
+    """Passes on the reports and the output of a script, and kills the script when it takes too long.
 
-    ``number`` names the script in questions to the launcher: on a busy host an answer about the script before may
-    arrive only now. ``kill_timeout`` is the time the host gets to kill it; ``log`` is where a person finds its output.
+    ``number`` identifies the script in requests to the launcher, because on a busy host an answer about the previous
+    script can arrive late. ``kill_timeout`` is the time limit for the kill; ``log`` is a hint where its output is.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Follower:
             self._check_silence()
 
     def _take(self, item: Item, on_item: Callable[[Item], None]) -> int | None:
-        """Returns the exit status when this is the script's end."""
+        """Process an item. Returns the exit status when it is the script's end, else None."""
         if not isinstance(item, Report) or item.word not in _ANSWERS:
             self._gone_at = None
             on_item(item)
@@ -71,15 +71,18 @@ class Follower:
 
     def _check_host(self) -> None:
         if self._gone_at is not None and self._now - self._gone_at > self._timeouts.gone:
-            raise LostError(f"{self._host}: the script vanished", "Was the host rebooted? Run the command again.")
+            raise LostError(
+                f"{self._host}: the script is gone and sent no exit status",
+                "Run `uptime` on the host to see whether it rebooted, then run the command again.",
+            )
         if self._channel.parser.received > MAX_OUTPUT or self._answers > MAX_ANSWERS:
             raise flood(self._host)
 
     def _check_silence(self) -> None:
         if self._killed_at is not None and self._now - self._killed_at > self._kill_timeout:
-            raise LostError(f"{self._host}: the host does not end a script that took too long", self._log)
+            raise LostError(f"{self._host}: the host cannot kill a script that took too long", self._log)
         if self._now - self._heard > self._timeouts.dead:
-            raise ConnectionError(f"no sign of life for {self._timeouts.dead} s")
+            raise ConnectionError(f"no data for {self._timeouts.dead} s")
         if self._now - max(self._heard, self._pinged) > self._timeouts.quiet:
             self._pinged = self._now
             self._channel.send(f"{Request.PING} {self._number}\n".encode())

@@ -1,4 +1,4 @@
-"""The beginning of a connection: become root, start the launcher, take the host's lock."""
+"""The start of a connection: become root, start the launcher, take the host's lock."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from kbootstrap.remote.timeouts import Timeouts
 from kbootstrap.secret import Secret
 
 MAX_GREETING = 64 * 1024
-"""Most bytes a host may send before it asks for the sudo password or greets."""
+"""Maximum bytes from a host before the sudo prompt or the greeting."""
 
 _GREETING = "@kbootstrap"
 _HELLO = f"{_GREETING} hello"
 _HINTS = {
     "none": "Log in as root, or set ssh.sudo to passwordless or password.",
-    "passwordless": "Give the user NOPASSWD in sudoers, or set ssh.sudo: password (and -K to be asked for it).",
-    "password": "Check the sudo password and that the user may use sudo.",
+    "passwordless": "Give the user NOPASSWD in sudoers, or set ssh.sudo: password and use -K.",
+    "password": "Check the sudo password, and run `sudo -l` to check that the user can use sudo.",
 }
 
 
 @dataclass(frozen=True)
 class Handshake:
-    """``arguments`` are those of the launcher; ``sudo`` is none, passwordless or password."""
+    """``arguments`` are the launcher's arguments; ``sudo`` is none, passwordless or password."""
 
     host: str
     channel: Channel
@@ -42,7 +42,7 @@ class Handshake:
     timeouts: Timeouts
 
     def command(self) -> str:
-        """The command a connection runs."""
+        """The command of the connection."""
         shell = ["sh", "-c", bootstrap(), "kbootstrap", *self.arguments]
         sudo = {
             "none": [],
@@ -56,7 +56,7 @@ class Handshake:
         return f"{_GREETING} sudo {self.marker[4:12]}\n"
 
     def shake_hands(self, ahead: bytes) -> None:
-        """Send the launcher, and ``ahead`` behind it, then wait until the host is ready.
+        """Send the launcher, then ``ahead``, and wait until the host is ready.
 
         Raises LockedError, SudoError, LostError or OSError.
         """
@@ -78,7 +78,7 @@ class Handshake:
                 raise self._busy(item)
             elif item.word == Answer.WAITING:
                 step = self._tell_step(item, step)
-                # The launcher says it again every two seconds.
+                # The launcher repeats this report every two seconds.
                 deadline = min(time.monotonic() + self.timeouts.dead, wait_until)
                 if time.monotonic() > wait_until:
                     raise self._still_running(step)
@@ -86,15 +86,15 @@ class Handshake:
 
     def _busy(self, item: Report) -> LockedError:
         return LockedError(
-            f"{self.host}: another run is at work here: {' '.join(item.args)}",
+            f"{self.host}: another run is active on this host: {' '.join(item.args)}",
             "Wait until it has finished, or stop it; this run changed nothing here.",
         )
 
     def _tell_step(self, item: Report, before: str) -> str:
-        """Tell the operator, once per step, which script is waited for. Returns the step."""
+        """Tell the operator, once per step, that we wait for a script. Returns the step."""
         step = " ".join(item.args)[:500]
         if step != before:
-            self.notice(f"a script left by an interrupted run is still running here, at {step}: waiting for its end")
+            self.notice(f"a script left by an interrupted run is still running, at {step}: waiting for its end")
         return step
 
     def _still_running(self, step: str) -> LockedError:
@@ -105,14 +105,14 @@ class Handshake:
         )
 
     def _answer_sudo(self, deadline: float) -> None:
-        """Give the password when sudo asks, and only then. A second question means that it was wrong."""
+        """Send the password when sudo asks, and only then. A second prompt means that it was wrong."""
         seen = b""
         asked = False
         prompt = self._prompt.encode()
         while f"{_HELLO}\n".encode() not in seen:
             if prompt in seen:
                 if self.sudo_password is None:
-                    raise self._refused(["sudo asks for a password and the inventory has none"])
+                    raise self._refused(["sudo asks for a password, but none is set (ssh.sudo_password or -K)"])
                 _, _, seen = seen.partition(prompt)
                 self.channel.send(self.sudo_password.reveal().encode() + b"\n")
                 asked = True

@@ -1,4 +1,4 @@
-"""Logging in: which keys and passwords are offered, in which order."""
+"""Authentication: the keys and passwords to offer, and their order."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _HOME_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
 class Login:
-    """Offers only what the inventory names. When it names nothing, it offers what ``ssh`` would offer.
+    """Offers only the key and password of the inventory. If it has none, offers the keys that ``ssh`` would offer.
 
-    So no server sees five wrong keys before the right one, and nothing asks on the terminal.
+    So a server never refuses us for too many wrong keys, and there is no prompt on the terminal.
     """
 
     def __init__(self, target: Target, connection: fabric.Connection, shared: SshShared) -> None:
@@ -43,7 +43,7 @@ class Login:
     def authenticate(self, transport: SshProtocol) -> None:
         """Called by paramiko once the host key is accepted. Raises paramiko.AuthenticationException or ConnectError."""
         wanted = {"publickey", "password", "keyboard-interactive"}
-        refused = paramiko.AuthenticationException("there is no key and no password to offer")
+        refused = paramiko.AuthenticationException("no key and no password available")
         with contextlib.closing(_Agent(self._shared.timeouts.login)) as agent:
             for methods, attempt in self._attempts(transport, agent):
                 if not methods & wanted:
@@ -52,7 +52,7 @@ class Login:
                 try:
                     left = attempt()
                 except paramiko.BadAuthenticationType as error:
-                    refused = paramiko.AuthenticationException(f"the server takes {' or '.join(error.allowed_types)}")
+                    refused = paramiko.AuthenticationException(f"the server accepts {' or '.join(error.allowed_types)}")
                 except paramiko.AuthenticationException as error:
                     refused = error
                     if not transport.is_active():
@@ -61,11 +61,11 @@ class Login:
                     if not left:
                         return
                     wanted = set(left)
-                    refused = paramiko.AuthenticationException(f"the server also wants {' or '.join(left)}")
+                    refused = paramiko.AuthenticationException(f"the server also requires {' or '.join(left)}")
         raise refused
 
     def _attempts(self, transport: SshProtocol, agent: _Agent) -> Iterator[tuple[set[str], Callable[[], list[str]]]]:
-        """Ways to log in, with SSH's names for them. Each returns what the server still wants; empty is success."""
+        """Login attempts, with their SSH method names. Each returns the methods still required; empty: success."""
         offered = set()
         for key in self._keys(agent):
             if key.asbytes() not in offered:
@@ -85,14 +85,14 @@ class Login:
             yield from self._unnamed_keys(agent)
 
     def _copies(self, file: Path, agent: _Agent) -> list[paramiko.PKey]:
-        """The agent's copy of the locked key the inventory names."""
+        """The agent's copy of the passphrase-protected key in the inventory."""
         copies = agent.keys(file) if self._may_ask_agent else []
         if not copies and self._locked is not None:
             raise self._locked
         return copies
 
     def _unnamed_keys(self, agent: _Agent) -> Iterator[paramiko.PKey]:
-        """As ssh does it: the files of ssh_config, the agent's keys, the keys in ~/.ssh. Locked keys are skipped."""
+        """Keys in the order of ssh: files of ssh_config, the agent, ~/.ssh. Skips keys with a passphrase."""
         for name in self._config.get("identityfile", []):
             file = Path(name).expanduser()
             yield from self._opened(file) or (agent.keys(file) if self._may_ask_agent else [])
@@ -110,14 +110,14 @@ class Login:
 
 
 class _Agent:
-    """The operator's SSH agent. It is asked only when needed, with a deadline; a broken agent counts as none."""
+    """The operator's SSH agent. It is used only when needed, with a deadline. A broken agent is ignored."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._agent = PrivateAgent()
 
     def keys(self, file: Path | None = None) -> list[paramiko.PKey]:
-        """All keys, or only the one whose public half is beside this file."""
+        """All keys, or only the key whose public half is in this file's ``.pub`` file."""
         if not self._agent.connected:
             self._connect(os.environ.get("SSH_AUTH_SOCK", ""))
         public = "" if file is None else _public_half(file)

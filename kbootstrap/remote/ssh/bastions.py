@@ -1,4 +1,4 @@
-"""Bastions: one shared connection per chain, used by every host behind it and opened again when it broke."""
+"""Bastions: one connection per chain, shared by all hosts behind it, and reopened when it breaks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kbootstrap.remote.ssh.target import Target
 
 
 def jumps(target: Target, connection: fabric.Connection) -> tuple[Bastion, ...]:
-    """The ProxyJump of ssh_config. A pattern that matches the jump host too does not make it jump through itself."""
+    """The ProxyJump of ssh_config. If its pattern also matches the jump host, that host is reached directly."""
     found = []
     for word in connection.ssh_config.get("proxyjump", "none").split(","):
         hop = fabric.connection.derive_shorthand(word.strip())
@@ -42,7 +42,7 @@ def bastion_connection(
 
 
 class BastionConnection:
-    """A connection to a bastion. It is opened when a host needs it, and again when it has broken."""
+    """A connection to a bastion. It is opened when a host needs it, and reopened when it broke."""
 
     def __init__(self, target: Target, make: Callable[[], fabric.Connection]) -> None:
         self._target = target
@@ -58,7 +58,7 @@ class BastionConnection:
         try:
             return self._ask(connection, address, port, timeout)
         except (EOFError, OSError):
-            # The connection broke some time ago; this is the first use since then.
+            # The connection broke earlier; this is the first use since then.
             self._forget(connection)
         connection = self._open(time.monotonic())
         try:
@@ -67,7 +67,7 @@ class BastionConnection:
             raise self._not_reached(address, port, connection.transport.sock.lost or "its connection broke") from error
 
     def _ask(self, connection: fabric.Connection, address: str, port: int, timeout: float) -> paramiko.Channel:
-        """Raises ConnectError when the bastion refuses or is silent, EOFError or OSError when its connection broke."""
+        """Raises ConnectError when the bastion refuses or does not answer, EOFError or OSError when it is lost."""
         transport: SshProtocol = connection.transport
         try:
             return transport.open_channel("direct-tcpip", (address, port), ("", 0), timeout=timeout)
@@ -78,8 +78,8 @@ class BastionConnection:
 
     def _not_reached(self, address: str, port: int, why: str) -> ConnectError:
         return ConnectError(
-            f"{self._target.label}{address}:{port} is not reached from there: {why}",
-            "Is the host up, and does the bastion's sshd allow it (AllowTcpForwarding)?",
+            f"{self._target.label}cannot reach {address}:{port} from the bastion: {why}",
+            "Check that the host is up and that the bastion's sshd has AllowTcpForwarding yes.",
         )
 
     def _open(self, asked: float) -> fabric.Connection:

@@ -1,9 +1,9 @@
-"""Opening SSH connections with fabric, under our own rules for host keys, logins, algorithms and bastions.
+"""Opens SSH connections with fabric, with our own rules for host keys, logins, algorithms and bastions.
 
 fabric accepts unknown and changed host keys by default: it never loads known_hosts and sets an auto-add policy. It also
 offers every key it finds and opens bastions without a deadline. So fabric only reads ssh_config and holds the
-connection. Our own code, the same for hosts and for bastions, reaches the host, judges its key and logs in. This module
-imports fabric and paramiko; import it lazily.
+connection. Our own code connects, checks the host key and logs in, for hosts and for bastions. This module imports
+fabric and paramiko; import it lazily.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _socket(target: Target, connection: fabric.Connection, bastions: tuple[Basti
         bastion = bastion_connection(hops, target.common, shared, lambda hop, before: _open(hop, before, shared))
         return bastion.channel(connection.host, connection.port, timeout)
     command = connection.ssh_config.get("proxycommand", "none")
-    # A bastion of the inventory is reached directly; what ssh_config says of the host behind is not about it.
+    # A bastion of the inventory is reached directly; ssh_config's ProxyCommand is for the host behind it.
     if command.lower() != "none":
         return ProxySocket.open(command)
     return NoDelaySocket.open(connection.host, connection.port, timeout)
@@ -98,7 +98,7 @@ def _socket(target: Target, connection: fabric.Connection, bastions: tuple[Basti
 def _explain(
     error: Exception, target: Target, connection: fabric.Connection, watched: WatchedSocket | None
 ) -> ConnectError:
-    """What an exception of the socket or SSH layer means to a person."""
+    """Convert an exception of the socket or SSH layer to a message for the user."""
     if isinstance(error, ConnectError):
         return error
     place = f"{connection.user}@{connection.host}:{connection.port}"
@@ -109,25 +109,25 @@ def _explain(
 def _meaning(error: Exception, watched: WatchedSocket | None, target: Target) -> tuple[str, str]:
     late = f"no answer within {target.common.connect_timeout} s"
     if isinstance(error, socket.gaierror):
-        return f"the name does not resolve: {error.strerror}", "Check the address."
+        return f"the name does not resolve: {error.strerror}", "Check the address in the inventory or in ssh_config."
     if watched is None and isinstance(error, TimeoutError):
-        return late, "Is the host up, is the address right, and is port {port} open in the firewalls between?"
+        return late, "Check that the host is up, the address is right, and firewalls allow port {port}."
     if watched is not None and watched.lost:
-        return watched.lost, "Is that an SSH server, and is the host overloaded? Try: ssh -v -p {port} {host}"
+        return watched.lost, "Check that it is an SSH server and not overloaded: ssh -v -p {port} {host}"
     if isinstance(error, paramiko.AuthenticationException):
         return (
             f"login refused: {error}",
             "Check ssh.user, ssh.key, ssh.password, and that the key is in the host's authorized_keys.",
         )
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused", "Is sshd running there, and is ssh.port right?"
+        return "connection refused", "Check that sshd is running on the host, and check ssh.port."
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         return (
             f"no algorithm in common: {error}",
-            "If the host's SSH server is too old for today's algorithms: ssh.legacy_algorithms: true",
+            "If the host has an old SSH server, set ssh.legacy_algorithms: true.",
         )
     if isinstance(error, (paramiko.SSHException, EOFError)):
-        return f"SSH failed: {error or 'closed by the server'}", "Try: ssh -v -p {port} {host}"
+        return f"SSH failed: {error or 'closed by the server'}", "Run: ssh -v -p {port} {host}"
     if isinstance(error, OSError):
-        return f"{error.strerror or error}", "Check the address and the network on the way."
+        return f"{error.strerror or error}", "Check the address and the network between."
     raise error

@@ -1,4 +1,4 @@
-"""Judging host keys: pinned fingerprints, known_hosts, and the inventory's policy for unknown hosts."""
+"""Verifies host keys: pinned fingerprints, known_hosts, and the inventory's policy for unknown hosts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kbootstrap.remote.ssh.target import Target
 
 
 class HostKeyCheck(paramiko.MissingHostKeyPolicy):
-    """Decides on every host key: pinned fingerprint, known_hosts, and what the inventory says of unknown hosts.
+    """Accepts or refuses every host key: pinned fingerprint, known_hosts, and the policy for unknown hosts.
 
     paramiko calls it for each connection because its own known_hosts stay empty.
     """
@@ -27,37 +27,37 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
 
     @property
     def known_kinds(self) -> list[str]:
-        """The types of the host's keys in known_hosts; RSA is signed with SHA-2 nowadays."""
+        """The types of the host's keys in known_hosts. RSA keys are used with SHA-2 signatures."""
         kinds = [key.kind for key in self._known.keys(self._name)]
         return kinds + ["rsa-sha2-512", "rsa-sha2-256"] * ("ssh-rsa" in kinds)
 
     def missing_host_key(self, client: paramiko.SSHClient, name: str, key: paramiko.PKey) -> None:
-        shown = HostKey(key.get_name(), key.asbytes())
-        says = f"{shown.fingerprint} ({shown.kind})"
-        verdict = self._known.judge(self._name, shown, learn=self._learn and self._pinned is None)
+        presented = HostKey(key.get_name(), key.asbytes())
+        text = f"{presented.fingerprint} ({presented.kind})"
+        verdict = self._known.judge(self._name, presented, learn=self._learn and self._pinned is None)
         path = self._known.path
         if verdict == "revoked":
             raise HostKeyError(
-                f"{self._label}the host key {says} is revoked in {path}",
-                "Do not connect before you know why; a reinstalled host has a new key.",
+                f"{self._label}the host key {text} is revoked in {path}",
+                "Find out why before you connect; a reinstalled host has a new key.",
             )
         if self._pinned is not None:
-            if shown.fingerprint != self._pinned.rstrip("="):
+            if presented.fingerprint != self._pinned.rstrip("="):
                 raise HostKeyError(
-                    f"{self._label}the host key is {says}, the inventory pins {self._pinned}",
-                    "If the host was reinstalled, put its new fingerprint into the inventory; otherwise someone may be"
-                    " listening in.",
+                    f"{self._label}the host key is {text}, the inventory pins {self._pinned}",
+                    "If the host was reinstalled, set ssh.fingerprint to its new fingerprint; otherwise someone may"
+                    " intercept the connection.",
                 )
         elif verdict == "changed":
             expected = ", ".join(f"{known.fingerprint} ({known.kind})" for known in self._known.keys(self._name))
             raise HostKeyError(
-                f"{self._label}the host key has changed: it is {says}, {path} has {expected}",
+                f"{self._label}the host key has changed: it is {text}, {path} has {expected}",
                 f"If the host was reinstalled: ssh-keygen -f {path} -R '{self._name}', then connect once with ssh and"
-                " compare the fingerprint. Otherwise someone may be listening in.",
+                " compare the fingerprint. Otherwise someone may intercept the connection.",
             )
         elif verdict == "unknown":
             raise HostKeyError(
-                f"{self._label}the host is not in {path}; its key is {says}",
+                f"{self._label}the host is not in {path}; its key is {text}",
                 "Connect once with ssh and compare the fingerprint, or pin it (ssh.fingerprint), or set"
                 " ssh.host_key_policy: accept-new.",
             )

@@ -1,6 +1,6 @@
-"""known_hosts files as OpenSSH reads them: plain and hashed names, patterns, revoked keys; and how a new key is added.
+"""Reads known_hosts files like OpenSSH (plain and hashed names, patterns, revoked keys), and adds new keys.
 
-Lines that make no sense are passed over, as ``ssh`` does it. Host certificates (@cert-authority) are not supported.
+Invalid lines are skipped, as ``ssh`` does. Host certificates (@cert-authority) are not supported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Verdict = Literal["known", "unknown", "changed", "revoked"]
 
 @dataclass(frozen=True)
 class HostKey:
-    """A public key: its type, and its bytes as SSH sends them."""
+    """A public key: its type, and its bytes in the SSH wire format."""
 
     kind: str
     blob: bytes
@@ -73,7 +73,7 @@ class KnownHosts:
             return tuple(key for line, key in self._find(name.lower()) if not line.revoked)
 
     def judge(self, name: str, key: HostKey, *, learn: bool) -> Verdict:
-        """What the file says of this key. ``learn``: a host that is unknown is added, and known from now on."""
+        """The verdict of the file on this key. With ``learn``, an unknown host is added and then known."""
         with self._lock:
             verdict = self._judge(name.lower(), key)
             return self._learn(name.lower(), key) if verdict == "unknown" and learn else verdict
@@ -148,7 +148,7 @@ def _covers(names: str, name: str) -> bool:
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """Only ``*`` and ``?`` mean something; brackets stand around the name of a host with a port."""
+    """Match a pattern. Only ``*`` and ``?`` are special; brackets enclose the name of a host with a port."""
     return bool(re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), name))
 
 

@@ -1,4 +1,4 @@
-"""The only place that touches private names of paramiko; ``pyproject.toml`` bounds its version because of them."""
+"""The only module that uses private names of paramiko; ``pyproject.toml`` limits its version because of them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from paramiko.common import cMSG_GLOBAL_REQUEST
 from kbootstrap.inventory.models import Bastion, Ssh
 from kbootstrap.remote.ssh.sockets import WatchedSocket
 
-# Without a handler of its own, paramiko's log goes to stderr: a traceback for every server that is none.
+# Without its own handler, paramiko's log goes to stderr, with a traceback for every server that does not speak SSH.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 _KEX_FIRST = ("curve25519-sha256@libssh.org", "curve25519-sha256")
-"""Key exchanges tried first: a third of the CPU of the group exchanges."""
+"""Key exchanges to try first: they take a third of the CPU time of the group exchanges."""
 
 _CIPHERS_FIRST = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
-"""Ciphers tried first: they need no MAC, which paramiko compares byte by byte in Python."""
+"""Ciphers to try first: they need no MAC, which paramiko compares byte by byte in Python."""
 
 OUTDATED = {
     "kex": [
@@ -34,13 +34,13 @@ OUTDATED = {
     "keys": ["ssh-rsa", "ssh-dss"],
     "pubkeys": ["ssh-rsa", "ssh-dss"],
 }
-"""What paramiko has of old and we offer only to hosts with ``legacy_algorithms``. ssh-rsa is RSA with SHA-1."""
+"""Old algorithms of paramiko that we offer only to hosts with ``legacy_algorithms``. ssh-rsa is RSA with SHA-1."""
 
 
 class ChannelReply(threading.Event):
-    """What paramiko waits on for the reply to a channel request; the wait ends with the connection.
+    """The event on which paramiko waits for the reply to a channel request. The wait ends with the connection.
 
-    paramiko drops a request in silence when the connection breaks just before it is sent.
+    paramiko silently drops a request when the connection breaks just before it is sent.
     """
 
     def __init__(self, transport: paramiko.Transport) -> None:
@@ -55,24 +55,24 @@ class ChannelReply(threading.Event):
 
 
 class SshProtocol(paramiko.Transport):
-    """paramiko's transport with our choice of algorithms, and keepalives that ask for an answer."""
+    """paramiko's transport with our choice of algorithms, and with keepalives that require an answer."""
 
     sock: WatchedSocket  # type: ignore[assignment]
 
     @classmethod
     def make(cls, watched: WatchedSocket, known_kinds: list[str], login: Ssh | Bastion) -> SshProtocol:
         made = cls(watched, disabled_algorithms={} if login.legacy_algorithms else OUTDATED)  # type: ignore[arg-type]
-        # WatchedSocket has the deadlines. paramiko's own is always 15 s and costs a thread per connection.
+        # WatchedSocket has the deadlines. paramiko's own deadline is always 15 s and needs a thread per connection.
         made.packetizer.start_handshake = lambda timeout: None  # type: ignore[method-assign]
         options = made.get_security_options()
         options.kex = _first(_KEX_FIRST, options.kex)
         options.ciphers = _first(_CIPHERS_FIRST, options.ciphers)
-        # Ask for the known key first: a host may have several keys, and another one would look like a changed key.
+        # Ask for the known key first: a host can have several keys, and another one would count as a changed key.
         options.key_types = _first(known_kinds, options.key_types)
         return made
 
     def watch(self) -> None:
-        """The login is over: from now on detect a dead connection."""
+        """Call this after the login: detect a dead connection from now on."""
         self.sock.watch(self._ask)
 
     def _ask(self) -> None:
@@ -97,7 +97,7 @@ class PrivateAgent(AgentSSH):
         return self._conn is not None
 
     def use(self, connected: socket.socket) -> None:
-        """Speak to the agent over this socket. Raises OSError, ValueError or paramiko.SSHException."""
+        """Use this socket for the agent. Raises OSError, ValueError or paramiko.SSHException."""
         try:
             self._connect(connected)  # type: ignore[attr-defined]
         except (OSError, ValueError, paramiko.SSHException):

@@ -1,4 +1,4 @@
-"""What all SSH connections of a run share: ssh_config, known_hosts, private keys and bastions."""
+"""Shared by all SSH connections of a run: ssh_config, known_hosts, private keys and bastions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SshShared:
             return made
 
     def config(self, path: Path | None) -> fabric.Config:
-        """fabric's configuration with this ssh_config and nothing of the operator's fabric files.
+        """fabric's configuration with this ssh_config and without the operator's fabric files.
 
         Each call returns a new one, because a connection writes to its configuration and threads must not share it.
         """
@@ -62,7 +62,7 @@ class SshShared:
 
 
 class LockedKeyError(ConnectError):
-    """A private key has a passphrase and we have none."""
+    """A private key needs a passphrase, and the inventory has none."""
 
 
 def _ssh_config(path: Path | None) -> paramiko.SSHConfig:
@@ -84,7 +84,7 @@ def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
     from paramiko.pkey import UnknownKeyType
 
     try:
-        # paramiko calls the passphrase a str and hands it on to cryptography, which wants bytes.
+        # paramiko types the passphrase as str, but passes it to cryptography, which needs bytes.
         secret: Any = passphrase.reveal().encode() if passphrase else None
         return paramiko.PKey.from_path(path, secret)
     except FileNotFoundError:
@@ -97,7 +97,7 @@ def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
         TypeError,
         OSError,
     ) as error:
-        # paramiko tells a missing passphrase by PasswordRequiredException, cryptography by TypeError.
+        # For a missing passphrase, paramiko raises PasswordRequiredException and cryptography raises TypeError.
         if passphrase is None and isinstance(error, (paramiko.PasswordRequiredException, TypeError)):
             raise LockedKeyError(
                 f"the SSH key {path} is protected by a passphrase", "Set ssh.passphrase, or add the key to your agent."

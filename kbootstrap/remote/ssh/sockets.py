@@ -17,7 +17,7 @@ from kbootstrap.remote.timeouts import DEFAULTS, Timeouts
 
 SSH_PORT = 22
 READ_BYTES = 8 * 1024
-"""Bytes read from a socket at once; every waiting connection reserves as much memory."""
+"""Bytes to read from a socket at once. Every waiting connection reserves this much memory."""
 
 
 class NoDelaySocket(socket.socket):
@@ -59,13 +59,13 @@ def connect_early(host: Host) -> NoDelaySocket | OSError | None:
 
 
 def _shut_down(end: socket.socket) -> None:
-    """Tell both sides at once. Closing alone does not: another thread that waits on the socket keeps it open."""
+    """Shut down both directions. Closing is not enough: another thread that waits on the socket keeps it open."""
     with contextlib.suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
 
 
 class ProxySocket(socket.socket):
-    """Our end of a ProxyCommand of ssh_config. The command runs without a shell and ends with the connection."""
+    """Our end of a ProxyCommand from ssh_config. The command runs without a shell and ends with the connection."""
 
     _process: subprocess.Popen[bytes] | None = None
 
@@ -95,10 +95,10 @@ class ProxySocket(socket.socket):
 
 
 class WatchedSocket:
-    """The socket that paramiko gets: TCP, a ProxyCommand or a bastion's channel, with deadlines.
+    """The socket for paramiko: TCP, a ProxyCommand or a bastion's channel, with deadlines.
 
     paramiko itself waits without a limit in several places. It calls ``recv`` repeatedly while nothing arrives, and
-    ``send`` while nothing can be sent, so deadlines are checked there. ``lost`` says why the connection was given up.
+    ``send`` while nothing can be sent, so deadlines are checked there. ``lost`` is the reason why we gave up.
     """
 
     def __init__(self, end: Any, timeouts: Timeouts = DEFAULTS) -> None:
@@ -120,7 +120,7 @@ class WatchedSocket:
         self.limit(self._timeouts.login)
 
     def watch(self, ask: Callable[[], None]) -> None:
-        """From now on call ``ask`` when nothing arrives, and give up when no answer comes."""
+        """From now on call ``ask`` when no data arrives, and give up when there is no answer."""
         self._heard, self._until, self._ask = time.monotonic(), None, ask
         self.settimeout(self._timeouts.poll)
 
@@ -152,9 +152,9 @@ class WatchedSocket:
 
     def _check_deadlines(self, error: TimeoutError | None = None) -> None:
         now = time.monotonic()
-        # TCP's own timeout is a TimeoutError too, but for paramiko that class only means "nothing yet".
+        # TCP's own timeout is a TimeoutError too, but paramiko takes that class as "no data yet".
         if error is not None and error.errno is not None:
-            self.lost = "no sign of life"
+            self.lost = "connection timed out"
         elif self._until is not None and now > self._until:
             self.lost = f"no answer within {self._seconds:g} s"
         if self.lost:
@@ -173,6 +173,6 @@ class WatchedSocket:
         return closed
 
     def close(self) -> None:
-        # A bastion's channel sends a last message, which fails when the bastion's connection is what broke.
+        # A bastion's channel sends a last message, which fails if the bastion's connection broke.
         with contextlib.suppress(EOFError):
             self._end.close()

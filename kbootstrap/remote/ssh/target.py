@@ -1,4 +1,4 @@
-"""Where a login goes: a host or a bastion."""
+"""The target of a login: a host or a bastion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kbootstrap.inventory.models import Bastion, Ssh
 
 @dataclass(frozen=True)
 class Target:
-    """Where to log in: a host, or a bastion, whose known_hosts, policy and timeouts are those of the host behind it."""
+    """The target of a login. A bastion uses the known_hosts, policy and timeouts of the host behind it (``common``)."""
 
     address: str
     login: Ssh | Bastion

@@ -31,7 +31,7 @@ class SshPipe:
     def recv(self, timeout: float) -> bytes:
         self.channel.settimeout(timeout)
         data = self.channel.recv(65536)
-        # A command that ends says so; a connection that breaks does not.
+        # The server reports the end of a command. Without that report, the connection broke.
         if not data and not self.channel.eof_received:
             raise self._broken()
         return data
@@ -47,7 +47,7 @@ class SshPipe:
 
 
 class SshTransport:
-    """One host over SSH, as the inventory says: ssh_config, bastions, keys, agent, passwords, host key policy."""
+    """One host over SSH, with the inventory's ssh_config, bastions, keys, agent, passwords and host key policy."""
 
     def __init__(self, host: Host, shared: SshShared) -> None:
         self.host = host
@@ -55,7 +55,7 @@ class SshTransport:
         self.connection: fabric.Connection | None = None
 
     def connect(self) -> None:
-        """Open and authenticate. Raises ConnectError naming the host, the cause and a way out."""
+        """Connect and authenticate. Raises ConnectError with the host, the cause and a hint."""
         early = connect_early(self.host)
         from kbootstrap.remote.ssh.connection import open_connection
 
