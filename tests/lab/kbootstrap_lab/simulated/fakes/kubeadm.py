@@ -1,4 +1,4 @@
-"""kubeadm: init, join, reset, tokens and certificates, with the preflight checks and the refusals of the real one."""
+"""kubeadm: init, join, reset, tokens and certificates, with the preflight checks and errors of the real one."""
 
 # ruff: noqa: E501 - messages are those of the real program, in one piece
 
@@ -144,7 +144,7 @@ def _version(request: Request) -> int:
 
 
 def _wanted_version(text: str) -> str:
-    """The version a configuration means; ``stable-1`` would need the internet and is kubeadm's own here."""
+    """The version of a configuration. ``stable-1`` would need the internet; here it is kubeadm's own version."""
     if not text or text.startswith("stable"):
         return kubeadm_version()
     match = re.fullmatch(r"v?(1\.\d+\.\d+)", text)
@@ -165,7 +165,7 @@ def _wanted_version(text: str) -> str:
 
 
 def image_names(version: str, repository: str) -> list[str]:
-    """What ``kubeadm config images list`` prints; the tags are those of kubeadm's constants."""
+    """The output of ``kubeadm config images list``. The tags are those of kubeadm's constants."""
     minor = cluster.minor(version)
     tables: dict[str, list[tuple[int, str]]] = {
         "pause": [
@@ -208,7 +208,7 @@ def image_names(version: str, repository: str) -> list[str]:
         f"{repository}/{component}:v{version}"
         for component in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
     ]
-    # Only the default repository has CoreDNS in a folder of its own.
+    # Only the default repository has CoreDNS in a subfolder.
     dns = "coredns/coredns" if repository == "registry.k8s.io" and minor >= 21 else "coredns"
     names += [
         f"{repository}/{dns}:{tag['coredns']}",
@@ -261,7 +261,7 @@ def _need_root() -> None:
 
 
 class Preflight:
-    """Collects what the checks find; ``end`` prints it and raises Failed when anything fatal is left."""
+    """Collects the results of the checks. ``end`` prints them and raises Failed when a fatal error is left."""
 
     def __init__(self, request: Request, registration: dict[str, Any]) -> None:
         listed = ",".join(request.options.get("--ignore-preflight-errors", [])).split(",")
@@ -521,7 +521,7 @@ def _write_kubelet(state: State, name: str, registration: dict[str, Any], kubele
 
 
 def _start_kubelet() -> bool:
-    """Start the kubelet; can it run?"""
+    """Start the kubelet. Returns whether it can run."""
     systemctl("--quiet", "daemon-reload")
     systemctl("--quiet", "restart", "kubelet")
     return shell(f"{SIM}/systemctl", "--quiet", "is-active", "kubelet") == 0
@@ -647,7 +647,7 @@ def _token_create(request: Request) -> int:
 
 
 def _living(state: State) -> dict[str, dict[str, Any]]:
-    """Tokens that have not expired: the controller manager deletes those that have."""
+    """Tokens that have not expired. The controller manager deletes expired ones."""
     return {t: r for t, r in state["tokens"].items() if r["expires"] is None or r["expires"] > now()}
 
 
@@ -789,7 +789,7 @@ _STACK = "\nTo see the stack trace of this error execute with --v=5 or higher"
 
 
 def _discover(discovery: dict[str, Any]) -> State:
-    """Find the cluster as a joining node does: reach it, check the token's signature, pin the CA."""
+    """Discover the cluster as a joining node does: connect, check the token's signature, pin the CA."""
     endpoint, token = discovery.get("apiServerEndpoint") or "", discovery.get("token") or ""
     hashes = discovery.get("caCertHashes") or []
     if not re.fullmatch(r"[a-z0-9]{6}\.[a-z0-9]{16}", token):
@@ -821,7 +821,7 @@ def _discover(discovery: dict[str, Any]) -> State:
 
 
 def _reach(endpoint: str, host: str, port: str) -> State:
-    """The real kubeadm tries for five minutes; two seconds are enough where nothing is slow."""
+    """Connect, with retries for two seconds. The real kubeadm retries for five minutes."""
     deadline = time.monotonic() + 2
     while True:
         try:
@@ -882,7 +882,7 @@ def _join_as_control_plane(state: State, name: str, settings: dict[str, Any]) ->
 
 
 def _bootstrap_kubelet(state: State, name: str, registration: dict[str, Any]) -> None:
-    """TLS bootstrap: a token's kubeconfig first, the node's own when the kubelet has got its certificate."""
+    """TLS bootstrap: first a kubeconfig with the token, then the node's own when the kubelet has its certificate."""
     node = state["nodes"].get(name)
     if node and node["ip"] != HOST["IP"] and cluster.node_ready(state, node)[0] == "True":
         raise Failed(
@@ -948,7 +948,7 @@ def _reset(request: Request) -> int:
 
 
 def _leave_etcd(state: State) -> None:
-    """A control plane host that is reset takes its etcd member along, while the others can agree to it."""
+    """Remove the etcd member of a control plane host that is reset, if the other members have a quorum."""
     if os.path.isdir("/var/lib/etcd/member"):
         state["members"] = {name: ip for name, ip in state["members"].items() if ip != HOST["IP"]}
 
