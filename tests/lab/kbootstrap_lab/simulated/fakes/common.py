@@ -90,7 +90,7 @@ def active(unit: str) -> bool:
 def reached(moment: str) -> None:
     """Report a moment in the middle of an action, where a test can hold or kill the host (bin/breakpoint)."""
     if os.path.isdir("/var/lib/sim/moment"):
-        shell(f"{SIM}/hold", "at", moment)
+        shell(f"{SIM}/breakpoint", "at", moment)
 
 
 def run_main(function: object, command: str, argv: list[str]) -> int:
