@@ -1,4 +1,4 @@
-"""The matrix of measurements: tools, numbers of hosts, round-trip times. Runs are repeated, interleaved and verified."""
+"""The matrix of tools, numbers of hosts and round-trip times. Runs are repeated, interleaved and verified."""
 
 from __future__ import annotations
 
