@@ -1,4 +1,4 @@
-"""Makes the generated pages from the code they describe; see scripts/docs."""
+"""Generates the pages that describe code; see scripts/docs."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _phase_section(phase: Phase, steps: list[Step]) -> Iterator[str]:
 
 def commands_page() -> Iterator[str]:
     yield "# Commands\n"
-    yield "Generated from the code by `scripts/docs`: what `kbootstrap COMMAND --help` says.\n"
+    yield "The output of `kbootstrap COMMAND --help`. `scripts/docs` generates this page from the code.\n"
     yield from _command(cli, click.Context(cli, info_name="kbootstrap", max_content_width=100, terminal_width=100))
 
 
@@ -110,7 +110,7 @@ def pages() -> dict[Path, str]:
 
 
 def dead_links() -> Iterator[str]:
-    """Links and images of the pages that lead to no file here."""
+    """Links and images of the pages whose file does not exist."""
     for page in sorted([*DOCS.parent.glob("*.md"), *DOCS.glob("*.md")]):
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
             if "://" not in target and not (page.parent / target).exists():

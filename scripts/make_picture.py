@@ -36,7 +36,7 @@ class Terminal(io.StringIO):
 
 
 def screen(inventory: Path, home: str) -> Console:
-    """What an operator has on the screen at the end; notices have the home directory's short name."""
+    """The final screen of an operator. Notices have ``~`` instead of the home directory."""
     console = Console(record=True, file=io.StringIO(), width=100, highlight=False, markup=False, emoji=False)
     board = Board(console)
     console.print(f"$ kbootstrap up {INVENTORY} --yes", style="bold")
@@ -51,7 +51,7 @@ def screen(inventory: Path, home: str) -> Console:
                 console.print(Text.from_ansi(line))
 
     if run.up(load(inventory), view=handle).exit_code:
-        raise SystemExit("the run failed: no picture")
+        raise SystemExit("the run failed, so no picture was made")
     console.print(f"\n$ kbootstrap status {INVENTORY}", style="bold")
     console.print(CliRunner().invoke(cli, ["status", str(inventory)]).stdout, end="")
     return console

@@ -1,4 +1,4 @@
-"""What every tier of the tests shares: the figures of the fault matrix are printed at the end."""
+"""Shared by every tier of the tests. Prints the figures of the fault matrix at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The matrix: which tools, on how many hosts, over which line, how often; interleaved, verified, medians taken."""
+"""The matrix of tools, numbers of hosts and round-trip times. Runs are repeated, interleaved and verified."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Sample = dict[str, float]
 
 @dataclass(frozen=True)
 class Cell:
-    """One tool on so many hosts over one line: ``repeat`` pairs of a first and a second run."""
+    """One tool, number of hosts and round-trip time: ``repeat`` pairs of a first and a second run."""
 
     tool: str
     hosts: int
@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass
 class Samples:
-    """What was measured for a cell: per run (1 changes everything, 2 nothing) one sample per repetition."""
+    """The measurements of a cell: one sample per run (1 changes everything, 2 nothing) and repetition."""
 
     cell: Cell
     runs: dict[int, list[Sample]] = field(default_factory=lambda: {1: [], 2: []})
@@ -57,7 +57,7 @@ class Bench:
         self._jobs = 0
 
     def once(self, tool: str, hosts: int, rtt_ms: int) -> Sample:
-        """One run of a tool, its cost, and the certainty that it did its work."""
+        """Run a tool once and verify its work. Returns the cost."""
         self._jobs += 1
         folder = self._folder / f"{self._jobs:04d}"
         folder.mkdir()
@@ -91,17 +91,17 @@ class Bench:
         return cost
 
     def prepare(self, tool: str, hosts: int) -> None:
-        """Hosts on which a tool has done its work and nothing is left to change."""
+        """Run a tool on reset hosts, so that nothing is left to change."""
         self._servers.reset()
         self.once(tool, hosts, 0)
 
     def warm_up(self, tools: list[str]) -> None:
-        """One host each, not counted: byte code is compiled, files are in memory, and every tool is known to work."""
+        """Run every tool once on one host, without counting it: this compiles byte code and fills the file cache."""
         for tool in tools:
             self.prepare(tool, 1)
 
     def group(self, cells: list[Cell]) -> list[Samples]:
-        """Cells of the same size and line, interleaved: every repetition goes through all tools."""
+        """Measure cells of the same size and round-trip time, interleaved: every repetition runs all tools."""
         samples = [Samples(cell) for cell in cells]
         for repetition in range(max(cell.repeat for cell in cells)):
             for those in samples:
@@ -135,7 +135,7 @@ ALONE = ("kbootstrap", "ssh")
 
 
 def cells(options: argparse.Namespace) -> Iterator[list[Cell]]:
-    """Groups of cells that are interleaved: one per size and line."""
+    """Groups of cells that are interleaved: one per size and round-trip time."""
     tools = options.tools or list(TOOLS)
     for rtt_ms in options.rtt:
         for hosts in options.hosts:
@@ -156,10 +156,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures here")
-    parser.add_argument("--quick", action="store_true", help="a minute on few hosts; fails when a ratio is lost")
+    parser.add_argument("--quick", action="store_true", help="a minute on few hosts; fails when a ratio gets worse")
     parser.add_argument("--hosts", type=numbers, help="numbers of hosts (default 1,4,20,50,100)")
     parser.add_argument("--rtt", type=numbers, help="round-trip times in ms (default 0,20)")
-    parser.add_argument("--tools", type=lambda text: text.split(","), help=f"of {','.join(TOOLS)}")
+    parser.add_argument("--tools", type=lambda text: text.split(","), help=f"some of {','.join(TOOLS)}")
     parser.add_argument("--repeat", type=int, help="repetitions, of which the median counts (default 5)")
     parser.add_argument("--full", action="store_true", help="every tool in every cell; takes hours")
     parser.add_argument("--docs", action="store_true", help="put the figures into docs/performance.md")
@@ -212,6 +212,6 @@ def main(arguments: list[str]) -> int:
         report.write_page(figures)
     if options.quick:
         lost = list(targets.lost(figures))
-        print("\n".join(lost) or "no ratio is lost")
+        print("\n".join(lost) or "no ratio got worse")
         return 1 if lost else 0
     return 0

@@ -1,8 +1,8 @@
-"""Large files to hosts, past paramiko, which moves a quarter of what OpenSSH moves.
+"""Sends large files to hosts without paramiko, which has a quarter of OpenSSH's throughput.
 
-The bytes go through the system's ``ssh`` when it can log in as our own connection did, and over that connection
-otherwise. A file that is there already is not sent. No command of kbootstrap sends large files yet, so this is a
-measurement of what they would cost, not a part of the product.
+The bytes go through the system's ``ssh`` when it can log in like our own connection, and over that connection
+otherwise. A file that the host already has is not sent. No command of kbootstrap sends large files yet. This measures
+what they would cost and is not a part of the product.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from kbootstrap.remote.transport import Pipe
 BLOCK = 1024 * 1024
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 ANSWER_S = 300
-"""Seconds a host has for a word; to read or to store a file it has them besides what ``SLOWEST`` gives it."""
+"""Seconds that a host has for an answer. For reading or storing a file, ``SLOWEST`` gives it additional time."""
 SLOWEST = 50_000
-"""Bytes a second below which a host counts as one that hangs."""
+"""Bytes per second below which a host counts as hanging."""
 
 _FIND = 'if [ "$(stat -c %s "$1" 2>/dev/null)" = "$2" ]; then sha256sum <"$1"; fi'
-# The new file is whole or not there: a connection that breaks looks like the end of the file.
+# Check the size before the rename: a broken connection looks like the end of the file.
 _STORE = """
 umask 077
 if cat >"$1.$$" && [ "$(stat -c %s "$1.$$")" = "$2" ] && { sync "$1.$$" 2>/dev/null || sync; } && mv "$1.$$" "$1"; then
@@ -47,10 +47,10 @@ Way = Literal["unchanged", "openssh", "connection"]
 
 
 def put(transport: SshTransport, source: Path, target: str) -> Way:
-    """Put a file on a host, for the login user alone (mode 0600), and say how.
+    """Put a file on a host with mode 0600. Returns the way that was used.
 
-    ``transport`` is connected. Raises KbootstrapError when the file cannot be read here or stored there; what
-    ``target`` was before is then still there.
+    ``transport`` is connected. Raises KbootstrapError when the file cannot be read here or stored there; an old
+    ``target`` is then unchanged.
     """
     try:
         size = source.stat().st_size
@@ -74,7 +74,7 @@ def _command(script: str, target: str, size: int) -> str:
 
 
 def _sha256(source: Path) -> str:
-    """Read once, however many hosts it goes to."""
+    """The checksum of a file, computed once for all hosts."""
     known = source.stat()
     with _hashing:
         return _digest(source, known.st_size, known.st_mtime_ns)
@@ -87,7 +87,7 @@ def _digest(source: Path, _size: int, _mtime_ns: int) -> str:
 
 
 def _output(pipe: Pipe) -> str:
-    """What a command says until it ends."""
+    """The output of a command until it ends."""
     said = b""
     while len(said) < BLOCK and (data := pipe.recv(ANSWER_S)):
         said += data
@@ -96,10 +96,10 @@ def _output(pipe: Pipe) -> str:
 
 
 def openssh_command(transport: SshTransport, known_hosts: Path) -> list[str] | None:
-    """The command line of the system's ssh that logs in as this transport did; the remote command is appended to it.
+    """The command line of the system's ssh that logs in like this transport. Append the remote command to it.
 
-    Writes the file ``known_hosts`` with the one key that the transport has checked. None when ssh is not installed or
-    cannot log in unattended: with a password or a passphrase, or through a bastion, whose key it would judge itself.
+    Writes the file ``known_hosts`` with the one key that the transport has verified. None when ssh is not installed or
+    cannot log in unattended: with a password or a passphrase, or through a bastion, whose key it would verify itself.
     """
     host, connection = transport.host, transport.connection
     if connection is None:
@@ -138,18 +138,18 @@ def openssh_command(transport: SshTransport, known_hosts: Path) -> list[str] | N
 
 
 def _file(path: Path) -> str:
-    """A path as ssh's options want it: one word, and % stands for nothing."""
+    """A path quoted for ssh's options: one word, without the meaning of %."""
     return '"' + str(path).replace("%", "%%") + '"'
 
 
-def _over_openssh(transport: SshTransport, source: Path, command: str, patience: float) -> bool:
-    """Whether ssh could log in. Raises OSError when the host did not store the file within ``patience`` seconds."""
+def _over_openssh(transport: SshTransport, source: Path, command: str, timeout: float) -> bool:
+    """Whether ssh could log in. Raises OSError when the host did not store the file within ``timeout`` seconds."""
     with tempfile.TemporaryDirectory() as folder, source.open("rb") as file:
         ssh = openssh_command(transport, Path(folder) / "known_hosts")
         if ssh is None:
             return False
         with subprocess.Popen([*ssh, command], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-            late = threading.Timer(patience, process.kill)
+            late = threading.Timer(timeout, process.kill)
             late.start()
             said = process.stdout.read(BLOCK) if process.stdout else b""
             if len(said) == BLOCK:
@@ -161,14 +161,14 @@ def _over_openssh(transport: SshTransport, source: Path, command: str, patience:
     if process.returncode == 255:
         return False
     if process.returncode == -signal.SIGKILL:
-        raise TimeoutError(f"the host did not end it within {patience:.0f} s")
+        raise TimeoutError(f"the host did not finish within {timeout:.0f} s")
     _judge(said.decode("utf-8", "replace"))
     return True
 
 
 def _over_connection(transport: SshTransport, source: Path, command: str) -> None:
     pipe = transport.execute(command)
-    # A command that ends before its input does says why.
+    # A command that ends before its input prints the reason.
     with source.open("rb") as file, contextlib.suppress(OSError):
         while block := file.read(BLOCK):
             pipe.send(block)

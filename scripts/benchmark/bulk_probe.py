@@ -1,4 +1,4 @@
-"""Puts a file on hosts, all at once, by kbootstrap and by OpenSSH's `cat >` in turn; prints the seconds as JSON.
+"""Puts a file on all hosts at once, with kbootstrap and with OpenSSH's `cat >` in turn. Prints the seconds as JSON.
 
 bulk_probe.py FILE KEY KNOWN_HOSTS TIMES ADDRESS...
 """
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 def put(source: Path, way: bulk.Way, transport: SshTransport) -> None:
     went = bulk.put(transport, source, TARGET)
     if went != way:
-        raise SystemExit(f"the file went by {went}, not by {way}")
+        raise SystemExit(f"the file was sent with {went}, not with {way}")
 
 
 def cat(source: Path, ssh: list[str], address: str) -> None:

@@ -1,4 +1,4 @@
-"""Connects to one host again and again, and prints how long connect, login and `true` took each time, as JSON.
+"""Connects to one host several times. Prints the seconds that connect, login and `true` took each time, as JSON.
 
 connect_probe.py ADDRESS KEY KNOWN_HOSTS
 """
@@ -17,7 +17,7 @@ from kbootstrap.remote.ssh.transport import SshTransport
 
 
 def make_host(address: str, key: Path, known_hosts: Path) -> Host:
-    """One of the bench's hosts as an inventory has it."""
+    """A host of the bench as a host of an inventory."""
     ssh = {"user": "root", "key": key, "known_hosts": known_hosts, "config": None}
     host = {"name": "host", "address": address, "role": "control-plane", "ssh": ssh}
     return Inventory.model_validate({"cluster": {"name": "probe", "kubernetes": "1.34"}, "hosts": [host]}).hosts[0]
@@ -28,7 +28,7 @@ def main() -> None:
     host = make_host(address, Path(key), Path(known_hosts))
     shared = SshShared()
     times = []
-    # The first connection pays for imports and for reading keys; a run pays for that once.
+    # Drop the first connection: it includes imports and the reading of keys, which a run does once.
     for _ in range(TIMES + 1):
         began = time.perf_counter()
         transport = SshTransport(host, shared)

@@ -1,4 +1,4 @@
-"""fabric as one writes it for this job: a connection per host, one ``run`` per step, a thread per host."""
+"""A usual fabric script for this job: a connection per host, one ``run`` per step, a thread per host."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The bench's hosts from inside: the first process of their namespaces. It starts one sshd per host and takes orders.
+"""The bench's hosts: the first process of their namespaces. It starts one sshd per host and answers requests.
 
 Every host is a network namespace and a mount namespace with its own /run, /tmp and /root (all of them tmpfs) and an
-OpenSSH server with a configuration and a host key of its own. It sees its own addresses and ports and no other host's:
-this process's network namespace is the router between them. What the steps prepare lies below ``NODE``, which is read
-and reset from here through /proc/PID/root. Orders are JSON lines on standard input, answers JSON lines on standard
-output; when the input ends, this process ends, and the kernel ends everything else in the namespace.
+OpenSSH server with its own configuration and host key. A host has only its own addresses and ports. The network
+namespace of this process is the router between them. The steps write below ``NODE``; this process reads and resets it
+through /proc/PID/root. Requests are JSON lines on standard input, answers are JSON lines on standard output. This
+process ends when the input ends, and the kernel then ends every other process in the namespace.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BEFORE = {
     "etc/fstab": "/dev/vda1 / ext4 defaults 0 1\n/dev/vda2 none swap sw 0 0\n",
     "etc/selinux/config": "SELINUX=enforcing\nSELINUXTYPE=targeted\n",
 }
-"""What a host looks like before the first run."""
+"""The files of a host before the first run."""
 MAC = "02:00:00:00:00:01"
 """Every device's. Each link has two ends only, so nobody has to be asked who has which (``arp off``): with hundreds of
 hosts the kernel's table of neighbours, which all namespaces share, would be full."""
@@ -84,7 +84,7 @@ class Sshd:
 
 
 class Hosts:
-    """All hosts of a bench, and what their servers have used and logged so far."""
+    """All hosts of a bench, and the resource use and logs of their servers."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -94,7 +94,7 @@ class Hosts:
         self._cpu = 0.0
 
     def start(self, sshd: str, authorized: str, hosts: list[dict[str, Any]], script: str) -> dict[str, Any]:
-        """Start the servers, wait until they answer, and learn from a first host what a prepared one looks like."""
+        """Start the servers and wait until they answer. Prepare one host as the reference for ``verify``."""
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         for host in hosts:
             self._hosts.append(Sshd(host["name"], self._listen(sshd, authorized, host)))
@@ -133,7 +133,7 @@ class Hosts:
         self._reference = _snapshot(host)
 
     def reset(self) -> dict[str, Any]:
-        """Every host as it was before the first run."""
+        """Reset every host to its state before the first run."""
         for host in self._hosts:
             for name in ("tmp", "root"):
                 for path in (host.root / name).iterdir():
@@ -146,7 +146,7 @@ class Hosts:
         return {}
 
     def verify(self, count: int) -> dict[str, Any]:
-        """What is not as it must be on the first ``count`` hosts after a run."""
+        """The differences from a prepared host on the first ``count`` hosts after a run."""
         wrong = []
         for host in self._hosts[:count]:
             found = _snapshot(host)
@@ -156,7 +156,7 @@ class Hosts:
         return {"wrong": wrong}
 
     def account(self) -> dict[str, Any]:
-        """CPU seconds, connections and execs since the last call, once every session is over."""
+        """CPU seconds, connections and execs since the last call. Waits until every session has ended."""
         deadline = time.monotonic() + 30
         while left := self._others():
             if time.monotonic() > deadline:
@@ -176,7 +176,7 @@ class Hosts:
         }
 
     def _others(self) -> list[str]:
-        """Processes that are neither this one nor a listening sshd; orphans that have ended are taken leave of."""
+        """Processes that are neither this one nor a listening sshd. Reaps orphans that have ended."""
         ours = {host.pid for host in self._hosts} | {os.getpid()}
         _reap(ours)
         return [name for name in os.listdir("/proc") if name.isdigit() and int(name) not in ours]
@@ -191,7 +191,7 @@ def _reap(ours: set[int]) -> None:
         if pid == 0:
             return
         if pid in ours:
-            raise RuntimeError("a server has ended; its log says why")
+            raise RuntimeError("an SSH server has ended; see its log")
 
 
 def _wait_for(address: str) -> None:
@@ -207,14 +207,14 @@ def _wait_for(address: str) -> None:
 
 
 def _cpu(pid: int, whose: str) -> float:
-    """User and system seconds of a process, its own and those of the children it has taken leave of."""
+    """User and system seconds of a process and of the children that it has reaped."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     first, last = (13, 15) if whose == "children" else (11, 15)
     return sum(map(int, fields[first:last])) / TICK
 
 
 def _snapshot(host: Sshd) -> dict[str, str]:
-    """Every path below the node's folder with its mode and content; the host's own name is taken out."""
+    """Every path below the node's folder with its mode and content, without the host's name."""
     return dict(_entries(host.root / NODE, host.name))
 
 

@@ -1,5 +1,6 @@
-"""`kbootstrap up --yes INVENTORY` with the bench's phases: the same command line, inventory, views, journal, engine and
-transport. Only the requirements are left out, because a bench host is no node (no systemd, one machine-id for all).
+"""Runs `kbootstrap up --yes INVENTORY` with the bench's phases and kbootstrap's own code for everything else.
+
+Only the requirements are left out, because a bench host cannot be a node (no systemd, one machine-id for all hosts).
 
     kbootstrap_up.py INVENTORY [plan]
 """

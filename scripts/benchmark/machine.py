@@ -1,4 +1,4 @@
-"""What the figures were made on, and with."""
+"""The machine and the versions of the software with which the figures were measured."""
 
 from __future__ import annotations
 

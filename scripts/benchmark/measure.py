@@ -1,7 +1,7 @@
-"""Runs one command as a client and says what it cost: the first process of a PID namespace of the client's own.
+"""Runs one command as a client and measures its cost. It is the first process of the client's PID namespace.
 
-So nothing gets away: workers, daemons that detached themselves and connections kept for later are all ended and counted
-when the command has ended. The result goes to a file as JSON.
+The cost therefore includes every process: workers, detached daemons and processes of kept connections. They are ended
+when the command has ended. The result is written to a file as JSON.
 
     measure.py RESULT LOG COMMAND...
 """
@@ -19,11 +19,11 @@ import time
 from pathlib import Path
 
 SAMPLING = 0.02
-"""Most of one core's time that may go into looking at memory."""
+"""The largest share of one core's time for measuring memory."""
 
 
 class Memory:
-    """The most memory all processes of the namespace had at once: proportional set size, shared pages counted once."""
+    """The peak memory of all processes of the namespace: proportional set size, with shared pages counted once."""
 
     def __init__(self) -> None:
         self.peak_kib = 0
@@ -58,7 +58,7 @@ def _pss(pid: str) -> int:
 
 
 class Bill:
-    """CPU seconds and the largest single process of everything that was taken leave of."""
+    """CPU seconds, and the largest single process, of all reaped processes."""
 
     def __init__(self) -> None:
         self.cpu_s = 0.0
@@ -75,9 +75,9 @@ class Bill:
         self.largest_kib = max(self.largest_kib, usage.ru_maxrss)
 
     def settle(self) -> None:
-        """End what the command left behind."""
-        for number, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 10.0)):
-            deadline = time.monotonic() + patience
+        """End the processes that the command left behind."""
+        for number, timeout in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 10.0)):
+            deadline = time.monotonic() + timeout
             for pid in _others():
                 try:
                     os.kill(int(pid), number)
@@ -110,7 +110,7 @@ def main() -> None:
         "rss_mb": max(memory.peak_kib, bill.largest_kib) / 1024,
     }
     Path(result).write_text(json.dumps(cost))
-    # Popen must not complain that it never saw the end of its child.
+    # Keep Popen from warning that its child still runs: the child was reaped elsewhere.
     process.returncode = cost["exit_code"]
 
 

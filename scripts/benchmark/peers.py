@@ -1,4 +1,4 @@
-"""The tools kbootstrap is compared with, each in a virtual environment of its own below the user's cache folder."""
+"""The tools that kbootstrap is compared with, each in its own virtual environment below the user's cache folder."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ PACKAGES = {
     "pyinfra": ("pyinfra==3.10.0", "paramiko==4.0.0"),
     "fabric": ("fabric==3.2.3", "paramiko==5.1.0"),
 }
-"""Versions that were seen to work together: mitogen 0.3.54 takes ansible-core up to 2.19, pyinfra 3.10 paramiko 4."""
+"""Versions that work together: mitogen 0.3.54 supports ansible-core up to 2.19, pyinfra 3.10 supports paramiko 4."""
 
 
 def environment(name: str) -> Path:
-    """The ``bin`` folder of a peer's environment, made when it is not there or has other versions."""
+    """The ``bin`` folder of a peer's environment. Makes it when it is missing or has other versions."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "kbootstrap" / "bench" / name
     stamp, wanted = folder / "kbootstrap-bench", "\n".join(PACKAGES[name])

@@ -1,4 +1,4 @@
-"""What the targets ask beyond the matrix: start-up, one connection, plan against a second up, a large file."""
+"""Measurements for the targets beyond the matrix: start-up, one connection, plan and a second up, a large file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(bench: Bench, servers: Servers, options: argparse.Namespace) -> dict[str
 
 
 def startup() -> dict[str, float]:
-    """CPU seconds of bare Python and of our command line, medians, interleaved."""
+    """CPU seconds of bare Python and of our command line: medians of interleaved runs."""
     commands = {
         "python": [sys.executable, "-c", "pass"],
         "help": [sys.executable, "-m", "kbootstrap", "--help"],
@@ -63,7 +63,7 @@ def connect(servers: Servers, rtt_ms: int) -> float:
 
 
 def bulk(servers: Servers, repeat: int) -> dict[str, float]:
-    """Seconds to put a file on a few hosts at once: by kbootstrap, again by it, and by OpenSSH's cat."""
+    """Seconds to put a file on a few hosts at once: with kbootstrap, with it again, and with OpenSSH's cat."""
     servers.counted(0)
     addresses = [host.address for host in servers.hosts(BULK_HOSTS, 0)]
     with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
@@ -74,7 +74,7 @@ def bulk(servers: Servers, repeat: int) -> dict[str, float]:
 
 
 def _probe(servers: Servers, script: str, *arguments: object) -> Any:
-    """What a script of ours says in the clients' network."""
+    """The output of one of the bench's scripts in the clients' network."""
     command = servers.client(sys.executable, str(HERE / script), *map(str, arguments))
     env = os.environ | {"PYTHONPATH": str(HERE.parent)}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=env)

@@ -1,9 +1,8 @@
-"""A slow line between clients and hosts: two TUN devices, and between them packets that wait and are counted.
+"""A slow line between clients and hosts: two TUN devices, and between them a queue that delays and counts packets.
 
-It delays without help from the kernel (`tc netem` is often not built in), and it sees every packet, so it also counts.
-A *round trip* of a connection is counted where the client would notice it: whenever payload from the client follows
-payload that had reached the client, and once for the TCP handshake. What is sent while the other side talks counts as
-well, so the figure is an upper bound.
+It needs no `tc netem`, which many kernels do not have. It sees every packet, so it also counts round trips. A *round
+trip* of a connection is counted when payload from the client follows payload that had reached the client, and once for
+the TCP handshake. Payload sent while the other side is still sending counts too, so the figure is an upper bound.
 
     relay.py CLIENT_NETNS SERVER_NETNS      `delay SECONDS` and `count` on standard input, an answer on standard output
 """
@@ -29,7 +28,7 @@ _SYN, _ACK = 0x02, 0x10
 
 
 def open_tun(namespace: str) -> int:
-    """A TUN device in another network namespace; this process stays there."""
+    """Make a TUN device in another network namespace. This process stays in that namespace."""
     libc = ctypes.CDLL(None, use_errno=True)
     with open(namespace, "rb") as file:
         if libc.setns(file.fileno(), 0) != 0:
@@ -55,7 +54,7 @@ class Counter:
     round_trips: int = 0
     connections: int = 0
     heard: set[bytes] = field(default_factory=set)
-    """Connections whose client has payload from the server that it has not answered yet."""
+    """Connections whose client has received payload from the server since it last sent some."""
 
     def from_client(self, packet: bytes) -> None:
         header, flags, payload = parse(packet)
@@ -74,7 +73,7 @@ class Counter:
 
 
 def parse(packet: bytes) -> tuple[bytes, int, int]:
-    """The IPv4 and TCP ports of a packet (24 bytes), TCP flags and payload size; others than TCP have no payload."""
+    """The addresses and ports of a packet (24 bytes), its TCP flags and payload size (0 for other protocols)."""
     size = (packet[0] & 15) * 4
     if packet[0] >> 4 != 4 or packet[9] != 6 or len(packet) < size + 20:
         return packet[:20].ljust(24, b"\0"), 0, 0
@@ -125,7 +124,7 @@ class Relay:
             packet = direction.waiting.popleft()[1]
             if direction is self._back:
                 self.counter.to_client(packet)
-            # The other device may not be up yet, or no longer; a packet that cannot go on is lost, as on any line.
+            # The other device may not be up. A packet that cannot be delivered is lost, as on any line.
             with contextlib.suppress(OSError):
                 os.write(direction.target, packet)
 

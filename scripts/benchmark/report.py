@@ -1,4 +1,4 @@
-"""The result for people: text for the terminal, tables and a plot for docs/performance.md."""
+"""The report: text for the terminal, tables and a plot for docs/performance.md."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def text(figures: Figures) -> str:
 
 
 def write_page(figures: Figures) -> None:
-    """Replace what stands between the marks of docs/performance.md, and draw the plot."""
+    """Replace the generated parts of docs/performance.md, and draw the plot."""
     page = DOCS / "performance.md"
     written = page.read_text(encoding="utf-8")
     parts = {"machine": machine, "targets": target_table, "wall": wall_table, "cost": cost_table, "first": first_table}
@@ -97,7 +97,7 @@ def first_table(figures: Figures) -> Iterator[str]:
 
 
 def cost_table(figures: Figures) -> Iterator[str]:
-    """What a run costs beyond time, at the largest size a tool was run on."""
+    """The other costs of a run, at the largest size that was measured for each tool."""
     heading = ["tool", "hosts", "client CPU per further host", "server CPU per host", "peak memory", "connections"]
     heading += ["execs", "round trips", "runs"]
     rows = []
@@ -132,7 +132,7 @@ def _tools(figures: Figures) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    """Three digits that say something."""
+    """A number with three significant digits."""
     if value is None:
         return ""
     digits: Callable[[float], str] = lambda x: f"{x:.0f}" if x >= 100 else f"{x:.3g}"  # noqa: E731

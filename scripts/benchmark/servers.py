@@ -1,8 +1,8 @@
-"""N OpenSSH servers in a network of their own, and the way to them: at once, or over a line with a delay.
+"""N OpenSSH servers in a private network, and two links to them: one direct, one with a delay.
 
-A network namespace for clients, one per host, and a router between them. From the clients to the router there are two
-links, and no way out: a veth pair (198.18.0.0/16) and the relay's TUN pair (198.19.0.0/16). Both networks are reserved
-for benchmarks. Every host has an address in both.
+There is one network namespace for the clients, one per host, and a router between them. The clients have two links to
+the router and no other network: a veth pair (198.18.0.0/16) and the relay's TUN pair (198.19.0.0/16). Both networks are
+reserved for benchmarks. Every host has an address in both.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ ROUTER = "255.253"
 
 
 class BenchError(Exception):
-    """The bench cannot go on; the message says why."""
+    """The bench failed. The message has the reason."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """A host as a client knows it. ``address`` depends on the line to it."""
+    """A host from the view of a client. ``address`` depends on the link."""
 
     name: str
     address: str
 
 
 class Orders:
-    """A helper process that takes a line and answers with a line of JSON; it ends when its input does."""
+    """A helper process that answers each line with a line of JSON. It ends when its input ends."""
 
     def __init__(self, command: list[str]) -> None:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
@@ -63,7 +63,7 @@ class Orders:
 
 
 class Servers:
-    """A context manager: servers that run, and orders to them."""
+    """A context manager that runs the servers and sends requests to them."""
 
     def __init__(self, folder: Path, count: int, script: str) -> None:
         self._folder = folder
@@ -84,7 +84,7 @@ class Servers:
         return [Host(_name(number), _address(network, number)) for number in range(1, count + 1)]
 
     def client(self, *command: str) -> list[str]:
-        """The command as one that runs in the clients' network."""
+        """The command, prefixed so that it runs in the clients' network."""
         return ["nsenter", f"--net={_namespace(self._client.process.pid)}", *command]
 
     # --- starting and ending -----------------------------------------------------------------------------------------
@@ -92,11 +92,11 @@ class Servers:
     def __enter__(self) -> Servers:
         sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
         if sshd is None:
-            raise BenchError("there is no sshd (Debian: apt install openssh-server)")
+            raise BenchError("sshd is not installed (Debian: apt install openssh-server)")
         keys = self._make_keys()
         python = [sys.executable, "-I"]
         inside = [*python, str(HERE / "hosts.py"), str(self._folder / "sshd.log")]
-        # The client's end is held open by a process that does nothing but answer.
+        # This process does nothing: it keeps the clients' namespace open.
         self._client = Orders(
             ["unshare", "--net", *python, "-c", "import sys\nfor _ in sys.stdin: print('{}', flush=True)"]
         )
@@ -160,26 +160,26 @@ class Servers:
             f"route add {DELAYED}.{CLIENT} dev {relay.DEVICE}",
         )
 
-    # --- orders ------------------------------------------------------------------------------------------------------
+    # --- requests ----------------------------------------------------------------------------------------------------
 
     def _order(self, what: str, **values: Any) -> dict[str, Any]:
         return self._hosts(json.dumps({"do": what, **values}))
 
     def reset(self) -> None:
-        """Every host as before its first run."""
+        """Reset every host to its state before the first run."""
         self._order("reset")
 
     def verify(self, count: int) -> list[str]:
-        """What is not as it must be on the first ``count`` hosts."""
+        """The differences from a prepared host on the first ``count`` hosts."""
         wrong: list[str] = self._order("verify", count=count)["wrong"]
         return wrong
 
     def account(self) -> dict[str, Any]:
-        """What the servers used and were asked since the last call: cpu_s, connections, execs, sftp."""
+        """The servers' resource use and requests since the last call: cpu_s, connections, execs, sftp."""
         return self._order("account")
 
     def counted(self, rtt_ms: int) -> dict[str, Any]:
-        """What went over the slow line since the last call; from now on it has this round-trip time."""
+        """The counts of the slow link since the last call. Sets its round-trip time for the next measurement."""
         return self._relay(f"delay {rtt_ms / 2000}")
 
 

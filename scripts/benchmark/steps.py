@@ -15,20 +15,20 @@ NAMES = (
     *("runtime", "crictl", "repository", "kubelet", "folders"),
 )
 ROOT = "/run/node"
-"""Where the steps prepare a node, in a host's own file system."""
+"""The folder on a host in which the steps prepare a node."""
 _FOLDER = Path(__file__).parent / "steps"
 _SHELL = {name: str(Path("..", "..", *_FOLDER.parts[-3:], f"{name}.sh")) for name in NAMES}
 """Every step's file as a path below the package's phases."""
 
 
 def command(name: str) -> str:
-    """A step as shell text for a tool that knows no check and apply. NAME comes from the environment."""
+    """A step as shell text for tools without check and apply. NAME comes from the environment."""
     text = script.shell_file(f"phases/{_SHELL[name]}")
     return f"ROOT={script.quote(ROOT)}\n{text}{(_FOLDER / 'end').read_text(encoding='utf-8')}"
 
 
 def one_script() -> str:
-    """All steps as one script: a subshell each, and the first that fails ends it."""
+    """All steps as one script, with a subshell for each step. The first failed step ends the script."""
     return "".join(f"(\n{command(name)}) </dev/null || exit 1\n" for name in NAMES)
 
 
@@ -41,4 +41,4 @@ def _hosts(inventory: Inventory) -> list[InventoryHost]:
 
 
 PHASES = (Phase("prepare", "Prepare the host", "", hosts=_hosts, steps=_steps),)
-"""What kbootstrap runs: the thirteen steps as one phase."""
+"""The thirteen steps as one phase of kbootstrap."""

@@ -1,4 +1,4 @@
-"""The targets, each beside its figure; and the ratios that --quick guards."""
+"""The targets with their figures, and the ratios that --quick checks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Figures:
-    """A result, by cell. Everything is of the second run (nothing to change) unless it says otherwise."""
+    """The figures of a result by cell, of the second run (nothing to change) unless stated otherwise."""
 
     def __init__(self, result: dict[str, Any]) -> None:
         self.result = result
@@ -25,7 +25,7 @@ class Figures:
         return None if value is None else float(value)
 
     def ratio(self, tool: str, other: str, hosts: int, what: str = "wall_s") -> float | None:
-        """How many times as much as the other tool."""
+        """The figure of a tool divided by that of another tool."""
         ours, theirs = self.get(tool, hosts, what), self.get(other, hosts, what)
         return None if ours is None or theirs is None else ours / theirs
 
@@ -39,7 +39,7 @@ class Figures:
         return found or None
 
     def per_further_host(self, tool: str) -> float | None:
-        """Client CPU per further host, in ms, between the smallest and the largest number of hosts above one."""
+        """Client CPU per additional host in ms, between the smallest and the largest number of hosts above one."""
         known = [(n, cpu) for n in self.values("hosts") if n > 1 and (cpu := self.get(tool, n, "client_cpu_s"))]
         if len(known) < 2:
             return None
@@ -47,14 +47,14 @@ class Figures:
         return (more - less) / (many - few) * 1000
 
     def waited_round_trips(self, tool: str, rtt_ms: int = 20) -> float | None:
-        """Round trips a single host's run waits for: what a line with a delay adds to its wall time."""
+        """Round trips that a run on one host waits for: the wall time added by a delay, divided by the delay."""
         slow, fast = self.get(tool, 1, "wall_s", rtt_ms), self.get(tool, 1, "wall_s")
         return None if slow is None or fast is None else (slow - fast) * 1000 / rtt_ms
 
 
 @dataclass(frozen=True)
 class Target:
-    """``openssh`` is the same figure of parallel OpenSSH with one script: what the machine allows."""
+    """A target. ``openssh`` is the same figure for parallel OpenSSH with one script, the limit of the machine."""
 
     what: str
     wanted: float
@@ -87,7 +87,7 @@ class Target:
 
 
 def targets(figures: Figures) -> Iterator[Target]:
-    """Every target of the project that can be seen in one run of the bench, and the others by name."""
+    """Every target of the project, with its figure when one run of the bench can measure it."""
     us, openssh = "kbootstrap", "ssh"
     many = [hosts for hosts in figures.values("hosts") if hosts > 1]
     for what in ("connections", "execs"):
@@ -137,9 +137,9 @@ def _faster(what: str, wanted: float, figure: float | None, openssh: float | Non
 
 
 def guards(figures: Figures) -> Iterator[Target]:
-    """What --quick guards: counts, which have no margin, and ratios between tools of the same minutes, which have one.
+    """The checks of --quick: counts, which have no margin, and ratios between tools measured together, which have one.
 
-    CPU hardly depends on what else the machine does; wall time does, even its ratios, so they have most of the margin.
+    CPU time hardly depends on the load of the machine. Wall time does, even as a ratio, so it has the largest margin.
     """
     us = "kbootstrap"
     for hosts in figures.values("hosts"):

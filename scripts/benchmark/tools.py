@@ -1,6 +1,6 @@
-"""How each tool is asked to prepare hosts: the files it reads, and the command that is timed.
+"""The job of each tool: the files that it reads, and the command that is timed.
 
-A tool gets its usual configuration, the same key, the same known_hosts and the thirteen commands of ``steps``.
+Every tool has its usual configuration, the same key, the same known_hosts and the thirteen commands of ``steps``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Environment = dict[str, str]
 
 @dataclass(frozen=True)
 class Job:
-    """What a tool is to do: these hosts, with this login. ``folder`` is its own and new for every job."""
+    """The job of a tool: hosts and login. ``folder`` is a new folder for this job."""
 
     hosts: list[Host]
     key: Path
@@ -35,14 +35,14 @@ class Job:
         return path
 
     def ssh_options(self) -> list[str]:
-        """For OpenSSH's client: this login and nothing of the user's own configuration."""
+        """Options for OpenSSH's client: this login, without the user's own configuration."""
         return [
             *("-i", str(self.key), "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=yes"),
             *("-o", f"UserKnownHostsFile={self.known_hosts}", "-o", "GlobalKnownHostsFile=/dev/null"),
         ]
 
     def json(self) -> str:
-        """The job for the tools that are Python scripts of the bench."""
+        """Write the job for the tools that are Python scripts of the bench."""
         return json.dumps(
             {
                 "hosts": [[host.name, host.address] for host in self.hosts],
@@ -60,7 +60,7 @@ class Command:
 
 
 def kbootstrap(job: Job, *verb: str) -> Command:
-    """The code of `kbootstrap up --yes` with the bench's phases, or of another verb."""
+    """The code of `kbootstrap up --yes`, or of another verb, with the bench's phases."""
     inventory = {
         "cluster": {"name": "bench", "kubernetes": "1.34"},
         "ssh": {
@@ -111,12 +111,12 @@ def pyinfra(job: Job) -> Command:
 
 
 def ansible(job: Job) -> Command:
-    """As it comes: facts gathered, five forks, modules copied."""
+    """The default configuration: facts gathered, five forks, modules copied."""
     return _playbook(job, "linear", gather=True, forks=5, pipelining=False)
 
 
 def ansible_tuned(job: Job) -> Command:
-    """Pipelining, as many forks as hosts, hosts that do not wait for each other, no facts, interpreter given."""
+    """Pipelining, as many forks as hosts, strategy free, no facts, interpreter set."""
     return _playbook(job, "free", gather=False, forks=len(job.hosts), pipelining=True)
 
 
@@ -175,4 +175,4 @@ TOOLS: dict[str, Callable[[Job], Command]] = {
 OTHERS: dict[str, Callable[[Job], Command]] = {
     "kbootstrap-plan": lambda job: kbootstrap(job, "plan"),
 }
-"""What is measured beside the tools."""
+"""The commands that are measured besides the tools."""

@@ -1,4 +1,4 @@
-"""Labs of container hosts with real kubeadm. A failed test shows the journals and pods of its hosts."""
+"""Labs of container hosts with real kubeadm. A failed test prints the journals and pods of its hosts."""
 
 from __future__ import annotations
 

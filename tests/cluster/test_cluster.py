@@ -1,4 +1,4 @@
-"""kbootstrap against real kubeadm, real systemd and real package managers. Each test is a story told in order."""
+"""kbootstrap with real kubeadm, systemd and package managers. Each test is a sequence of steps on one cluster."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ RUNTIME_STATE = (
 
 
 def test_four_fresh_hosts(lab: MakeLab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The main job, with the settings of the classic procedure: image repository, networks, address."""
+    """The main use, with an image repository, networks and an address as in the classic manual procedure."""
     monkeypatch.setenv("KB_SUDO_PASSWORD", SUDO_PASSWORD)
     fleet = lab(1, 3, sudo_password=Secret(SUDO_PASSWORD))
     address = fleet.lab.hosts[0].address
@@ -103,9 +103,9 @@ def test_four_fresh_hosts(lab: MakeLab, capsys: pytest.CaptureFixture[str], monk
 
 @contextlib.contextmanager
 def pulls_no_image(fleet: Fleet, host: str, until: Callable[[], bool]) -> Iterator[None]:
-    """A host whose pulls wait until this has come about. Whoever waits for them as well waits for ever.
+    """Make a host whose image pulls wait until a condition holds. A run that waits for these pulls first never ends.
 
-    So a run that succeeds has pulled images while init ran, and its slow worker has delayed nobody but itself.
+    A run that succeeds has therefore pulled images while init ran, and the slow worker has delayed no other host.
     """
     go, waits = "/run/pull-images", "/usr/local/sbin/crictl"
     holds = f'[ "$1" != pull ] || until [ -e {go} ]; do sleep 0.2; done'
@@ -136,7 +136,7 @@ def a_second_up_costs_what_a_plan_costs(fleet: Fleet, capsys: pytest.CaptureFixt
 
 
 def scopes(fleet: Fleet, host: str) -> set[str]:
-    """The phases whose scripts ran in a systemd scope of their own."""
+    """The phases whose scripts ran in their own systemd scope."""
     started = fleet.text(
         host, "journalctl -o cat | sed -n 's/^Started kbootstrap-r-[0-9T]*-[0-9a-f]*-\\([a-z]*\\)[.]scope.*/\\1/p'"
     )
@@ -144,7 +144,7 @@ def scopes(fleet: Fleet, host: str) -> set[str]:
 
 
 def test_mixed_interrupted_grown_and_reset(lab: MakeLab) -> None:
-    """Debian master and EL workers; kbootstrap is killed during init and during a join; it grows, and goes."""
+    """A Debian control plane and EL workers: kbootstrap is killed during init and join; a node is added; then reset."""
     fleet = lab(1, 3, distributions=("debian12", "centos9", "centos7", "centos9"))
     plain, others = put_back(fleet), not_files(fleet)
     whole = fleet.inventory.read_text()
@@ -161,7 +161,7 @@ def test_mixed_interrupted_grown_and_reset(lab: MakeLab) -> None:
     fleet.inventory.write_text(whole)
     grown = fleet.up()
     changed = grown.those("changed")
-    # /etc/hosts lists the new node everywhere; a token is made for the join. Nothing else changes on the others.
+    # On the other hosts only /etc/hosts changes, which lists the new node, and one of them makes a token for the join.
     assert {(phase, step) for host, phase, step in changed if host != "w3"} == {
         ("prepare", "hosts"),
         ("token", "token"),
@@ -192,7 +192,7 @@ def everything_is_as_before(fleet: Fleet, plain: set[Entry], others: dict[str, t
 
 
 def kill_during(fleet: Fleet, host: str, command: str) -> None:
-    """Run `up` and SIGKILL it as soon as the command runs on the host."""
+    """Run `up` and send it SIGKILL as soon as the command runs on the host."""
     process = fleet.start("up", "--yes", "--output", "lines", str(fleet.inventory))
     try:
         # Everything before it has to be done first.

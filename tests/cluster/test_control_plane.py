@@ -1,4 +1,4 @@
-"""Control plane hosts with real kubeadm and etcd that leave and come back; part of the tier `faults`."""
+"""Control plane hosts with real kubeadm and etcd leave and join again. Part of the tier `faults`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from support.labs import MakeLab
 
 
 def test_control_plane_hosts_leave_one_by_one(lab: MakeLab) -> None:
-    """etcd loses a member with each, and the next one can join: nothing stale is left."""
+    """etcd loses one member per host, and the next host can join, because no stale member is left."""
     fleet = lab(3, 0)
     fleet.up()
     for _ in range(2):
@@ -23,7 +23,7 @@ def test_control_plane_hosts_leave_one_by_one(lab: MakeLab) -> None:
 
 
 def members(fleet: Fleet) -> int:
-    """How many members etcd has."""
+    """The number of etcd members."""
     pki = "/etc/kubernetes/pki/etcd"
     access = f"--endpoints=https://127.0.0.1:2379 --cacert={pki}/ca.crt --cert={pki}/server.crt --key={pki}/server.key"
     command = (

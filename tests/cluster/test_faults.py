@@ -1,4 +1,4 @@
-"""Hosts that are ill: the right words for it, and a run that converges when they are well again."""
+"""Faulty hosts: the error message is right, and the next run converges when the fault is gone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_wrong_clock_and_a_full_disk(lab: MakeLab) -> None:
     assert fleet.up("--only", "prepare").result["changed"] == 0
 
 
-def test_a_host_that_hangs_or_is_gone_stops_nobody_else(lab: MakeLab) -> None:
+def test_a_host_that_hangs_or_is_gone_stops_no_other_host(lab: MakeLab) -> None:
     fleet = lab(1, 2)
     fleet.fault("w1", "stop")
     fleet.fault("w2", "kill")

@@ -1,4 +1,4 @@
-"""The same questions to a real host (systemd, dnf, apt) and a simulated one: where they differ, the fleet is wrong."""
+"""The same commands on a real host (systemd, dnf, apt) and a simulated one. A difference is a bug of the simulation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from support.labs import maker
 
 from kbootstrap_lab import containers, simulated
 
-# Not asked, because the real hosts of this lab are no better there: swap and SELinux (the machine's kernel), and
-# packages of the OS in rpm's database (an EL host here is a Debian root with an empty one).
+# The container hosts cannot serve as a reference for swap and SELinux (they share the machine's kernel) and for OS
+# packages in rpm's database (an EL host of this lab is a Debian root with an empty database).
 
 DISTRIBUTIONS = ("centos9", "debian12")
 EVERYWHERE = """

@@ -1,5 +1,5 @@
-"""The fault matrix on real kubeadm: four faults (a step fails, the connection breaks, the orchestrator is killed, the
-host reboots) at four places (packages, init, network, join). One lab and few runs of `up`, each struck several times.
+"""The fault matrix on real kubeadm: four faults (a step fails, the connection breaks, kbootstrap is killed, the host
+reboots) in four phases (packages, init, network, join). It uses one lab and few runs of `up`, with several faults each.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ chmod 755 /usr/local/sbin/{command}
 
 
 class Struck:
-    """A run of `up`, and what is done to it."""
+    """A run of `up`, and its faults."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -47,13 +47,13 @@ class Struck:
         self._fleet.text(host, f"echo {how} >/run/go-{command}.new; mv /run/go-{command}.new /run/go-{command}")
 
     def is_in_the_middle(self, host: str, place: str) -> None:
-        """Wait, on the host, until kubeadm runs and has left this behind: it is there for a few seconds only."""
+        """Wait until kubeadm runs on the host and its file exists, which is for a few seconds only."""
         middle = f"pgrep -f '^[^ ]*kubeadm (init|join)' >/dev/null && [ -e {place} ]"
         waits = f"n=0; until {middle}; do n=$((n + 1)); [ $n -lt 2000 ] || exit 1; sleep 0.05; done"
         assert self._fleet.run(host, waits).returncode == 0, self._end()
 
     def cut(self, host: str) -> None:
-        """Break the SSH connections of a host, and wait until the run has noticed. It comes back by itself."""
+        """Break the SSH connections of a host once, and wait until the run notices."""
         self._fleet.text(host, "pkill -KILL -f '^sshd(-session)?: kb'")
         assert self.process.stdout is not None
         for line in self.process.stdout:

@@ -1,4 +1,4 @@
-"""Machines made by Vagrant (its Docker provider), from `vagrant up` to Ready."""
+"""Machines made by Vagrant (with its Docker provider), from `vagrant up` to Ready nodes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Vagrant = Callable[..., str]
 
 @pytest.fixture
 def vagrant(tmp_path: Path) -> Iterator[Vagrant]:
-    """Runs Vagrant on a copy of our Vagrantfile; its machines are gone when the test is over."""
+    """Runs Vagrant on a copy of our Vagrantfile. Removes the machines after the test."""
     folder = tmp_path / "vagrant"
     shutil.copytree(HERE, folder)
     home = {"VAGRANT_HOME": str(tmp_path / "home"), "VAGRANT_DEFAULT_PROVIDER": "docker", "WORKERS": "1"}
@@ -81,7 +81,7 @@ def test_machines_made_by_vagrant(lab: MakeLab, vagrant: Vagrant, tmp_path: Path
 
 
 def package_server_on_the_bridge(fleet: Fleet) -> str:
-    """Connect the lab's package server to Docker's default network, where Vagrant's machines are; its address there."""
+    """Connect the lab's package server to Docker's default network, which Vagrant uses. Returns its address there."""
     client = docker.from_env()
     container = client.containers.get(f"kbootstrap-{fleet.name}-packages")
     client.networks.get("bridge").connect(container)

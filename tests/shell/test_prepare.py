@@ -1,4 +1,4 @@
-"""Steps of `prepare` on a host that was used before, in dash and in bash: /etc, /proc and /run are a test's own."""
+"""Steps of `prepare` on a used host, in dash and in bash. Each test has its own /etc, /proc and /run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_check_writes_nothing_and_a_step_is_applied_once(
     assert host.files() == after
 
 
-def test_of_many_nodes_only_the_first_are_told(host: Host) -> None:
+def test_of_many_nodes_only_the_first_are_listed(host: Host) -> None:
     with_hosts(host)
     nodes = "\n".join(f"192.168.1.{number} w{number}" for number in range(1, 61))
     many = Step("hosts", "H", "prepare/hosts.sh", "W.", {"CLUSTER": "demo", "NODES": nodes})
@@ -63,7 +63,7 @@ def test_hosts_keeps_the_lines_of_others_and_follows_the_inventory(host: Host) -
 
 
 def test_a_line_that_gives_a_node_another_address_loses_the_name(host: Host) -> None:
-    """The first line for a name wins, and Debian's installer writes one: 127.0.1.1 NAME."""
+    """The first line with a name wins, and Debian's installer writes one: 127.0.1.1 NAME."""
     with_hosts(host)
     host.run("apply", HOSTS)
     own = "127.0.1.1 cp1 printer2 # installer\n10.1.1.1\tcp1\n# 10.1.1.1 cp1 was here\n192.168.1.10  cp1\n"
@@ -78,7 +78,7 @@ def test_a_line_that_gives_a_node_another_address_loses_the_name(host: Host) -> 
 
 
 def test_as_many_hosts_as_an_inventory_may_have_fit_into_the_file(host: Host) -> None:
-    """The kernel takes 128 KiB in one argument of a command, and the list of the nodes is longer."""
+    """The kernel limits one argument of a command to 128 KiB, and the list of the nodes is longer."""
     with_hosts(host)
     lines = "\n".join(f"192.168.{n // 250}.{n % 250 + 1} node-{n:05d}.example.com" for n in range(5000))
     assert len(lines) > 128 * 1024

@@ -1,4 +1,4 @@
-"""Putting back what was there, and cleaning a host of its cluster: in dash and in bash, on a host of the test's own."""
+"""Restoring the original state and removing a cluster from a host, in dash and in bash, on a private host."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def undo(step: Step) -> Step:
 
 
 def settled(host: Host) -> dict[str, tuple[str, str]]:
-    """Everything but the records, and what a test's own swapoff keeps; loaded modules stay loaded."""
+    """The state without kbootstrap's records, the file of the test's swapoff, and loaded modules, which stay."""
     gone = ("var/lib/kbootstrap/", "run/", "proc/modules")
     return {path: what for path, what in host.files().items() if not path.startswith(gone)}
 
@@ -57,7 +57,7 @@ def test_a_second_preparation_does_not_take_its_own_work_for_the_original(host: 
 
 
 def test_names_that_led_elsewhere_come_back(host: Host) -> None:
-    """`up` takes a node's name out of a line with another address; the line is there again when nobody wrote since."""
+    """`up` removes a node's name from a line with another address. The line is restored if it did not change since."""
     before = "127.0.0.1 localhost\n10.9.9.9 cp1 printer\n10.9.9.8 w1\n"
     for since, after in (
         ("", before),
@@ -125,7 +125,7 @@ KUBEADM = Step("kubeadm", "K", "reset/kubeadm.sh", "W.", {"CRI_SOCKET": "unix://
 
 
 def test_folders_go_and_disks_of_their_own_are_emptied(host: Host) -> None:
-    """A volume of a pod that is still mounted is unmounted and not emptied; a disk for etcd stays mounted."""
+    """A mounted volume of a pod is unmounted and not emptied. A disk for etcd stays mounted."""
     host.write("volume/precious", "data")
     for folder in ("var/lib/etcd/member", "var/lib/kubelet/pods/a b/volume", "etc/kubernetes/pki"):
         (host.root / folder).mkdir(parents=True)
@@ -158,7 +158,7 @@ esac
 
 
 def with_containers(host: Host, kill: str) -> None:
-    """Two containers run, and containerd's ``ctr`` does ``kill`` when it is to end one. Waiting takes no time."""
+    """Two running containers. containerd's ``ctr`` runs ``kill`` to end one. Waiting takes no time."""
     host.write("run/tasks", "one 11 RUNNING\ntwo 12 RUNNING\n")
     host.write("usr/local/sbin/ctr", CTR.replace("{kill}", kill), 0o755)
     host.write("usr/local/sbin/systemctl", '#!/bin/sh\n[ "$*" = "is-active --quiet containerd" ]\n', 0o755)
@@ -180,7 +180,7 @@ def test_containers_that_do_not_end_are_a_failure(host: Host) -> None:
     assert "containers of pods do not end" in said
 
 
-def test_containers_nobody_knows_about_are_no_success(host: Host) -> None:
+def test_an_unreadable_list_of_containers_is_no_success(host: Host) -> None:
     with_containers(host, "true")
     host.write("usr/local/sbin/ctr", "#!/bin/sh\nexit 1\n", 0o755)
     (host.root / "etc/kubernetes").mkdir()
@@ -278,7 +278,7 @@ def test_kubeadms_output_is_kept_and_its_status_too(shell: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
-def test_only_the_first_word_about_a_thing_is_kept(shell: str, tmp_path: Path) -> None:
+def test_only_the_first_saved_state_is_kept(shell: str, tmp_path: Path) -> None:
     script = "save_state sysctl a.b '1 2'\nsave_state sysctl a.b 3\nsave_state unit 'x\\x2d.swap' off\n"
     script += "saved_state sysctl a.b\nsaved_state unit 'x\\x2d.swap'\nsaved_state sysctl a || echo none\n"
     assert sh(shell, script, folder=tmp_path) == ["1 2", "off", "none", "status 0"]
@@ -287,7 +287,7 @@ def test_only_the_first_word_about_a_thing_is_kept(shell: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_a_copy_that_broke_off_is_not_an_original(shell: str, tmp_path: Path) -> None:
-    """The host lost power while the original was copied: the file itself is still what it was."""
+    """The host lost power while the original was copied. The file itself did not change."""
     target = tmp_path / "conf"
     target.write_text("whole\n")
     half = tmp_path / f"state/before{target}.new"

@@ -1,4 +1,4 @@
-"""What is tried again and what is not, and whom a package manager's lock is waited for."""
+"""Retries: which failures are retried and which are not, and the wait for a package manager's lock."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def runs(folder: Path) -> int:
 
 
 def outcome(shell: str, folder: Path, script: str, apply: str, family: str = "el", retries: int = 1) -> list[str]:
-    """A step whose apply this is, with pauses that take no time."""
+    """Run a step with this `apply`. Its pauses take no time."""
     text = f'cd {folder}\nsleep() {{ echo "sleep $1"; }}\n{script}'
     return sh(shell, shell_file(f"shell/os/{family}.sh") + text + step("[ -e done ]", apply, retries), folder=folder)
 
 
-def test_what_fail_ended_is_not_tried_again(shell: str, tmp_path: Path) -> None:
+def test_a_step_ended_by_fail_is_not_retried(shell: str, tmp_path: Path) -> None:
     lines = outcome(shell, tmp_path, says("x", 0), "tool; fail 'no use' 'mend it'")
     assert "@m end s failed 64" in lines
     assert runs(tmp_path) == 1
@@ -45,7 +45,7 @@ def test_what_fail_ended_is_not_tried_again(shell: str, tmp_path: Path) -> None:
         ("debian", "W: GPG error: https://mirror.example InRelease: NO_PUBKEY 234654DA9A296436"),
     ],
 )
-def test_what_cannot_get_better_ends_the_step_at_once(shell: str, tmp_path: Path, family: str, words: str) -> None:
+def test_a_permanent_failure_ends_the_step_at_once(shell: str, tmp_path: Path, family: str, words: str) -> None:
     lines = outcome(shell, tmp_path, says(words.replace("'", ""), 1), "run_packages tool", family)
     assert "@m end s failed 64" in lines
     assert lines[lines.index("@m apply s") + 3] == words.replace("'", "")
@@ -61,7 +61,7 @@ def test_what_cannot_get_better_ends_the_step_at_once(shell: str, tmp_path: Path
         "something nobody has foreseen",
     ],
 )
-def test_what_may_get_better_is_tried_again(shell: str, tmp_path: Path, words: str) -> None:
+def test_a_temporary_failure_is_retried(shell: str, tmp_path: Path, words: str) -> None:
     lines = outcome(shell, tmp_path, says(words, 7), "run_packages tool")
     assert "@m retry s 2" in lines
     assert "@m end s failed 7" in lines
@@ -95,7 +95,7 @@ def test_a_lock_is_waited_for_and_its_holder_named(shell: str, tmp_path: Path, f
     ("code", "status", "tried", "ends"),
     [("404", 22, 1, 64), ("503", 22, 2, 22), ("429", 22, 2, 22), ("000", 28, 2, 28)],
 )
-def test_a_download_is_tried_again_unless_it_is_not_there(
+def test_a_download_is_retried_unless_it_does_not_exist(
     shell: str, tmp_path: Path, code: str, status: int, tried: int, ends: int
 ) -> None:
     script = f"curl() {{ echo run >>runs; printf {code}; return {status}; }}\n"

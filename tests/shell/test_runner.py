@@ -1,4 +1,4 @@
-"""The functions steps are written with, in dash and in bash: what they report, what they leave on disk."""
+"""The functions of the runner, in dash and in bash: their reports, and the files that they leave."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kbootstrap.steps import Step
 pytestmark = pytest.mark.parametrize("shell", SHELLS)
 
 
-def test_what_holds_is_ok_in_both_modes(shell: str) -> None:
+def test_a_step_that_holds_is_ok_in_both_modes(shell: str) -> None:
     for mode in ("plan", "apply"):
         assert sh(shell, step("true", "echo never"), mode) == ["@m begin s", "@m end s ok", "status 0"]
 
@@ -39,8 +39,8 @@ def test_apply_is_verified(shell: str, tmp_path: Path) -> None:
     assert lying[-2:] == ["@m end s unverified 1", "status 1"]
 
 
-def test_a_script_leaves_the_ssh_session_before_its_first_change_and_not_to_look(shell: str, tmp_path: Path) -> None:
-    """On a host with systemd the cluster tier sees it arrive; here the bus is a stand-in that refuses."""
+def test_a_script_leaves_the_ssh_session_before_its_first_change_and_not_for_checks(shell: str, tmp_path: Path) -> None:
+    """The cluster tier tests this with systemd. Here the bus is a stand-in that refuses."""
     bus = 'exec 3>&1\ntimeout() { shift; "$@"; }\nbusctl() { echo "$*" >&3; return 1; }\n'
     bus += "KB_SCOPE=kb-x.scope\necho $PPID $$\n"
     looks = [

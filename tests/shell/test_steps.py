@@ -34,19 +34,19 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def run(fleet: Fleet, host: str, shell: str, mode: str, script: str) -> dict[str, str]:
-    """The state of every step of a script."""
+    """Run a script. Returns the state of every step."""
     said = fleet.text(host, f"{shell} -s {mode}", stdin=script)
     return dict(re.findall(r"^@kbootstrap end (\S+) (\S+)", said, re.M))
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 @pytest.mark.parametrize("distribution", FACTS)
-def test_every_step_comes_to_hold(fleet: Fleet, distribution: str, shell: str, tmp_path: Path) -> None:
+def test_every_step_holds_after_apply(fleet: Fleet, distribution: str, shell: str, tmp_path: Path) -> None:
     index = 2 * list(FACTS).index(distribution) + (shell == "bash")
     host = fleet.hosts[index]
     minor = "1.31" if distribution == "centos7" else "1.34"
     made = context(inventory(tmp_path, workers=len(fleet.hosts) - 1, kubernetes=minor), FACTS[distribution])
-    # The simulated internet signs with keys of its own, which the lab's inventory pins.
+    # The simulated internet has its own signing keys, which the lab's inventory pins.
     lab = re.findall(r"package_key: \['(\w+)'\]", fleet.inventory.read_text())
     cluster = made.inventory.cluster.model_copy(
         update={
@@ -84,7 +84,7 @@ def test_a_repository_with_another_key_than_the_pinned_one_is_not_added(fleet: F
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 @pytest.mark.parametrize("facts", FACTS.values(), ids=FACTS)
 def test_every_repository_is_written_with_its_checks_on(facts: Facts, shell: str) -> None:
-    """Packages and, where upstream signs them, the metadata; with keys from the host's own disk, over HTTPS."""
+    """Signatures of packages, and of metadata where upstream signs it, with keys from the host's disk; and HTTPS."""
     cluster = Cluster(kubernetes="1.31")
     for source, signed in (
         (repositories.kubernetes(cluster, facts), True),

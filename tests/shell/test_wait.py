@@ -1,4 +1,4 @@
-"""The steps of `verify`, in dash and in bash, beside a cluster that is only told."""
+"""The steps of `verify`, in dash and in bash, with prepared output instead of a cluster."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ VERIFY = shell_file("phases/verify/nodes.sh") + "is_control_plane() { :; }\nTIME
 
 
 def node(name: str, ready: str = "True", version: str = "v1.34.2", address: str = "10.0.0.1", reason: str = "") -> str:
-    """A line of `nodes`, with as many labels as kubeadm gives a node."""
+    """A line of `nodes`, with the labels that kubeadm gives a node."""
     labels = f'{{"kubernetes.io/hostname":"{name}","kubernetes.io/arch":"amd64","kubernetes.io/os":"linux"}}'
     return "\t".join((name, ready, version, address, labels, reason))
 
 
 def verify(shell: str, listed: list[str], expected: list[str]) -> list[str]:
-    """What `verify.nodes` says of the nodes that are listed."""
-    told = "nodes() { cat <<'NODES'\n" + "\n".join(listed) + "\nNODES\n}\n"
+    """Run `verify.nodes` for the listed nodes. Returns its reports."""
+    nodes_function = "nodes() { cat <<'NODES'\n" + "\n".join(listed) + "\nNODES\n}\n"
     return sh(
-        shell, VERIFY + told + "EXPECTED=" + quote("\n".join(expected)) + "\nkb_load() { :; }\nkb_step nodes 0 1\n"
+        shell,
+        VERIFY + nodes_function + "EXPECTED=" + quote("\n".join(expected)) + "\nkb_load() { :; }\nkb_step nodes 0 1\n",
     )
 
 
-def test_every_trouble_of_a_node_is_told(shell: str) -> None:
+def test_every_problem_of_a_node_is_reported(shell: str) -> None:
     listed = [
         node("good"),
         node("down", ready="Unknown", reason=r"Kubelet stopped posting\node status."),
@@ -46,7 +47,7 @@ def test_every_trouble_of_a_node_is_told(shell: str) -> None:
 
 
 def test_of_many_nodes_the_one_that_is_not_ready_is_found(shell: str) -> None:
-    """The kernel takes 128 KiB in one argument of a command, and so many nodes are longer."""
+    """The kernel limits one argument of a command to 128 KiB, and the list of these nodes is longer."""
     names = [f"node-{number:04d}" for number in range(2000)]
     listed = [node(name, ready="False" if name == "node-1234" else "True", reason="no disk") for name in names]
     said = verify(shell, listed, [f"{name} 10.0.0.1" for name in names])
@@ -55,7 +56,7 @@ def test_of_many_nodes_the_one_that_is_not_ready_is_found(shell: str) -> None:
     assert "@m end nodes ok" in verify(shell, [node(name) for name in names], [f"{name} 10.0.0.1" for name in names])
 
 
-def test_a_look_that_fails_is_no_sign_that_all_is_well(shell: str) -> None:
+def test_a_failed_check_is_no_success(shell: str) -> None:
     said = sh(shell, VERIFY + "troubles() { false; }\nkb_load() { :; }\nkb_step nodes 0 1\n")
     assert "@m end nodes failed 1" in said
     assert "@m end nodes unknown" in sh(

@@ -1,4 +1,4 @@
-"""The bench's own sums: what the relay counts, what a target says, what --quick lets through, what the plot shows."""
+"""The computations of the bench: the relay's counts, the targets, the checks of --quick, the plot."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def talk(turns: str) -> Counter:
 @pytest.mark.parametrize(
     ("turns", "round_trips"), [("S", 1), ("Sc", 1), ("Scs", 1), ("Scsa", 1), ("Scsc", 2), ("Sccssccsc", 3)]
 )
-def test_round_trips_are_answers_to_what_the_client_heard(turns: str, round_trips: int) -> None:
+def test_round_trips_are_counted_when_the_client_answers(turns: str, round_trips: int) -> None:
     assert talk(turns).round_trips == round_trips
 
 
@@ -66,7 +66,7 @@ def test_a_target_is_met_not_met_or_not_measured() -> None:
     assert found["faster than pyinfra, 100 hosts"] is None
 
 
-def test_quick_lets_good_ratios_through() -> None:
+def test_quick_accepts_good_ratios() -> None:
     assert not list(lost(figures(*GOOD)))
 
 

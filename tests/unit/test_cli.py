@@ -1,4 +1,4 @@
-"""The command as a user meets it: help, mistakes, exit codes, start-up cost."""
+"""The command line: help, errors, exit codes, start-up cost."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def kbootstrap(*arguments: str, state: Path | None = None) -> subprocess.Complet
         (["lab", "up", "--name", "Bad Name"], 1, "is not a lab's name"),
     ],
 )
-def test_first_words(arguments: list[str], code: int, text: str, tmp_path: Path) -> None:
+def test_help_and_usage_errors(arguments: list[str], code: int, text: str, tmp_path: Path) -> None:
     done = kbootstrap(*arguments, state=tmp_path)
     assert done.returncode == code, done.stderr
     assert text in done.stdout + done.stderr
@@ -91,7 +91,7 @@ def test_mistakes_in_an_inventory_are_exit_code_2(tmp_path: Path) -> None:
         assert done.stdout == ""
 
 
-def test_nobody_answers_is_exit_code_4_and_json_stays_json(tmp_path: Path) -> None:
+def test_no_host_answers_is_exit_code_4_and_json_stays_json(tmp_path: Path) -> None:
     data = document()
     for host in data["hosts"]:
         host["internal_address"], host["address"] = host["address"], "127.0.0.1"
@@ -220,7 +220,7 @@ def test_status_counts_the_hosts_of_the_inventory(tmp_path: Path, monkeypatch: p
 
 @pytest.fixture
 def a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """`plan` and `up` of an inventory with a change to make, and nothing connects."""
+    """Run `plan` and `up` of an inventory with one change, without any connection."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
     def whole(command: str, mode: Mode) -> Callable[..., RunEnded]:

@@ -1,4 +1,4 @@
-"""The pages: what they link to is there, and the picture is one that any viewer shows."""
+"""The documentation: links have targets, and every viewer can show the picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
 
 
 def pages(root: Path) -> Iterator[Path]:
-    """Every Markdown page below the folder, but none of virtual environments, caches and builds."""
+    """Every Markdown page below the folder, without virtual environments, caches and builds."""
     for folder, folders, names in os.walk(root):
         folders[:] = [
             name for name in folders if name == ".github" or not name.startswith((".", "build", "node_modules"))
@@ -78,7 +78,7 @@ def test_the_examples_of_the_library_page_are_python() -> None:
         compile(text, "docs/library.md", "exec")
 
 
-def test_every_link_and_image_of_the_pages_leads_somewhere() -> None:
+def test_every_link_and_image_of_the_pages_has_a_file() -> None:
     assert list(generate_docs.dead_links()) == []
 
 

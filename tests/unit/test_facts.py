@@ -1,4 +1,4 @@
-"""The probe on this very machine, and where a host stands by its traces."""
+"""The facts of this machine, and the progress of a host that follows from its files."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ LEAST = ["uid=0", "cpus=2", "memory_kib=2048", "disk_free_kib=4096", "epoch=5"]
         "address=",
     ],
 )
-def test_lies_that_no_machine_could_tell_are_refused(lie: str) -> None:
+def test_impossible_facts_are_refused(lie: str) -> None:
     with pytest.raises(KbootstrapError, match="are invalid") as caught:
         parse([*LEAST, lie, "complete=1"])
     assert len(str(caught.value)) < 5000
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
-def test_the_probe_tells_the_truth_about_this_machine(shell: str) -> None:
+def test_the_facts_of_this_machine_are_right(shell: str) -> None:
     done = subprocess.run([shell, "-s"], input=facts_script(), capture_output=True, text=True, timeout=30)
     facts = parse(done.stdout.splitlines(), received_at=time.time())
     assert done.returncode == 0
@@ -110,7 +110,7 @@ def test_selinux(said: str, selinux: str) -> None:
     assert parse([*LEAST, said, "complete=1"]).selinux == selinux
 
 
-def test_what_a_host_says_is_bounded_and_cannot_paint_the_terminal() -> None:
+def test_facts_are_bounded_and_cannot_control_the_terminal() -> None:
     facts = parse([*LEAST, "os_name=\x1b[31m" + "x" * 10_000, "complete=1"])
     assert facts.os_name == "x" * (MAX_VALUE - len("\x1b[31m"))
     with pytest.raises(KbootstrapError, match=f"more than {MAX_LINES} lines"):
@@ -122,11 +122,11 @@ def test_an_empty_line_is_no_crash(said: str) -> None:
     try:
         assert parse([*LEAST, said, "complete=1"]).cpus == 2
     except KbootstrapError as error:
-        assert "are invalid" in error.message  # noqa: PT017 - either way out is right
+        assert "are invalid" in error.message  # noqa: PT017 - an error and no error are both right
 
 
 class Hangs:
-    """A session whose host does not end the script."""
+    """A session whose host never ends the script."""
 
     def run_inline(self, *_arguments: object) -> int:
         return Status.TIMED_OUT

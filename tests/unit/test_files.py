@@ -1,4 +1,4 @@
-"""What kbootstrap writes on the operator's machine: journals, kubeconfigs, new inventories."""
+"""The files that kbootstrap writes on the operator's machine: journals, kubeconfigs, new inventories."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def loaded(folder: Path, hosts: list[generate.NewHost]) -> Any:
     return load(path, env={})
 
 
-def test_an_inventory_from_words(tmp_path: Path) -> None:
+def test_an_inventory_from_arguments(tmp_path: Path) -> None:
     made = loaded(tmp_path, generate.from_targets(["root@10.0.0.1", "ops@10.0.0.2:2222", "10.0.0.3"], 1))
     assert [(h.name, h.role, h.ssh.user, h.ssh.port) for h in made.hosts] == [
         ("cp1", "control-plane", "root", None),
@@ -165,7 +165,7 @@ def test_ranges_of_an_ansible_inventory() -> None:
 
 
 @pytest.mark.parametrize("targets", [[], ["not a host"], ["a@b:99999"], ["root@10.0.0.1", "root@10.0.0.1"]])
-def test_words_that_are_refused(targets: list[str]) -> None:
+def test_arguments_that_are_refused(targets: list[str]) -> None:
     with pytest.raises(InventoryError):
         generate.from_targets(targets, 1)
 

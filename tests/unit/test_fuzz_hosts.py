@@ -1,4 +1,4 @@
-"""Whatever a host says: it is understood, or it is a clear error; never anything else, and never without bounds."""
+"""Any output of a host is parsed or is a clear error, and takes bounded memory and time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from kbootstrap.text import printable
 MARK = "@kb-0123456789abcdef"
 
 
-# --- the stream of events --------------------------------------------------------------------------------------------
+# --- the stream of reports -------------------------------------------------------------------------------------------
 
 SNIPPETS = [
     MARK,
@@ -50,7 +50,7 @@ STREAM = st.lists(st.sampled_from([snippet.encode() for snippet in SNIPPETS]) | 
 
 @cases(80, 10_000)
 @given(STREAM.map(b"".join), st.randoms(use_true_random=False))
-def test_the_same_is_heard_however_the_stream_is_cut(data: bytes, random: random.Random) -> None:
+def test_the_reports_are_the_same_however_the_stream_is_cut(data: bytes, random: random.Random) -> None:
     whole, pieces = Parser(MARK, {"alive"}), Parser(MARK, {"alive"})
     expected = [*whole.feed(data), *whole.end()]
     bounds = sorted({0, len(data), *(random.randrange(len(data) + 1) for _ in range(random.randrange(20)))})
@@ -65,7 +65,7 @@ def test_the_same_is_heard_however_the_stream_is_cut(data: bytes, random: random
 @pytest.mark.parametrize("beginning", [b"", MARK.encode() + b" value join ", b"x" * 70_000 + MARK.encode()])
 @pytest.mark.parametrize("piece", [b"x" * 65536, MARK.encode(), b"\0" * 1000])
 def test_a_line_without_end_takes_no_more_memory_than_a_value(beginning: bytes, piece: bytes) -> None:
-    """Nor more time than its bytes: a parser that looks at a line again with every piece takes minutes here."""
+    """It takes linear time too: a parser that reads the line again for every piece takes minutes here."""
     parser = Parser(MARK)
     assert list(parser.feed(beginning)) == []
     for _ in range(count(2, 64) * 1024 * 1024 // len(piece)):
@@ -74,7 +74,7 @@ def test_a_line_without_end_takes_no_more_memory_than_a_value(beginning: bytes, 
     assert len(list(parser.end())) <= 2
 
 
-# --- what it hands over ----------------------------------------------------------------------------------------------
+# --- outputs ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_a_join_command_is_exactly_one_or_refused(made: Inventory, said: str | b
 
 @cases(100, 10_000)
 @given(st.sampled_from(sorted(outputs._READERS)), st.text(max_size=100) | st.sampled_from(WORDS))
-def test_any_value_is_taken_or_refused_with_a_word(made: Inventory, name: str, text: str) -> None:
+def test_any_value_is_accepted_or_refused_with_a_message(made: Inventory, name: str, text: str) -> None:
     try:
         taken = outputs.accept(name, text, made)
     except (ValueError, KbootstrapError) as error:
@@ -207,7 +207,7 @@ def test_an_operators_kubeconfig_is_changed_whole_or_not_at_all(
         assert [entry for entry in saved["users"] if entry["name"] == "demo-admin"] == yaml.safe_load(ours)["users"]
 
 
-# --- what it says it is ----------------------------------------------------------------------------------------------
+# --- facts -----------------------------------------------------------------------------------------------------------
 
 KEYS = "os_id os_version os_name os_like arch kernel uid cpus memory_kib disk_free_kib hostname machine_id product_uuid"
 KEYS += " systemd cgroup2 selinux address mac route listening runtime has epoch admin_conf kubelet_conf manifests"
@@ -245,7 +245,7 @@ FACTS += ["$(id)", "'; id; '", "1.34.2 -o APT::Update::Pre-Invoke::=id", "kube-a
 
 @cases(100, 10_000)
 @given(st.lists(st.tuples(st.sampled_from(KEYS.split()), st.sampled_from(FACTS) | st.text(max_size=20)), max_size=12))
-def test_lies_in_facts_are_refused_or_found(made: Inventory, lies: list[tuple[str, str]]) -> None:
+def test_false_facts_are_refused_or_found(made: Inventory, lies: list[tuple[str, str]]) -> None:
     lines = LEAST + [f"{key}={value}" for key, value in lies if "\n" not in value]
     try:
         facts = parse(lines, received_at=1.7e9)
@@ -258,11 +258,11 @@ def test_lies_in_facts_are_refused_or_found(made: Inventory, lies: list[tuple[st
     said.encode()
 
 
-# --- what is sent to it ----------------------------------------------------------------------------------------------
+# --- text sent to a host ---------------------------------------------------------------------------------------------
 
 
 def wild_texts(number: int, seed: int) -> Iterator[str]:
-    """Texts of every kind a shell could stumble over: its own signs, newlines, and characters of all planes."""
+    """Texts that could confuse a shell: its special characters, newlines, and characters of all Unicode planes."""
     source = random.Random(seed)  # noqa: S311 - reproducible, not secret
     signs = "'\"\\`$(){}[]<>|&;*?!#~%=^-+ \t\n\r\x01\x1b\x7f"
     special = [
@@ -292,7 +292,7 @@ def wild_texts(number: int, seed: int) -> Iterator[str]:
             elif kind == 1:
                 parts.append(source.choice(signs))
             else:
-                # NUL cannot be in a variable, and surrogates are no characters.
+                # A variable cannot hold NUL, and surrogates are not characters.
                 code = source.randrange(1, source.choice([0x80, 0x800, 0x10000, sys.maxunicode + 1]))
                 parts.append("" if 0xD800 <= code <= 0xDFFF else chr(code))
         yield "".join(parts)

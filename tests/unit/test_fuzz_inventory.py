@@ -1,4 +1,4 @@
-"""Whatever is in an inventory: it is understood, or the mistake is told with its place; never anything else."""
+"""Any inventory is loaded, or refused with an error that names the place."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("inventories")
 
 
-def look(folder: Path, text: str | bytes) -> Inventory | None:
+def check(folder: Path, text: str | bytes) -> Inventory | None:
     """Load it. A refusal names the file (and the line), and can be shown on any terminal."""
     path = folder / "inventory.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
@@ -120,7 +120,7 @@ def told(path: Path, message: str) -> None:
 
 
 def scripts(made: Inventory, facts: Any) -> None:
-    """What is understood can be made into scripts and sent."""
+    """Check that scripts can be made from a loaded inventory."""
     known = context(made, facts)
     for phase in phases.UP:
         for host in phase.hosts(made)[:3]:
@@ -130,12 +130,12 @@ def scripts(made: Inventory, facts: Any) -> None:
 @cases(60, 10_000)
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=10), max_size=40).map("".join) | st.binary(max_size=200))
 def test_any_text(folder: Path, text: str | bytes) -> None:
-    look(folder, text)
+    check(folder, text)
 
 
 @st.composite
 def damaged_texts(draw: st.DrawFn) -> str:
-    """An example with some places cut, doubled or written over."""
+    """An example with some parts removed, repeated or overwritten."""
     text = draw(st.sampled_from(EXAMPLES))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))
@@ -148,11 +148,11 @@ def damaged_texts(draw: st.DrawFn) -> str:
 @cases(60, 10_000)
 @given(damaged_texts())
 def test_damaged_examples(folder: Path, text: str) -> None:
-    look(folder, text)
+    check(folder, text)
 
 
 def nodes(text: str) -> Any:
-    """What a file says and on which lines, or that it is not YAML."""
+    """The values of a file with their lines, or the fact that it is not YAML."""
 
     def plain(node: yaml.Node) -> Any:
         line = node.start_mark.line
@@ -171,7 +171,7 @@ def nodes(text: str) -> Any:
 @cases(300, 10_000)
 @given(damaged_texts())
 def test_both_parsers_read_the_same(text: str) -> None:
-    """PyYAML does not have libyaml everywhere. A comment glued to the mark of a block is the one difference known."""
+    """PyYAML does not have libyaml everywhere. The one known difference is a comment directly after a block mark."""
     assume(not re.search("[|>]#", text))
     with pytest.MonkeyPatch.context() as patch:
         with_libyaml = nodes(text)
@@ -180,7 +180,7 @@ def test_both_parsers_read_the_same(text: str) -> None:
 
 
 def places(data: Any) -> Iterator[tuple[Any, Any]]:
-    """Every container in the data with every key of it."""
+    """Every container in the data, with each of its keys."""
     keys = data if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else ()
     for key in keys:
         yield data, key
@@ -189,7 +189,7 @@ def places(data: Any) -> Iterator[tuple[Any, Any]]:
 
 @st.composite
 def changed_data(draw: st.DrawFn) -> Any:
-    """An example with wrong types, missing keys and unknown ones at a few places."""
+    """An example with wrong types, missing keys and unknown keys in a few places."""
     data = copy.deepcopy(draw(st.sampled_from(DATA)))
     for _ in range(draw(st.integers(1, 3))):
         container, key = draw(st.sampled_from([*places(data)] or [({}, "x")]))
@@ -206,7 +206,7 @@ def changed_data(draw: st.DrawFn) -> Any:
 @cases(100, 10_000)
 @given(changed_data())
 def test_wrong_types_at_every_key(folder: Path, data: Any) -> None:
-    look(folder, yaml.dump(data, sort_keys=False, allow_unicode=False))
+    check(folder, yaml.dump(data, sort_keys=False, allow_unicode=False))
 
 
 NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)

@@ -1,4 +1,4 @@
-"""No secret of a run is in anything that is shown or written, wherever a host or an error puts it."""
+"""No secret of a run is in any output or journal, wherever a host or an error puts it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from kbootstrap.ui.plan import PlanView
 MARK = "@kb-0123456789abcdef"
 STEP = Step("swap", "Turn swap off", "prepare/swap.sh", why="", retries=1)
 
-# With an end of its own, so that none is a word of kbootstrap's, which nobody could hide.
+# The suffix keeps a secret from being equal to a word of kbootstrap's own messages, which cannot be masked.
 SECRETS = (
     st.text(st.characters(exclude_characters="*\n\r\0", exclude_categories=["Cs"]), min_size=6, max_size=24)
     .filter(lambda text: len(set(text)) > 3 and text.strip() == text)
@@ -46,7 +46,7 @@ SECRETS = (
 
 
 def forms(secret: str, before: str) -> list[str]:
-    """How a secret may turn up in what a host prints."""
+    """The forms in which a host may print a secret."""
     encoded = base64.b64encode(f"{before[:2]}{secret}:more".encode()).decode()
     return [
         secret,
@@ -63,7 +63,7 @@ def forms(secret: str, before: str) -> list[str]:
 
 
 def traces(secret: str) -> list[str]:
-    """What must be nowhere: the secret, and in base64 the part that is the same whatever stands around it."""
+    """The texts that no output may have: the secret, and the part of its base64 that is always the same."""
     shown = "".join(char for char in secret if char.isprintable())
     parts = [base64.b64encode(b"\0" * n + secret.encode()).decode()[4:-4] for n in range(3)]
     quoted = [secret.replace("'", "'\\''"), secret.replace("'", "'\"'\"'")]
@@ -71,7 +71,7 @@ def traces(secret: str) -> list[str]:
 
 
 class Replay:
-    """A session whose host says these bytes, cut anywhere, and then is lost with an error that names the secret."""
+    """A session whose host sends these bytes, cut anywhere, and is then lost with an error that has the secret."""
 
     def __init__(self, said: bytes, cuts: list[int], error: str) -> None:
         bounds = sorted({0, len(said), *(cut % (len(said) + 1) for cut in cuts)})
@@ -90,7 +90,7 @@ class Replay:
 
 
 def said_with(text: str, mode: Mode) -> bytes:
-    """A script's output with the text at every place a host can put it."""
+    """A script's output with the text in every place where a host can put it."""
     lines = [f"{MARK} begin swap", text, f"+ {text} {text}"]
     if mode == "apply":
         lines += [f"{MARK} apply swap", f"{MARK} command {text}", text, f"{MARK} hint {text}", f"{MARK} warning {text}"]
@@ -105,7 +105,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
 
 
 def everything(made: Inventory, folder: Path, events: list[Event]) -> str:
-    """What all views show and the journal writes of these events."""
+    """The output of all views and of the journal for these events."""
     streams = [io.StringIO() for _ in range(4)]
     views: list[View] = [
         JsonView(streams[0]),
@@ -123,8 +123,8 @@ def everything(made: Inventory, folder: Path, events: list[Event]) -> str:
     return journal.path.read_text(encoding="utf-8") + "".join(stream.getvalue() for stream in streams)
 
 
-def told(replay: Replay, mode: Mode, redactor: Redactor) -> tuple[bool, list[Event]]:
-    """Whether the phase succeeded, and its events as a run passes them on."""
+def run_phase(replay: Replay, mode: Mode, redactor: Redactor) -> tuple[bool, list[Event]]:
+    """Whether the phase succeeded, and its events after redaction."""
     events: list[Event] = []
 
     def post(item: Event | Update) -> None:
@@ -155,7 +155,7 @@ def test_no_secret_in_any_view_or_journal(
 ) -> None:
     redactor = Redactor([Secret(secret)])
     text = f"{before}{forms(secret, before)[form]}"
-    ok, events = told(Replay(said_with(text, mode), cuts, text), mode, redactor)
+    ok, events = run_phase(Replay(said_with(text, mode), cuts, text), mode, redactor)
     assert not ok
     events.insert(0, RunStarted(1.0, "run", "up", mode, "test", ("cp1", "w1")))
     (failure,) = [event.failure for event in events if isinstance(event, StepEnded)]
@@ -166,7 +166,7 @@ def test_no_secret_in_any_view_or_journal(
     captured = capsys.readouterr()
     for trace in traces(secret):
         assert trace not in shown + captured.out + captured.err
-    # An escape before the mask swallows a star of it.
+    # An escape before the mask removes one of its stars.
     assert "**" in shown
     assert mode == "plan" or any(isinstance(event, Notice) for event in events)
 
@@ -183,7 +183,7 @@ PEM = [
 def test_a_private_key_printed_line_by_line_is_hidden_whole(mode: Mode) -> None:
     lines = [f"{MARK} begin swap", *([f"{MARK} apply swap"] if mode == "apply" else []), "before", *PEM, "after"]
     said = "".join(line + "\n" for line in lines).encode()
-    _, events = told(Replay(said, [], "gone"), mode, Redactor())
+    _, events = run_phase(Replay(said, [], "gone"), mode, Redactor())
     text = repr(events)
     assert "before" in text
     assert "after" in text
@@ -193,8 +193,8 @@ def test_a_private_key_printed_line_by_line_is_hidden_whole(mode: Mode) -> None:
     assert Redactor().clean("\n".join([*PEM, "after"])).endswith("after")
 
 
-def test_secrets_that_are_born_in_a_run_are_known_from_then_on() -> None:
-    """As kubeadm prints them: a certificate key alone on its line, an admin.conf in JSON."""
+def test_secrets_that_a_run_creates_are_masked_from_then_on() -> None:
+    """kubeadm prints a certificate key alone on its line, and an admin.conf in JSON."""
     key = "0123456789abcdef" * 4
     masked = Redactor().clean(f'Using certificate key:\n{key}\n{{"client-key-data":"TFMwdExTMUNSVWRKVGc9PQ=="}}')
     assert key not in masked

@@ -1,4 +1,4 @@
-"""The inventory: what is read, and how every mistake is told."""
+"""The inventory: what is loaded, and the error for every mistake."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_smallest_inventory_and_its_defaults(tmp_path: Path) -> None:
     assert [host.is_control_plane for host in made.hosts] == [True, False]
 
 
-def test_ssh_settings_of_a_host_win_over_those_of_all(tmp_path: Path) -> None:
+def test_ssh_settings_of_a_host_override_those_of_all(tmp_path: Path) -> None:
     data = document()
     data["ssh"] = {"user": "ops", "port": 2222, "key": "keys/id"}
     data["hosts"][1]["ssh"] = {"user": "root", "sudo": "none"}
@@ -165,8 +165,8 @@ def test_a_wrong_key_hides_no_other_mistake(tmp_path: Path, broken: Any, hidden:
     }
 
 
-def test_a_value_that_is_wrong_by_itself_is_compared_with_nothing(tmp_path: Path) -> None:
-    """A role nobody can read may be the master; a network nobody can read is not the default."""
+def test_an_invalid_value_is_not_compared_with_others(tmp_path: Path) -> None:
+    """An invalid role may be a control plane host; an invalid network is not the default."""
     data = document(workers=2)
     data["hosts"][0].update(role="boss", internal_address="nonsense")
     data["hosts"][1].update(address="192.168.1.10", internal_address="10.244.0.7", ssh={"port": 2222})
@@ -175,7 +175,7 @@ def test_a_value_that_is_wrong_by_itself_is_compared_with_nothing(tmp_path: Path
     assert "2 mistakes" in mistakes(tmp_path, {"cluster": [], "hosts": [{**data["hosts"][1], "role": "nonsense"}]})
 
 
-def test_a_duplicate_is_told_at_the_key_that_is_in_the_file(tmp_path: Path) -> None:
+def test_a_duplicate_is_reported_at_the_key_that_is_in_the_file(tmp_path: Path) -> None:
     data = document(workers=2)
     data["hosts"][1]["address"] = data["hosts"][0]["address"]
     said = mistakes(tmp_path, data)
@@ -200,7 +200,7 @@ def test_a_duplicate_is_told_at_the_key_that_is_in_the_file(tmp_path: Path) -> N
         (lambda d: d.update(hosts=[]), "hosts: this needs at least 1"),
     ],
 )
-def test_mistakes_are_told_in_words_for_writers_of_yaml(tmp_path: Path, change: Any, text: str) -> None:
+def test_mistakes_are_reported_in_terms_of_yaml(tmp_path: Path, change: Any, text: str) -> None:
     data = document()
     change(data)
     assert text in mistakes(tmp_path, data)
@@ -270,20 +270,20 @@ def test_plain_http_is_warned_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ['"\\x08"', '"\\e[31m"', '""', '"a\\nb"', '"\\ud800"'])
-def test_a_key_nobody_can_see_is_told_so_that_it_can_be_seen(tmp_path: Path, key: str) -> None:
+def test_an_invisible_key_is_reported_in_a_visible_form(tmp_path: Path, key: str) -> None:
     said = mistakes(tmp_path, f"{key}: 1\n")
     assert printable(said) == said
     assert re.search(r"yaml:1: ('.*'|the file): .", said)
 
 
-def test_halves_of_characters_are_no_text(tmp_path: Path) -> None:
-    """As they come from YAML's escapes, and from a variable that is not UTF-8."""
+def test_surrogates_are_refused(tmp_path: Path) -> None:
+    """They come from YAML's escapes, and from a variable that is not UTF-8."""
     data = document()
     data["ssh"] = {"password": "${env:PW}"}
     assert "ssh.password: this is not UTF-8 text" in mistakes(tmp_path, data, env={"PW": "\udcff"})
 
 
-def test_an_even_number_of_masters_is_warned_of(tmp_path: Path) -> None:
+def test_an_even_number_of_control_planes_is_warned_of(tmp_path: Path) -> None:
     made = inventory(tmp_path, control_planes=2, control_plane_endpoint="api.example.com:6443")
     assert [warning for warning in made.warnings if "majority" in warning]
     assert inventory(tmp_path, control_planes=3, control_plane_endpoint="api.example.com:6443").warnings == ()
@@ -306,7 +306,7 @@ _DATA = st.recursive(_SCALARS, lambda inner: st.lists(inner, max_size=3) | st.di
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=_KEYS, where=st.sampled_from(["", "cluster", "hosts", "ssh"]), value=_DATA)
 def test_no_value_anywhere_is_more_than_a_mistake(tmp_path: Path, key: str, where: str, value: object) -> None:
-    """A good inventory with something strange in one place loads, or is refused; nothing else happens."""
+    """A good inventory with a strange value in one place is loaded or refused."""
     data = document()
     data["ssh"] = {}
     place = data if not where else data["hosts"][0] if where == "hosts" else data[where]
@@ -367,15 +367,17 @@ def test_a_path_that_leads_nowhere_is_a_mistake(tmp_path: Path, ssh: dict[str, s
     ],
 )
 def test_what_could_never_work_on_a_host_is_a_mistake(tmp_path: Path, change: Any, place: str) -> None:
-    """Linux takes host names of 64 characters, and a port nobody gave is 22."""
+    """Linux allows host names of 64 characters, and the default port is 22."""
     data = document()
     change(data)
     assert place in mistakes(tmp_path, data)
 
 
-@pytest.mark.parametrize(("word", "master"), [("master", True), ("control-plane", True), ("worker", False)])
-def test_the_names_of_the_roles(tmp_path: Path, word: str, master: bool) -> None:
-    assert inventory(tmp_path, lambda data: data["hosts"][1].update(role=word)).hosts[1].is_control_plane is master
+@pytest.mark.parametrize(("word", "control_plane"), [("master", True), ("control-plane", True), ("worker", False)])
+def test_the_names_of_the_roles(tmp_path: Path, word: str, control_plane: bool) -> None:
+    assert (
+        inventory(tmp_path, lambda data: data["hosts"][1].update(role=word)).hosts[1].is_control_plane is control_plane
+    )
 
 
 def test_minors_older_than_upstreams_packages_need_a_repository(tmp_path: Path) -> None:

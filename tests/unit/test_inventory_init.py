@@ -1,4 +1,4 @@
-"""New inventories: what is written loads again and says the same, whatever is in it."""
+"""New inventories: each one loads again with the same values."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def test_every_login_is_read_back_as_it_was(logins: list[tuple[str, int, str]]) 
 
 
 @pytest.mark.parametrize(("masters", "roles"), [(1, "mww"), (2, "mmw"), (3, "mmm")])
-def test_the_first_hosts_are_the_masters(tmp_path: Path, masters: int, roles: str) -> None:
+def test_the_first_hosts_are_the_control_planes(tmp_path: Path, masters: int, roles: str) -> None:
     hosts = from_targets(["a@10.0.0.1", "a@10.0.0.2", "a@10.0.0.3"], masters)
     made = load(written(tmp_path, render(hosts, name="demo", kubernetes="1.34")), env={})
     assert "".join("m" if host.is_control_plane else "w" for host in made.hosts) == roles
 
 
-def test_what_hosts_share_is_written_once() -> None:
+def test_settings_of_all_hosts_are_written_once() -> None:
     text = render(from_targets(["root@10.0.0.1:2222", "root@10.0.0.2:2222"], 1), name="demo", kubernetes="1.34")
     assert text.count("user: root") == text.count("port: 2222") == 1
     assert "sudo: none" in text
 
 
-def test_more_masters_than_hosts_are_refused() -> None:
+def test_more_control_planes_than_hosts_are_refused() -> None:
     with pytest.raises(InventoryError, match=r"3 control plane hosts requested, but only 1 host$"):
         from_targets(["root@10.0.0.1"], 3)
 
@@ -77,7 +77,7 @@ def test_groups_of_groups_of_an_ansible_inventory() -> None:
     ]
 
 
-def test_the_nearest_ansible_variable_wins() -> None:
+def test_the_most_specific_ansible_variable_wins() -> None:
     text = (
         "[masters]\nm ansible_user=host\n[workers]\nw\n[etcd]\nm\n"
         "[all:vars]\nansible_user = all\nansible_port = 2201\n[workers:vars]\nansible_user='group'\n"
@@ -129,11 +129,11 @@ def test_names_of_hosts_become_addresses_of_nodes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["localhost", "a" * 64 + ".invalid"])
-def test_a_name_that_leads_nowhere_useful_has_no_address(name: str) -> None:
+def test_a_name_without_a_usable_address_has_none(name: str) -> None:
     assert look_up(name) == ""
 
 
-def test_a_name_without_an_address_is_told(tmp_path: Path) -> None:
+def test_a_name_without_an_address_is_reported(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "kbootstrap", "init", "ops@localhost"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "cp1: cannot resolve localhost; set internal_address in the inventory" in done.stderr

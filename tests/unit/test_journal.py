@@ -1,4 +1,4 @@
-"""The journal when things go wrong, and events of every kind in it."""
+"""The journal after errors, and with events of every kind."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_journal_of_another_run_is_never_written_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["plan", "check"])
-def test_a_state_directory_that_cannot_be_written_is_told_without_a_traceback(tmp_path: Path, verb: str) -> None:
+def test_a_state_directory_that_cannot_be_written_is_reported_without_a_traceback(tmp_path: Path, verb: str) -> None:
     data = document()
     for host in data["hosts"]:
         host["internal_address"], host["address"] = host["address"], "127.0.0.1"
@@ -92,7 +92,7 @@ def test_a_state_directory_that_cannot_be_written_is_told_without_a_traceback(tm
     assert str(tmp_path / "file") in done.stderr
 
 
-def test_journals_lie_where_nobody_else_may_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_owner_can_read_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     before = os.umask(0)
     try:

@@ -1,4 +1,4 @@
-"""kubeadm's documents per API version, and the join command as a value."""
+"""kubeadm's documents of every API version, and the parsed join command."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_join_commands_that_are_refused(text: str) -> None:
 
 
 @given(st.text() | st.text(alphabet="kubeadm join-toksh256:.\n ", max_size=120))
-def test_no_text_is_more_than_a_refusal(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     with pytest.raises(KbootstrapError):
         kubeadm.parse_join_command(text)
 

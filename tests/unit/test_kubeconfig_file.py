@@ -1,4 +1,4 @@
-"""The operator's kubeconfig: nothing of another cluster is ever lost, and nothing half is ever there."""
+"""The operator's kubeconfig: entries of other clusters stay, and the file is never incomplete."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_user_or_context_of_another_cluster_is_never_overwritten(tmp_path: Pat
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    """Dotfiles are often links into a repository."""
+    """Configuration files are often links into a repository."""
     (tmp_path / "real").write_text("")
     (tmp_path / "config").symlink_to(tmp_path / "real")
     save(yaml.safe_dump(config("QQ==", "kubernetes", "u", "t", "c")), tmp_path / "config", "test", merge=True)
@@ -88,7 +88,7 @@ def test_a_file_with_other_clusters_is_not_replaced_as_a_whole(tmp_path: Path) -
     "emptied", ["", "apiVersion: v1\nkind: Config\nclusters: null\ncontexts: null\nusers: null\ncurrent-context: ''\n"]
 )
 def test_an_emptied_kubeconfig_is_filled_again(tmp_path: Path, emptied: str) -> None:
-    """The second one is what `kubectl config delete-cluster`, which our own hint names, leaves of the last cluster."""
+    """`kubectl config delete-cluster`, which our hint names, leaves the second one after the last cluster."""
     path = tmp_path / "config"
     path.write_text(emptied)
     save(OURS, path, "demo", merge=True)
@@ -98,7 +98,7 @@ def test_an_emptied_kubeconfig_is_filled_again(tmp_path: Path, emptied: str) -> 
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
-def test_a_file_that_makes_no_sense_is_left_alone(tmp_path: Path, garbage: bytes) -> None:
+def test_an_invalid_file_is_left_alone(tmp_path: Path, garbage: bytes) -> None:
     path = tmp_path / "config"
     path.write_bytes(garbage)
     with pytest.raises(KbootstrapError):
@@ -109,13 +109,13 @@ def test_a_file_that_makes_no_sense_is_left_alone(tmp_path: Path, garbage: bytes
 @pytest.mark.parametrize(
     "said", ["", "clusters: []\n", "clusters: [{name: a, cluster: {}}]\n", "clusters: [x]\nusers: [y]\n", "\x00"]
 )
-def test_what_a_host_sends_is_not_trusted(tmp_path: Path, said: str) -> None:
+def test_a_kubeconfig_from_a_host_is_not_trusted(tmp_path: Path, said: str) -> None:
     with pytest.raises(KbootstrapError):
         save(said, tmp_path / "config", "demo", merge=True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_an_error_for_people(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(KbootstrapError):
         save(OURS, tmp_path / "file" / "config", "demo", merge=False)

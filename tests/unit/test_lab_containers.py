@@ -11,7 +11,7 @@ ANY = str(ipaddress.IPv4Address(0))
 
 
 def test_a_network_with_a_route_is_taken() -> None:
-    """Also where Docker does not know it: a bridge that outlived its dockerd would get the lab's packets."""
+    """Docker may not know it: a bridge of an earlier dockerd would get the lab's packets."""
 
     def number(address: str) -> str:
         return f"{int.from_bytes(ipaddress.IPv4Address(address).packed, sys.byteorder):08X}"

@@ -85,7 +85,7 @@ def test_versions_in_order() -> None:
 
 @pytest.mark.parametrize("distribution", catalogue.DISTRIBUTIONS)
 def test_every_requirement_can_be_met(distribution: str) -> None:
-    """A repository that could not be installed from would test nothing."""
+    """A package with a missing dependency could not be installed."""
     system = {package.name for package in catalogue.available(distribution, "os")}
     for minor in catalogue.KUBERNETES_MINORS:
         packages = list(catalogue.available(distribution, f"kubernetes-1.{minor}"))
@@ -108,7 +108,7 @@ def test_every_command_of_a_package_has_a_stand_in() -> None:
 
 
 def test_the_keys_are_the_pinned_ones() -> None:
-    """The fingerprint is worked out from the file, by the stand-in of gpg, and is what real gpg says of it."""
+    """The stand-in of gpg computes the fingerprint from the file, and it equals the one of the real gpg."""
     assert gpg.fingerprints((BIN / "kubernetes.asc").read_bytes()) == [KUBERNETES_KEY] == [internet.KEYS["kubernetes"]]
     assert gpg.fingerprints((BIN / "docker.asc").read_bytes()) == [DOCKER_KEY] == [internet.KEYS["docker"]]
     with pytest.raises(Failed):
@@ -150,7 +150,7 @@ def test_images(image: str, there: bool) -> None:
     assert internet.image_exists(image) == there
 
 
-# --- kubectl's and kubeadm's small languages -------------------------------------------------------------------------
+# --- formats of kubectl and kubeadm ----------------------------------------------------------------------------------
 
 NODES = {
     "items": [

@@ -1,4 +1,4 @@
-"""Every step names the shell libraries whose functions it calls, no more and no fewer; so does every library."""
+"""Every step and every library names exactly the shell libraries whose functions it calls."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def defined(text: str) -> set[str]:
 
 
 def commands(text: str) -> set[str]:
-    """The functions and programs a shell file calls by name: every word where the shell expects a command."""
+    """The functions and programs that a shell file calls: every word where the shell expects a command."""
     found: set[str] = set()
     _commands(re.sub(r"<<'?([A-Z]+)'?\n.*?\n\1\n", "\n", text, flags=re.S), 0, found)
     return found
 
 
 def _commands(text: str, at: int, found: set[str]) -> int:
-    """Collects the commands from ``at`` to the parenthesis that closes. Returns where that ends."""
+    """Collects the commands from ``at`` to the closing parenthesis. Returns the position after it."""
     expects, skipped, cases, pattern = True, 0, 0, False
     while at < len(text):
         char = text[at]
@@ -96,7 +96,7 @@ def _commands(text: str, at: int, found: set[str]) -> int:
 
 
 def _word(text: str, at: int, found: set[str]) -> tuple[str, int]:
-    """One word of the shell. Commands inside of ``$(...)`` are collected."""
+    """Reads one word of the shell. Collects the commands inside ``$(...)``."""
     start, quoted = at, False
     while at < len(text):
         char = text[at]
@@ -126,7 +126,7 @@ def source(path: str) -> str:
 
 @cache
 def owners(family: str) -> dict[str, str]:
-    """Which library defines a function."""
+    """The library of every function."""
     return {function: name for name in LIBRARIES for function in defined(source(library_path(name, family)))}
 
 
@@ -173,7 +173,7 @@ def test_every_function_is_called_somewhere() -> None:
         assert set(owners(family)) - called == set()
 
 
-def test_the_families_have_the_same_vocabulary() -> None:
+def test_the_families_have_the_same_functions() -> None:
     public = [
         {name for name in defined(source(f"shell/os/{family}.sh")) if not name.startswith("kb_")} for family in FAMILIES
     ]

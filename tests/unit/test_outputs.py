@@ -1,4 +1,4 @@
-"""What hosts hand over: exactly right, or refused."""
+"""Outputs of hosts are exactly right, or refused."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def admin_conf(server: dict[str, Any] | None = None, user: dict[str, Any] | None
     }
 
 
-def test_what_kubeadm_hands_over_is_taken(inventory: Inventory) -> None:
+def test_the_outputs_of_kubeadm_are_accepted(inventory: Inventory) -> None:
     said = {
         "kubernetes_version": "1.34.2",
         "join": join(),
@@ -69,7 +69,7 @@ def test_what_kubeadm_hands_over_is_taken(inventory: Inventory) -> None:
     assert written["users"] == [{"name": "demo-admin", "user": {"client-certificate-data": CA, "client-key-data": KEY}}]
 
 
-def test_what_of_a_value_is_secret(inventory: Inventory) -> None:
+def test_the_secret_parts_of_an_output(inventory: Inventory) -> None:
     taken = {
         "join": (join(), TOKEN),
         "certificate_key": ("ab" * 32, "ab" * 32),
@@ -170,7 +170,7 @@ def test_a_kubeconfig_that_is_a_trap_for_a_parser_is_refused(inventory: Inventor
         accept("kubeconfig", text, inventory)
 
 
-def test_nothing_of_a_kubeconfig_is_kept_that_was_not_looked_at(inventory: Inventory) -> None:
+def test_only_checked_parts_of_a_kubeconfig_are_kept(inventory: Inventory) -> None:
     crafted = admin_conf(preferences={"colors": True}, extensions=[{"name": "x", "extension": {"command": "sh"}}])
     crafted["contexts"][0]["context"]["namespace"] = "kube-system"
     taken = accept("kubeconfig", yaml.safe_dump(crafted), inventory)

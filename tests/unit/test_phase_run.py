@@ -1,4 +1,4 @@
-"""How the reports of a host become events, and what a host that does not keep to the protocol cannot do."""
+"""The events made from a host's reports, and the limits for a host that breaks the protocol."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIME = Step("time", "Set the clock", "prepare/time.sh", why="")
 
 
 class Replay:
-    """A session that plays back what a host said: the inline checks end before the first step that is applied."""
+    """A session that replays a host's output. The inline checks end before the first step that is applied."""
 
     def __init__(self, items: list[Item], status: int | KbootstrapError = 0) -> None:
         applies = (n for n, item in enumerate(items) if n and isinstance(item, Report) and item.word == "apply")
@@ -66,7 +66,7 @@ class Replay:
 
 
 class Posts:
-    """What a phase posts, masked as a run masks it; outputs that were kept are in ``outputs``."""
+    """Collects what a phase posts, masked as in a run. ``outputs`` has the accepted outputs."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -200,7 +200,7 @@ def test_what_the_inline_checks_found_is_not_checked_again() -> None:
 
 
 @pytest.mark.parametrize("heard", [0, 1, 2, 3])
-def test_checks_that_break_are_made_again_by_the_script(heard: int) -> None:
+def test_checks_that_break_are_repeated_by_the_script(heard: int) -> None:
     said = [*ok_step("swap"), report("begin time"), *(ok_step("swap") if heard < 2 else ()), *ok_step("time")]
     session, ended = scripts_of([*said[:heard], *said[3:]], heard, breaks=True)
     assert states(ended) == ["ok", "ok"]
@@ -240,7 +240,7 @@ def test_a_stop_skips_the_rest() -> None:
     assert states(ended) == ["ok", "skipped"]
 
 
-def test_a_lost_host_blames_the_running_step() -> None:
+def test_a_lost_host_fails_the_running_step() -> None:
     ok, ended, _, _ = play([report("begin swap"), report("apply swap")], status=LostError("h1: gone", "reboot it"))
     assert not ok
     assert states(ended) == ["failed", "skipped"]
@@ -294,7 +294,7 @@ IN_A_STEP = [
 
 
 @pytest.mark.parametrize("lie", [[lie] for lie in LIES] + [["begin swap", lie] for lie in IN_A_STEP])
-def test_a_host_that_lies_is_a_failure_and_is_hung_up_on(lie: list[str]) -> None:
+def test_a_host_that_breaks_the_protocol_fails_and_is_disconnected(lie: list[str]) -> None:
     ok, ended, _, outputs = play([report(text) for text in lie])
     assert not ok
     assert states(ended) == ["failed", "skipped"]
@@ -329,7 +329,7 @@ def test_a_flood_of_warnings_ends() -> None:
 
 
 def test_long_lines_are_cut_after_they_were_masked() -> None:
-    """A secret that lies across the end of what is shown would not be recognised once it is cut."""
+    """A secret at the end of the shown part would not be recognised after the cut."""
     line = "x" * (MAX_TEXT - 4) + "hunter2" + "y" * 5000
     said: list[Item] = [report("begin swap"), Output(line), Report("command", (line,)), Report("hint", (line,))]
     _, ended, events, _ = play([*said, report("apply swap"), report("end swap failed 1")], status=1)

@@ -1,4 +1,4 @@
-"""Every step of `up`: complete, documented, and exactly the scripts that were reviewed."""
+"""Every step of `up` is complete and documented, and the scripts are exactly the reviewed ones."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_every_parameter_is_documented_and_given(path: Path) -> None:
     assert {name for name in used & set(step.params) if name not in header} == set()
 
 
-def born(made: Context) -> Context:
-    """With the outputs that earlier phases of the same run hand over."""
+def with_outputs(made: Context) -> Context:
+    """A context with the outputs of earlier phases of the same run."""
     outputs = Outputs(
         kubernetes_version=f"{made.inventory.cluster.kubernetes}.7",
         join=JoinCommand("192.168.1.10:6443", Secret("abcdef.0123456789abcdef"), (f"sha256:{'a' * 64}",)),
@@ -97,12 +97,12 @@ def born(made: Context) -> Context:
 
 
 def digest(folder: str, name: str) -> str:
-    """A shell file's checksum, short."""
+    """A short checksum of a shell file."""
     return hashlib.sha256((PACKAGE / folder / name).read_bytes()).hexdigest()[:12]
 
 
 def shell_listing(made: Context, phases: tuple[Phase, ...], family: str) -> str:
-    """The runner and every library that is sent to a host, with their checksums."""
+    """The runner and every library, with their checksums."""
     steps = [step for phase in phases for host in phase.hosts(made.inventory) for step in phase.steps(made, host)]
     names = sorted(resolve((name for step in steps for name in step.libraries), family))
     paths = ["shell/runner.sh", *(library_path(name, family) for name in names)]
@@ -110,7 +110,7 @@ def shell_listing(made: Context, phases: tuple[Phase, ...], family: str) -> str:
 
 
 def listing(made: Context, host: str, phases: tuple[Phase, ...] = UP) -> str:
-    """Phase by phase: the steps of a host, the hash of their shell, their parameters as the host gets them."""
+    """The steps of a host by phase, with the checksum of their script and their parameters."""
     lines = []
     for phase in phases:
         target = made.inventory.host(host)
@@ -131,13 +131,15 @@ def test_the_scripts_are_the_reviewed_ones(
     tmp_path: Path, family: str, minor: str, request: pytest.FixtureRequest
 ) -> None:
     facts: Facts = EL9 if family == "el" else DEBIAN12
-    made = born(context(inventory(tmp_path, control_planes=2, kubernetes=minor, package_repository=MIRROR), facts))
+    made = with_outputs(
+        context(inventory(tmp_path, control_planes=2, kubernetes=minor, package_repository=MIRROR), facts)
+    )
     text = shell_listing(made, UP, family) + "".join(listing(made, host) for host in ("cp1", "cp2", "w1"))
     compare(GOLDEN / f"{family}-{minor}.txt", text, request)
 
 
 def test_the_scripts_of_reset_are_the_reviewed_ones(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """The whole cluster, one control plane host and a worker of a cluster that stays, and with every option."""
+    """For the whole cluster; for one control plane host and a worker of a cluster that stays; with every option."""
     made = context(inventory(tmp_path, control_planes=2))
     text = shell_listing(replace(made, leaving=frozenset(("cp1", "cp2", "w1"))), RESET, "el")
     for title, other in {
@@ -156,8 +158,8 @@ def compare(path: Path, text: str, request: pytest.FixtureRequest) -> None:
     assert text == path.read_text(), "pytest tests/unit --update-golden writes it anew; read the difference"
 
 
-def test_steps_are_made_from_nothing_but_what_they_get(tmp_path: Path) -> None:
-    made = born(context(inventory(tmp_path, control_planes=2)))
+def test_steps_depend_only_on_their_context(tmp_path: Path) -> None:
+    made = with_outputs(context(inventory(tmp_path, control_planes=2)))
     for phase in UP:
         for host in phase.hosts(made.inventory):
             assert phase.steps(made, host) == phase.steps(made, host)
@@ -172,19 +174,19 @@ def test_a_script_runs_by_hand_and_starts_with_a_plan(tmp_path: Path) -> None:
 
 
 def test_no_step_of_a_debian_host_speaks_of_rpm(tmp_path: Path) -> None:
-    made = born(context(inventory(tmp_path), replace(DEBIAN12)))
+    made = with_outputs(context(inventory(tmp_path), replace(DEBIAN12)))
     assert "yum.repos.d" not in listing(made, "w1")
     assert "/deb/" in listing(made, "w1")
 
 
 @pytest.mark.parametrize("phase", [join.PHASE, delete_join_token.PHASE], ids=lambda phase: phase.name)
 def test_steps_that_cannot_be_made_fail_their_phase_and_not_the_run(tmp_path: Path, phase: Phase) -> None:
-    """The other hosts and the summary must not go down with it."""
+    """The other hosts continue, and the summary is shown."""
 
     def refuse(_context: Context, _host: Host) -> list[Step]:
         raise KbootstrapError("no such version")
 
-    made = born(context(inventory(tmp_path, workers=2)))
+    made = with_outputs(context(inventory(tmp_path, workers=2)))
     state = RunState(made, dict(made.facts), made.outputs)
     events: list[Event] = []
     scheduler = Scheduler(events.append, parallelism=4)
@@ -196,7 +198,7 @@ def test_steps_that_cannot_be_made_fail_their_phase_and_not_the_run(tmp_path: Pa
 
 
 def test_a_bug_of_ours_is_never_a_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever ends a worker thread, the run must not end with exit code 0."""
+    """When any error ends a worker thread, the exit code of the run is not 0."""
 
     def broken(*_arguments: object) -> None:
         raise RuntimeError("a bug of ours")

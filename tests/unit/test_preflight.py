@@ -1,4 +1,4 @@
-"""Requirements at their edges: what must be found, and what must not be held against a host."""
+"""Edge cases of the requirements: problems that must be found, and conditions that are no problem."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from kbootstrap.phases.preflight.requirements import Finding, findings
 from kbootstrap.remote.facts import Facts
 
 MEMBER = {"kubelet_conf": True, "ca_sha256": "a" * 64, "kubelet_server": "https://192.168.1.10:6443"}
-MASTER = {**MEMBER, "admin_conf": True, "manifests": True, "etcd_data": True, "apiserver_version": "1.34.2"}
+CONTROL_PLANE = {**MEMBER, "admin_conf": True, "manifests": True, "etcd_data": True, "apiserver_version": "1.34.2"}
 
 
-def look(made: Inventory, **changes: Any) -> list[Finding]:
-    """The findings about good hosts with these changes, a dict per host."""
+def check(made: Inventory, **changes: Any) -> list[Finding]:
+    """The findings for good hosts with these changes, a dict per host."""
     facts: dict[str, Facts] = {}
     for host in made.hosts:
         good = replace(EL9, addresses={host.node_ip: "eth0"}, machine_id=host.name, product_uuid=host.name)
@@ -27,15 +27,15 @@ def look(made: Inventory, **changes: Any) -> list[Finding]:
 
 
 def test_a_node_that_was_renamed_in_the_inventory_is_refused(tmp_path: Path) -> None:
-    """Its host would be renamed while the cluster goes on knowing it by its old name."""
+    """The host would be renamed while the cluster keeps its old name."""
     made = inventory(tmp_path)
-    found = look(made, cp1=MASTER, w1={**MEMBER, "node_name": "w9"})
+    found = check(made, cp1=CONTROL_PLANE, w1={**MEMBER, "node_name": "w9"})
     assert [(finding.host, finding.level) for finding in found if "w9" in finding.text] == [("w1", "error")]
-    assert not [f for f in look(made, cp1=MASTER, w1={**MEMBER, "node_name": "w1"}) if f.level == "error"]
+    assert not [f for f in check(made, cp1=CONTROL_PLANE, w1={**MEMBER, "node_name": "w1"}) if f.level == "error"]
 
 
-def test_a_listener_among_the_node_ports_is_worth_a_word(tmp_path: Path) -> None:
-    found = look(inventory(tmp_path), w1={"listening": frozenset({22, 30000, 32768})})
+def test_a_listener_among_the_node_ports_is_a_warning(tmp_path: Path) -> None:
+    found = check(inventory(tmp_path), w1={"listening": frozenset({22, 30000, 32768})})
     assert [(finding.level, "30000" in finding.text, "32768" in finding.text) for finding in found] == [
         ("warning", True, False)
     ]
@@ -45,16 +45,16 @@ def test_a_listener_among_the_node_ports_is_worth_a_word(tmp_path: Path) -> None
     ("network", "said"),
     [({}, 1), ({"port": 4789}, 0), ({"backend": "host-gw"}, 0)],
 )
-def test_a_taken_port_of_the_pod_network_is_worth_a_word(tmp_path: Path, network: dict[str, Any], said: int) -> None:
-    found = look(inventory(tmp_path, network=network), w1={"udp": frozenset({53, 8472})})
+def test_a_used_port_of_the_pod_network_is_a_warning(tmp_path: Path, network: dict[str, Any], said: int) -> None:
+    found = check(inventory(tmp_path, network=network), w1={"udp": frozenset({53, 8472})})
     assert [(finding.level, "UDP port 8472" in finding.text) for finding in found] == [("warning", True)] * said
 
 
-def test_equal_host_names_are_worth_a_word(tmp_path: Path) -> None:
+def test_equal_host_names_are_a_warning(tmp_path: Path) -> None:
     made = inventory(tmp_path)
-    found = look(made, cp1={"hostname": "localhost"}, w1={"hostname": "localhost"})
+    found = check(made, cp1={"hostname": "localhost"}, w1={"hostname": "localhost"})
     assert [(finding.host, finding.level) for finding in found] == [("w1", "warning")]
-    assert not look(made, cp1={"hostname": "one"}, w1={"hostname": "two"})
+    assert not check(made, cp1={"hostname": "one"}, w1={"hostname": "two"})
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_equal_host_names_are_worth_a_word(tmp_path: Path) -> None:
     ],
 )
 def test_a_second_network_inside_the_clusters_is_found(tmp_path: Path, route: tuple[str, str], key: str) -> None:
-    texts = [finding.text for finding in look(inventory(tmp_path), w1={"routes": (route,)})]
+    texts = [finding.text for finding in check(inventory(tmp_path), w1={"routes": (route,)})]
     assert any(f"its route {route[0]} ({route[1]}) overlaps {key}" in text for text in texts), texts
 
 
@@ -82,14 +82,14 @@ def test_a_second_network_inside_the_clusters_is_found(tmp_path: Path, route: tu
     ],
 )
 def test_the_routes_of_a_running_cluster_are_its_own(tmp_path: Path, routes: tuple[tuple[str, str], ...]) -> None:
-    """The third case is host-gw: a peer's part of the pod network by way of the ordinary interface."""
+    """The third case is host-gw: a route to a peer's part of the pod network through the ordinary interface."""
     made = inventory(tmp_path)
-    assert look(made, cp1={**MASTER, "routes": routes}, w1={**MEMBER, "routes": routes}) == []
+    assert check(made, cp1={**CONTROL_PLANE, "routes": routes}, w1={**MEMBER, "routes": routes}) == []
 
 
 def test_the_interface_of_the_address_is_the_wanted_one(tmp_path: Path) -> None:
     made = inventory(tmp_path, lambda data: data["hosts"][0].update(interface="eth1"))
-    assert [(f.host, f.text) for f in look(made)] == [("cp1", "192.168.1.10 is on eth0, not on eth1")]
+    assert [(f.host, f.text) for f in check(made)] == [("cp1", "192.168.1.10 is on eth0, not on eth1")]
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,11 @@ def test_the_interface_of_the_address_is_the_wanted_one(tmp_path: Path) -> None:
         (["SystemVerification"], {"os_version": "7", "kernel": "3.10.0"}, []),
     ],
 )
-def test_what_the_operator_ignores_stops_nobody(
+def test_ignored_requirements_stop_no_host(
     tmp_path: Path, ignored: list[str], facts: dict[str, Any], levels: list[str]
 ) -> None:
     made = inventory(tmp_path, kubeadm={"ignore_preflight_errors": ignored})
-    assert [finding.level for finding in look(made, cp1=facts)] == levels
+    assert [finding.level for finding in check(made, cp1=facts)] == levels
 
 
 def test_hosts_that_did_not_answer_are_left_out(tmp_path: Path) -> None:
@@ -118,26 +118,26 @@ def test_hosts_that_did_not_answer_are_left_out(tmp_path: Path) -> None:
 
 def test_findings_come_in_the_order_of_the_inventory(tmp_path: Path) -> None:
     made = inventory(tmp_path, workers=3)
-    found = look(made, **{host.name: {"systemd": False} for host in reversed(made.hosts)})
+    found = check(made, **{host.name: {"systemd": False} for host in reversed(made.hosts)})
     assert [finding.host for finding in found] == ["cp1", "w1", "w2", "w3"]
 
 
-@pytest.mark.parametrize("traces", [MASTER, {**MASTER, "init_begun": True, "init_done": True}])
+@pytest.mark.parametrize("traces", [CONTROL_PLANE, {**CONTROL_PLANE, "init_begun": True, "init_done": True}])
 def test_ports_and_disk_of_a_member_are_its_own(tmp_path: Path, traces: dict[str, Any]) -> None:
     busy = {"listening": frozenset({6443, 2379, 10250}), "disk_free_mib": 10, "runtimes": ("containerd", "dockerd")}
-    assert look(inventory(tmp_path), cp1={**traces, **busy}, w1={**MEMBER, "ca_sha256": "a" * 64}) == []
+    assert check(inventory(tmp_path), cp1={**traces, **busy}, w1={**MEMBER, "ca_sha256": "a" * 64}) == []
 
 
 @pytest.mark.parametrize(("wanted", "good"), [("1.34", True), ("1.34.2", True), ("1.34.3", False), ("1.33", False)])
 def test_a_running_cluster_keeps_its_version(tmp_path: Path, wanted: str, good: bool) -> None:
-    found = look(inventory(tmp_path, kubernetes=wanted), cp1=MASTER, w1=MEMBER)
+    found = check(inventory(tmp_path, kubernetes=wanted), cp1=CONTROL_PLANE, w1=MEMBER)
     assert ([f.text for f in found] == []) is good
     assert all("runs Kubernetes 1.34.2" in finding.text for finding in found)
 
 
-def test_three_clones_are_told_about_the_first(tmp_path: Path) -> None:
+def test_three_clones_are_reported_with_the_first(tmp_path: Path) -> None:
     same = {"machine_id": "same", "macs": ("52:54:00:00:00:01",)}
-    found = look(inventory(tmp_path, workers=2), cp1=same, w1=same, w2=same)
+    found = check(inventory(tmp_path, workers=2), cp1=same, w1=same, w2=same)
     assert sorted((f.host, f.text.partition(" (")[0]) for f in found) == [
         ("w1", "has the same MAC address as cp1"),
         ("w1", "has the same machine-id as cp1"),
@@ -148,7 +148,7 @@ def test_three_clones_are_told_about_the_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("seconds", "count"), [(30.0, 0), (31.0, 1), (-31.0, 1)])
 def test_clocks_are_compared_with_the_median(tmp_path: Path, seconds: float, count: int) -> None:
-    """Our own clock does not matter: all hosts are an hour off."""
+    """The operator's clock does not matter: all hosts are an hour off."""
     offsets = {"cp1": 3600.0, "w1": 3600.0, "w2": 3600.0 + seconds}
     made = inventory(tmp_path, workers=2)
-    assert len(look(made, **{name: {"clock_offset": offset} for name, offset in offsets.items()})) == count
+    assert len(check(made, **{name: {"clock_offset": offset} for name, offset in offsets.items()})) == count

@@ -36,7 +36,7 @@ def test_the_public_names_are_these() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_public_name_is_there_and_documented(name: str) -> None:
+def test_every_public_name_exists_and_is_documented(name: str) -> None:
     found = getattr(kbootstrap, name)
     assert inspect.getdoc(found)
     if inspect.isfunction(found):

@@ -33,7 +33,7 @@ def test_known_secrets_are_masked_in_every_form(text: str) -> None:
         "    client-key-data: LS0tLS1CRUdJTg==",
     ],
 )
-def test_what_looks_like_a_secret_is_masked_unasked(text: str) -> None:
+def test_text_that_looks_like_a_secret_is_masked(text: str) -> None:
     masked = Redactor().mask(text)
     assert "***" in masked
     for part in ("0123456789abcdef", "MIIE", "LS0t"):

@@ -1,4 +1,4 @@
-"""Facts from a host's lines, and what they say about the inventory before anything changes."""
+"""Facts parsed from a host's lines, and the requirements that are checked before any change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kbootstrap.inventory.models import Inventory
 from kbootstrap.phases.preflight.requirements import findings
 from kbootstrap.remote.facts import Facts, parse
 
-PROBE = """\
+FACTS = """\
 os_id=centos
 os_version=9
 os_name=CentOS Stream 9
@@ -45,8 +45,8 @@ complete=1
 """
 
 
-def test_the_probe_is_understood() -> None:
-    facts = parse(PROBE.splitlines(), received_at=990.0)
+def test_the_facts_are_parsed() -> None:
+    facts = parse(FACTS.splitlines(), received_at=990.0)
     assert (facts.family, facts.cpus, facts.memory_mib, facts.cgroup) == ("el", 4, 4096, 2)
     assert facts.addresses == {"192.168.1.10": "eth0", "10.0.0.5": "eth1"}
     assert facts.listening == {22, 6443}
@@ -61,23 +61,23 @@ def test_the_probe_is_understood() -> None:
     [("complete=1", ""), ("uid=0", "uid=root"), ("epoch=1000.5", "epoch=nan"), ("cpus=4", "cpus="),
      ("route=default eth0", "address=eth0 nonsense"), ("listening=0016", "listening=zz")],
 )  # fmt: skip
-def test_facts_that_make_no_sense_are_refused(line: str, other: str) -> None:
+def test_invalid_facts_are_refused(line: str, other: str) -> None:
     with pytest.raises(KbootstrapError, match="facts"):
-        parse(PROBE.replace(line, other).splitlines())
+        parse(FACTS.replace(line, other).splitlines())
 
 
-@given(st.lists(st.text(max_size=40) | st.sampled_from(PROBE.splitlines()), max_size=60))
-def test_lies_are_refused_or_harmless(lines: list[str]) -> None:
+@given(st.lists(st.text(max_size=40) | st.sampled_from(FACTS.splitlines()), max_size=60))
+def test_false_facts_are_refused_or_harmless(lines: list[str]) -> None:
     try:
         facts = parse(lines)
     except KbootstrapError as error:
-        assert "facts" in error.message  # noqa: PT017 - either way out is right
+        assert "facts" in error.message  # noqa: PT017 - an error and no error are both right
     else:
         assert "\x1b" not in repr(facts)
 
 
 def hosts(made: Inventory, **changes: Any) -> dict[str, Facts]:
-    """Good facts for every host; the keywords (a dict per host) change them."""
+    """Good facts for every host, changed by the keywords (a dict per host)."""
     good = {
         host.name: replace(
             EL9,
@@ -97,7 +97,7 @@ def test_good_hosts_have_no_findings(tmp_path: Path) -> None:
 
 
 MEMBER = {"kubelet_conf": True, "kubelet_server": "https://10.9.9.9:6443", "ca_sha256": "b" * 64}
-MASTER = {"admin_conf": True, "manifests": True, "kubelet_conf": True, "etcd_data": True, "ca_sha256": "a" * 64,
+CONTROL_PLANE = {"admin_conf": True, "manifests": True, "kubelet_conf": True, "etcd_data": True, "ca_sha256": "a" * 64,
           "apiserver_version": "1.34.1"}  # fmt: skip
 
 
@@ -124,9 +124,9 @@ MASTER = {"admin_conf": True, "manifests": True, "kubelet_conf": True, "etcd_dat
         ({"w2": {"clock_offset": 45.0}}, "w2", "error", "45 s ahead of the other hosts"),
         ({"w2": {"clock_offset": -600.0}}, "w2", "error", "600 s behind"),
         ({"w1": MEMBER}, "w1", "error", "cp1 is not"),
-        ({"cp1": MASTER, "w1": MEMBER}, "w1", "error", "member of another cluster"),
+        ({"cp1": CONTROL_PLANE, "w1": MEMBER}, "w1", "error", "member of another cluster"),
         ({"cp1": MEMBER}, "cp1", "error", "worker of another cluster"),
-        ({"cp1": {**MASTER, "apiserver_version": "1.33.5"}}, "cp1", "error", "runs Kubernetes 1.33.5"),
+        ({"cp1": {**CONTROL_PLANE, "apiserver_version": "1.33.5"}}, "cp1", "error", "runs Kubernetes 1.33.5"),
         ({"cp1": {"init_begun": True, "manifests": True}}, "cp1", "warning", "init did not finish"),
         ({"w1": {"join_begun": True, "bootstrap_conf": True}}, "w1", "warning", "join did not finish"),
     ],
@@ -146,7 +146,13 @@ def test_everything_is_found_at_once(tmp_path: Path) -> None:
 
 def test_other_families_and_members_of_this_cluster_are_welcome(tmp_path: Path) -> None:
     made = inventory(tmp_path, workers=1)
-    joined = {**MEMBER, "ca_sha256": MASTER["ca_sha256"], "os_id": "debian", "os_version": "12", "kernel": "6.1.0"}
-    assert findings(made, hosts(made, cp1=MASTER, w1=joined)) == []
+    joined = {
+        **MEMBER,
+        "ca_sha256": CONTROL_PLANE["ca_sha256"],
+        "os_id": "debian",
+        "os_version": "12",
+        "kernel": "6.1.0",
+    }
+    assert findings(made, hosts(made, cp1=CONTROL_PLANE, w1=joined)) == []
     assert DEBIAN12.family == "debian"
     assert replace(EL9, os_id="mystery", os_like=("rhel",)).family == "el"

@@ -1,4 +1,4 @@
-"""Who is told, in which order hosts leave, and whose host a reset must not touch."""
+"""Reset: which node removes others from the cluster, in which order hosts leave, and which hosts are refused."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def leaving(made: Inventory, names: Iterable[str], **changes: Any) -> Context:
     return replace(context(made), leaving=frozenset(names), **changes)
 
 
-def told(context: Context) -> dict[str, list[str]]:
-    """The steps that tell the cluster, by the control plane host that has them."""
+def removals(context: Context) -> dict[str, list[str]]:
+    """The steps that remove nodes from the cluster, by the control plane host that runs them."""
     inventory = context.inventory
     found = {
         host.name: [step.id for phase in (DRAIN, FORGET) for step in phase.steps(context, host)]
@@ -38,18 +38,20 @@ def told(context: Context) -> dict[str, list[str]]:
     return {name: steps for name, steps in found.items() if steps}
 
 
-def test_the_cluster_is_told_by_the_first_control_plane_host_that_stays(tmp_path: Path) -> None:
+def test_the_first_control_plane_host_that_stays_removes_the_others(tmp_path: Path) -> None:
     made = inventory(tmp_path, control_planes=3, workers=2)
     everyone = [host.name for host in made.hosts]
-    assert told(leaving(made, everyone)) == {}
-    assert told(leaving(made, ["w1"])) == {"cp1": ["drain-w1", "forget-w1"]}
-    assert told(leaving(made, ["cp1", "w2"])) == {"cp2": ["drain-w2", "drain-cp1", "forget-w2", "forget-cp1"]}
-    assert told(leaving(made, ["cp1", "cp2", "cp3"])) == {}, "without a control plane there is nobody to tell"
+    assert removals(leaving(made, everyone)) == {}
+    assert removals(leaving(made, ["w1"])) == {"cp1": ["drain-w1", "forget-w1"]}
+    assert removals(leaving(made, ["cp1", "w2"])) == {"cp2": ["drain-w2", "drain-cp1", "forget-w2", "forget-cp1"]}
+    assert removals(leaving(made, ["cp1", "cp2", "cp3"])) == {}, (
+        "without a control plane there is no host to remove them"
+    )
 
 
 def test_a_host_that_cannot_be_reset_is_not_taken_out_of_the_cluster(tmp_path: Path) -> None:
     made = inventory(tmp_path, workers=2)
-    assert told(leaving(made, ["w1", "w2"], lost=frozenset({"w1"}))) == {"cp1": ["drain-w2", "forget-w2"]}
+    assert removals(leaving(made, ["w1", "w2"], lost=frozenset({"w1"}))) == {"cp1": ["drain-w2", "forget-w2"]}
 
 
 def order(made: Inventory, failing: str = "") -> tuple[list[str], list[str]]:
@@ -84,7 +86,7 @@ def test_one_host_that_fails_stops_only_its_own_restore(tmp_path: Path, failing:
     assert sorted(restores) == sorted({host.name for host in made.hosts} - {failing})
 
 
-def test_what_is_kept_and_what_goes_follows_the_options(tmp_path: Path) -> None:
+def test_the_options_decide_what_is_kept(tmp_path: Path) -> None:
     made = inventory(tmp_path)
     host = made.host("w1")
     whole = {step.id: step for step in RESTORE.steps(leaving(made, ["w1"]), host)}
@@ -96,7 +98,7 @@ def test_what_is_kept_and_what_goes_follows_the_options(tmp_path: Path) -> None:
     assert [step.id for step in PHASE.steps(leaving(made, ["w1"]), host)] == ["kubeadm", "network", "rules"]
 
 
-def test_a_join_that_broke_off_is_forgotten_before_the_next_one(tmp_path: Path) -> None:
+def test_an_interrupted_join_is_removed_before_the_next_one(tmp_path: Path) -> None:
     made = inventory(tmp_path, control_planes=2, workers=1)
     half = replace(EL9, join_begun=True, bootstrap_conf=True)
     facts = {"cp1": EL9, "cp2": half, "w1": EL9}
@@ -105,11 +107,11 @@ def test_a_join_that_broke_off_is_forgotten_before_the_next_one(tmp_path: Path) 
     assert steps[0].params == {"NODE_NAME": "cp2", "ADDRESS": "192.168.1.11", "SELF": "cp1"}
 
 
-# --- whose host ------------------------------------------------------------------------------------------------------
+# --- refused hosts ---------------------------------------------------------------------------------------------------
 
 
 def refused(made: Inventory, **changes: dict[str, Any]) -> dict[str, str]:
-    """The errors of a reset of every host, where good members have these changes."""
+    """The errors of a reset of every host, for good members with these changes."""
     facts: dict[str, Facts] = {
         host.name: replace(EL9, **{**MEMBER, **changes.get(host.name, {})}) for host in made.hosts
     }
@@ -141,7 +143,7 @@ def test_a_member_of_another_cluster_is_refused(tmp_path: Path, host: str, chang
     assert said in found[host]
 
 
-def test_a_first_control_plane_of_another_cluster_is_no_measure_for_the_others(tmp_path: Path) -> None:
+def test_a_first_control_plane_of_another_cluster_is_no_reference_for_the_others(tmp_path: Path) -> None:
     other = {"kubelet_server": "https://10.0.0.1:6443", "ca_sha256": "b" * 64}
     assert list(refused(inventory(tmp_path), cp1=other)) == ["cp1"]
 

@@ -14,7 +14,7 @@ from kbootstrap.run.scheduler import Key, Post, Scheduler, Task
 
 
 class Log:
-    """Remembers the order in which tasks began and ended."""
+    """Records the order in which tasks began and ended."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -76,7 +76,7 @@ def test_a_worker_goes_on_while_the_control_plane_initialises() -> None:
 
 
 def test_the_critical_path_is_the_chain_that_decided_how_long_it_took() -> None:
-    """The join waits for init and for its own host; only the one that ended last counts."""
+    """The join waits for init and for its own host. Only the one that ends last counts."""
     log, slow = Log(), threading.Event()
     slow_init = log.task("init@m", wait=slow)
 
@@ -180,7 +180,7 @@ def test_tasks_that_wait_for_each_other_are_a_bug_and_no_hang() -> None:
         Scheduler(lambda _event: None, 1).run([log.task("a@h", "b@h"), log.task("b@h", "a@h"), log.task("c@h")])
 
 
-def test_stop_skips_what_has_not_begun_and_tells_what_runs() -> None:
+def test_stop_skips_waiting_tasks_and_reports_running_ones() -> None:
     log, running = Log(), threading.Event()
     events: list[Event] = []
     scheduler = Scheduler(events.append, 8, on_stop=running.set)
@@ -200,7 +200,7 @@ def test_stop_skips_what_has_not_begun_and_tells_what_runs() -> None:
 
 
 def test_updates_are_made_in_the_thread_that_runs_the_scheduler() -> None:
-    """Workers only post. What was posted before an event is done before the event is shown."""
+    """Workers only post. Updates that were posted before an event are made before the event is shown."""
     threads: list[int] = []
     order: list[str] = []
 

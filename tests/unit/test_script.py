@@ -1,4 +1,4 @@
-"""Values into shell text, and a host's bytes into reports and output."""
+"""Values as shell text, and a host's bytes parsed into reports and output."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_stream_may_be_cut_anywhere(lines: list[str], cuts: list[int]) -> No
     assert pieces.offset == whole.offset == len(data)
 
 
-def test_only_the_mark_of_this_run_makes_a_report() -> None:
+def test_only_the_marker_of_this_run_makes_a_report() -> None:
     parser = Parser("@kb-1234")
     assert list(parser.feed(b"@kb-9999 end swap ok\nx@kb-1234 end swap ok\n")) == [
         Output("@kb-9999 end swap ok"),

@@ -1,4 +1,4 @@
-"""The launcher's protocol over a local shell, with a private /run so that this machine's own stays untouched."""
+"""The launcher's protocol over a local shell, with a private /run, so that this machine's /run does not change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kbootstrap.steps import Mode
 
 
 class PrivateRun(LocalTransport):
-    """A shell that sees ``run`` as /run. The last pipe can be cut as a broken connection would be."""
+    """A shell with ``run`` as its /run. The last pipe can be cut like a broken connection."""
 
     def __init__(self, run: Path, env: Mapping[str, str] | None = None) -> None:
         super().__init__(("unshare", "-rm", "sh", "-c", f'mount --bind {run} /run && exec sh -c "$1"', "sh"), env)
@@ -104,7 +104,7 @@ def test_run_follows_a_detached_script(run_dir: Path) -> None:
 
 
 def test_below_systemd_a_script_knows_the_scope_to_go_to(run_dir: Path) -> None:
-    """logind may end what an SSH session leaves behind; the runner moves there before it changes anything."""
+    """logind may end the processes of a closed SSH session. The runner moves to a scope before its first change."""
     items: list[Item] = []
     for folder in ("unused", "systemd/system"):
         (run_dir / folder).mkdir(parents=True)
@@ -148,8 +148,8 @@ def test_a_cut_connection_is_reopened_and_nothing_is_lost_or_run_twice(run_dir: 
     assert notices[-1] == "reconnected"
 
 
-def test_closing_while_a_script_runs_leaves_it_to_its_work(run_dir: Path) -> None:
-    """The operator leaves at once: nothing is reconnected, and the script keeps the files it reads."""
+def test_closing_while_a_script_runs_lets_it_continue(run_dir: Path) -> None:
+    """The session ends at once without reconnecting, and the script keeps its files."""
     notices: list[str] = []
     session = make(run_dir, notices=notices)
     session.open()
@@ -167,7 +167,7 @@ def test_closing_while_a_script_runs_leaves_it_to_its_work(run_dir: Path) -> Non
 
 
 class BreaksWhileSending(PrivateRun):
-    """The first script that is sent gets no further than its first bytes, or it arrives and the answer is lost."""
+    """The connection breaks after the first bytes of a script, or after the script and before the answer."""
 
     def __init__(self, run: Path, arrives: bool, lost: int) -> None:
         super().__init__(run)
@@ -196,7 +196,7 @@ class BreaksWhileSending(PrivateRun):
 
 @pytest.mark.parametrize(("arrives", "lost"), [(False, 1000), (False, 7), (False, 1), (True, 0)])
 def test_a_break_while_a_script_is_sent(run_dir: Path, arrives: bool, lost: int) -> None:
-    """Half a script is not run, and a whole one runs once."""
+    """An incomplete script does not run, and a complete one runs once."""
     transport = BreaksWhileSending(run_dir, arrives, lost)
     session = Session("h1", transport, mode="apply", run_id="1", owner="ann")
     session.open()
@@ -235,7 +235,7 @@ def test_the_script_of_a_vanished_operator_is_waited_for(run_dir: Path, reconnec
     wait_for(lambda: log.exists() and b"begin init" in log.read_bytes())
     first._channel.drop()
     notices: list[str] = []
-    # The wait may be longer than opening may take.
+    # The wait for the lock may be longer than the timeout for opening a session.
     second = make(run_dir, run_id="2", notices=notices, timeouts=Timeouts(opening=0.5))
     opener = threading.Thread(target=second.open, daemon=True)
     opener.start()
@@ -276,7 +276,7 @@ def test_an_overdue_script_is_ended(run_dir: Path) -> None:
     assert time.monotonic() - began < 10
 
 
-def test_a_look_in_a_run_that_changes_things_is_told_so_and_writes_nothing(run_dir: Path) -> None:
+def test_an_inline_check_of_up_knows_the_mode_and_writes_nothing(run_dir: Path) -> None:
     items: list[Item] = []
     session = make(run_dir)
     session.open()
@@ -286,7 +286,7 @@ def test_a_look_in_a_run_that_changes_things_is_told_so_and_writes_nothing(run_d
     assert lines(items) == ["check", "apply"]
 
 
-def test_a_run_that_only_looks_leaves_nothing_but_its_locks(run_dir: Path) -> None:
+def test_a_run_with_only_checks_leaves_nothing_but_its_locks(run_dir: Path) -> None:
     session = make(run_dir)
     session.open()
     assert session.run_inline("init", "true", lambda _item: None, lambda: False) == 0
@@ -295,7 +295,7 @@ def test_a_run_that_only_looks_leaves_nothing_but_its_locks(run_dir: Path) -> No
 
 
 @pytest.mark.parametrize("mode", ["plan", "apply"])
-def test_a_look_that_hangs_is_ended_with_all_that_is_below_it(run_dir: Path, mode: Mode) -> None:
+def test_an_inline_check_that_hangs_is_ended_with_its_children(run_dir: Path, mode: Mode) -> None:
     hangs = "(sleep 61; :) & sleep 62 & echo $! >/run/sleeper; wait"
     session = make(run_dir, mode)
     session.open()
@@ -309,7 +309,7 @@ def test_a_look_that_hangs_is_ended_with_all_that_is_below_it(run_dir: Path, mod
     assert lines(items) == ["in"]
 
 
-def test_leaving_during_a_look_ends_it_and_locks_nobody_out(run_dir: Path) -> None:
+def test_closing_during_an_inline_check_ends_it_and_frees_the_lock(run_dir: Path) -> None:
     session = make(run_dir)
     session.open()
     with pytest.raises(LostError, match="the connection was closed while a script ran"):
@@ -321,8 +321,8 @@ def test_leaving_during_a_look_ends_it_and_locks_nobody_out(run_dir: Path) -> No
     assert list((run_dir / "kbootstrap").glob("r-*")) == []
 
 
-def test_a_look_that_breaks_is_followed_by_the_script(run_dir: Path) -> None:
-    """Nothing of the old connection holds the host's lock, although its check still hangs there."""
+def test_an_inline_check_that_breaks_is_followed_by_the_script(run_dir: Path) -> None:
+    """The old connection does not hold the host's lock, although its check still hangs on the host."""
     notices: list[str] = []
     transport = PrivateRun(run_dir)
     session = make(run_dir, notices=notices, transport=transport)
@@ -341,7 +341,7 @@ def test_a_look_that_breaks_is_followed_by_the_script(run_dir: Path) -> None:
     assert notices[-1] == "reconnected"
 
 
-def test_a_look_whose_host_says_no_more_counts_as_broken() -> None:
+def test_an_inline_check_on_a_silent_host_counts_as_broken() -> None:
     with pytest.raises(BrokenError, match=r"no data for 0\.1 s"):
         scripted(Scripted(), Timeouts(dead=0.1)).run_inline("x", "true", lambda _item: None, lambda: False)
 
@@ -372,8 +372,8 @@ def test_a_script_that_vanishes_is_a_clear_error(run_dir: Path) -> None:
     session.close()
 
 
-def test_a_script_whose_last_words_are_late_has_not_vanished(run_dir: Path, tmp_path: Path) -> None:
-    """On a busy host it has ended long before `tail` says so."""
+def test_a_script_whose_last_output_is_late_has_not_vanished(run_dir: Path, tmp_path: Path) -> None:
+    """On a busy host `tail` reports the end of a script late."""
     late = tmp_path / "bin" / "tail"
     late.parent.mkdir()
     late.write_text('#!/bin/sh\ncase " $* " in *" -f "*) sleep 1.5 ;; esac\nexec /usr/bin/tail "$@"\n')
@@ -388,7 +388,7 @@ def test_a_script_whose_last_words_are_late_has_not_vanished(run_dir: Path, tmp_
 
 
 class Scripted:
-    """A host that greets as the launcher does and then says what it likes: its own transport and pipe."""
+    """A host that greets like the launcher and then sends any bytes. It is its own transport and pipe."""
 
     def __init__(self, *answers: bytes, endless: bytes = b"", breaks: bool = False) -> None:
         self._answers = answers
@@ -432,7 +432,7 @@ def scripted(host: Scripted, timeouts: Timeouts = QUICK) -> Session:
 
 
 class Pausing(Scripted):
-    """An answer of no bytes is a silence of 0.2 s."""
+    """A host that is silent for 0.2 s for every empty answer."""
 
     def recv(self, timeout: float) -> bytes:
         if self._left[:1] == [b""]:
@@ -442,8 +442,8 @@ class Pausing(Scripted):
         return super().recv(timeout)
 
 
-def test_an_answer_about_the_look_before_says_nothing_of_the_script() -> None:
-    """A busy host was asked during the look and answers when that is over and the script already runs."""
+def test_a_late_answer_about_an_inline_check_is_not_about_the_script() -> None:
+    """A busy host is asked during the check and answers after it, when the script already runs."""
     opened = scripted(
         Pausing(b"MARK done 76\n", b"MARK gone 1\n", b"", b"MARK killed 1\n", b"", b"MARK done 0\n"), Timeouts(gone=0.1)
     )
@@ -451,7 +451,7 @@ def test_an_answer_about_the_look_before_says_nothing_of_the_script() -> None:
     assert opened.run_detached("x", "true", lambda _item: None, lambda: False) == 0
 
 
-def test_a_script_that_speaks_is_not_gone() -> None:
+def test_a_script_with_output_is_not_gone() -> None:
     opened = scripted(Pausing(b"MARK gone 1\n", b"a line\n", b"", b"MARK done 0\n"), Timeouts(gone=0.1))
     assert opened.run_detached("x", "true", lambda _item: None, lambda: False) == 0
     silent = scripted(Pausing(b"MARK gone 1\n", b"", b"", b"MARK done 0\n"), Timeouts(gone=0.1))
@@ -460,7 +460,7 @@ def test_a_script_that_speaks_is_not_gone() -> None:
 
 
 class AllAtOnce(Scripted):
-    """A host whose answer to a script that was sent ahead comes in one piece with the launcher's greeting."""
+    """A host that sends the launcher's greeting and the answer to the first script in one piece."""
 
     def send(self, data: bytes) -> None:
         super().send(data)
@@ -474,7 +474,7 @@ class AllAtOnce(Scripted):
     waits = 0
 
 
-def test_the_first_look_is_sent_ahead_and_nothing_of_its_answer_is_lost() -> None:
+def test_the_first_inline_check_is_sent_ahead_and_its_answer_is_complete() -> None:
     host, items = AllAtOnce(), list[Item]()
     session = Session("h1", host, mode="apply", run_id="1", owner="ann")
     session.open(ahead=("x", "echo one; echo two; exit 3"))
@@ -514,7 +514,7 @@ def test_a_host_that_does_not_end_its_script_is_given_up() -> None:
 
 
 def test_a_host_that_never_answers_is_not_asked_for_ever() -> None:
-    """Every reconnect starts the patience with silence anew; the step's own limit does not."""
+    """Every reconnect restarts the timeout for silence, but not the step's own time limit."""
     deadline = time.monotonic() + 0.5
     impatient = scripted(Scripted(), Timeouts(dead=0.1, stable=0))
     with pytest.raises(LostError, match="does not answer"):
@@ -547,7 +547,7 @@ shift
 
 
 class FakeSudo(LocalTransport):
-    """A sudo that asks for a password as the real one does: prompt on stderr, password on stdin, three tries."""
+    """A sudo that asks for a password like the real one: prompt on stderr, password on stdin, three tries."""
 
     def __init__(self, folder: Path, body: str) -> None:
         sudo = folder / "sudo"

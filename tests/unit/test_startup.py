@@ -1,4 +1,4 @@
-"""Start-up: what a command imports, and what it costs against bare Python."""
+"""Start-up: the imports of a command, and its CPU time compared with bare Python."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def cpu_of(*arguments: str) -> float:
 
 
 def test_help_costs_little_more_than_python() -> None:
-    # The least of several in turn: what else runs here can only make a process dearer.
+    # Compare the minimum of several runs: other load on the machine can only increase the time.
     pairs = [(cpu_of("-m", "kbootstrap", "--help"), cpu_of("-c", "pass")) for _ in range(7)]
     assert min(ours for ours, _ in pairs) <= RATIO * min(bare for _, bare in pairs)

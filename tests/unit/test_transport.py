@@ -1,4 +1,4 @@
-"""What the connections of a run share."""
+"""The settings that the connections of a run share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kbootstrap.remote.ssh.sockets import WatchedSocket
 
 @pytest.fixture
 def busy_threads() -> Iterator[None]:
-    """Threads take turns a thousand times as often as they usually do."""
+    """Makes Python switch threads a thousand times as often as usual."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(usual / 1000)
     yield
@@ -29,7 +29,7 @@ def busy_threads() -> Iterator[None]:
 
 @pytest.mark.usefixtures("busy_threads")
 def test_many_hosts_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    """fabric's Connection writes to the configuration it is given, and reads it while others write."""
+    """fabric's Connection writes to its configuration, and reads it while others write."""
     ssh_config = tmp_path / "config"
     ssh_config.write_text("Host h*\n  User ann\n")
     shared = SshShared()
@@ -43,7 +43,7 @@ def test_many_hosts_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
 
 
 def test_only_the_inventory_says_how_long_a_handshake_may_take() -> None:
-    """paramiko's own limit, 15 s, is a thread that waits beside each connection."""
+    """paramiko's own limit, 15 s, would need a waiting thread for each connection."""
     before = threading.enumerate()
     ours, theirs = socket.socketpair()
     with ours, theirs:

@@ -1,4 +1,4 @@
-"""The views: what people and programs see of a run."""
+"""The views: the output of a run for people and for programs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def ended(host: str, step: str, state: State, *diff: str, failure: Failure | Non
 
 
 def run(*steps: StepEnded | Notice | StepOutput, mode: str = "apply", failed: bool = False) -> list[Event]:
-    """A whole run around these events."""
+    """The output of a run with these events."""
     counts: dict[State, int] = {}
     for step in steps:
         if isinstance(step, StepEnded):
@@ -87,7 +87,7 @@ def test_long_differences_are_cut_unless_asked_for(tmp_path: Path) -> None:
     assert "+ line 19" in plan_text(tmp_path, events, verbose=True)
 
 
-def test_a_plan_shows_what_stands_in_the_way(tmp_path: Path) -> None:
+def test_a_plan_shows_the_failed_requirements(tmp_path: Path) -> None:
     events = run(ended("w1", "swap", "failed", failure=FAILURE), Notice(1, "warning", "old disk", "w2"), mode="plan")
     text = plan_text(tmp_path, events)
     assert "✗ Title of swap: exit status 1" in text
@@ -123,7 +123,7 @@ def test_several_requirements_take_a_line_each_with_its_hint(tmp_path: Path) -> 
     assert "2 requirements are not met" in text
 
 
-def test_a_single_requirement_is_said_once(tmp_path: Path) -> None:
+def test_a_single_requirement_is_shown_once(tmp_path: Path) -> None:
     with pytest.raises(StepError) as one:
         _raise_all([Finding("w1", "error", "too small", "Add memory.")])
     events = run(ended("w1", "requirements", "failed", failure=one.value.failure), mode="plan")
@@ -311,7 +311,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("answer", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("output", ["lines", "json"])
-def test_no_host_paints_the_terminal_or_shows_a_secret(
+def test_no_host_controls_the_terminal_or_shows_a_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, answer: str
 ) -> None:
     def connect(_host: object, _shared: object) -> LocalTransport:

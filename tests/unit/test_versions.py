@@ -1,4 +1,4 @@
-"""The version tables, at their edges."""
+"""Edge cases of the version tables."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_what_an_os_is_too_old_for(
 
 
 @pytest.mark.parametrize("minor", [20, 30, 31])
-def test_centos_7_is_told_the_last_version_that_runs(minor: int) -> None:
+def test_centos_7_gets_the_last_version_that_runs(minor: int) -> None:
     problem = os_problem("centos", "7", "3.10.0", (1, minor), cgroup=1)
     assert problem == (
         "warning",

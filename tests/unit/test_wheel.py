@@ -1,4 +1,4 @@
-"""What is distributed: the files of kbootstrap's wheel, and `kbootstrap lab` where the lab is not installed."""
+"""The files of kbootstrap's wheel, and `kbootstrap lab` when the lab is not installed."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ main()
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """kbootstrap's wheel, built from a copy: setuptools leaves files beside what it builds."""
+    """kbootstrap's wheel, built from a copy of the sources, because setuptools writes files into them."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
-    # The tests are copied too: nothing of them may get into the wheel.
+    # Copy the tests too: the wheel must not get any of their files.
     for name in ("kbootstrap", "tests/lab"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"

@@ -2,7 +2,7 @@
 
 A lab has a name and a backend: ``simulated`` (private roots behind a real SSH server, docs/simulated-fleet.md) or
 ``containers`` (systemd and real kubeadm, docs/lab.md). ``backend.py`` says what a backend is.
-Everything a lab leaves on this machine lies in one directory, so a lab that crashed can still be found and removed.
+A lab keeps all its files in one directory, so a lab that crashed can still be found and removed.
 """
 
 from kbootstrap_lab.errors import LabError

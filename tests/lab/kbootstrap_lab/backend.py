@@ -1,4 +1,4 @@
-"""What a lab's backend is. A backend is a package with the functions of ``Backend``, and one line in ``BACKENDS``."""
+"""The interface of a lab's backend: a package with the functions of ``Backend``, and one line in ``BACKENDS``."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Backend(Protocol):
         """Remove a lab and every trace of it, also of one that crashed."""
 
     def status(self, name: str) -> Lab:
-        """The lab with the present state of its hosts."""
+        """The lab with the current state of its hosts."""
 
     def ssh_command(self, name: str, host: str) -> list[str]:
         """The ssh command that logs in to a host."""
@@ -103,7 +103,7 @@ class Backend(Protocol):
     def run(
         self, name: str, host: str, command: str, stdin: str = "", timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        """Run a shell command as root on a host, past SSH: tests look at a host without the tool under test."""
+        """Run a shell command as root on a host, without SSH. Tests check a host with it, without kbootstrap."""
 
 
 def load(backend: str) -> Backend:

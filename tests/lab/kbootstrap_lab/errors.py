@@ -13,7 +13,7 @@ class LabError(KbootstrapError):
 
 def no_such_lab(name: str) -> LabError:
     return LabError(
-        f"there is no lab named {name}", "`kbootstrap lab up` makes one, `kbootstrap lab status` lists them."
+        f"there is no lab named {name}", "`kbootstrap lab status` lists the labs, `kbootstrap lab up` starts one."
     )
 
 

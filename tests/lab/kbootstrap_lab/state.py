@@ -1,4 +1,4 @@
-"""The state directory of a lab: everything a lab leaves on this machine lies in it."""
+"""The state directory of a lab. It holds every file that the lab creates on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z")
 
 
 def home_relative(path: Path) -> str:
-    """A path below the home directory with ``~``, as people write it."""
+    """A path below the home directory, written with ``~``."""
     home = os.path.expanduser("~") + "/"
     return "~/" + str(path).removeprefix(home) if str(path).startswith(home) else str(path)
 
@@ -34,7 +34,7 @@ def state_dir(name: str) -> Path:
 
 
 def create_state_dir(name: str, backend: str) -> Path:
-    """Make the lab's directory, for its owner only, and note the backend. Raises LabError when the lab exists."""
+    """Create the lab's directory with mode 0700 and record the backend. Raises LabError when the lab exists."""
     path = state_dir(name)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
@@ -48,12 +48,12 @@ def create_state_dir(name: str, backend: str) -> Path:
 
 
 def remove_state_dir(name: str) -> None:
-    """Remove what is left of a lab on disk; nothing happens when nothing is left."""
+    """Remove the files of a lab. Does nothing when there are none."""
     shutil.rmtree(state_dir(name), ignore_errors=True)
 
 
 def names() -> list[str]:
-    """The labs there are, running or not."""
+    """The names of all labs, running or not."""
     root = labs_dir()
     return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
 

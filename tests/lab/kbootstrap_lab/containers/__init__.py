@@ -1,7 +1,7 @@
 """The container lab: hosts with systemd, sshd and real kubeadm as containers, and a package server of their own.
 
-Everything runs on an internal Docker network, so nothing a host sends leaves this machine. docs/lab.md says what is
-real and what is a stand-in. testcontainers makes the containers, here as in the tests.
+Everything runs on an internal Docker network, so no packet of a host leaves this machine. docs/lab.md says what is
+real and what is a stand-in. testcontainers creates the containers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Lab", "LabHost", "down", "fault", "logs", "missing", "run", "ssh_com
 LABEL = "kbootstrap.lab"
 SERVER = "packages.lab"
 START_SECONDS = 90
-"""Longest wait for a host to boot, and for its sshd."""
+"""Longest wait for a host to boot, and for its sshd, in seconds."""
 _FETCH = "curl --fail --silent --show-error --max-time 20"
 
 
@@ -74,8 +74,7 @@ def up(
 ) -> Lab:
     """Start a lab; returns when every host accepts SSH. ``distributions`` gives each host its own, in order.
 
-    ``image`` makes the hosts from this image (pulled if it is not there) instead of from one built here. Raises
-    LabError.
+    With ``image`` the hosts use this image (pulled when it is missing) instead of one built here. Raises LabError.
     """
     refuse("containers", latency_ms=latency_ms)
     chosen = (
@@ -110,7 +109,7 @@ def _start(
     key = _make_key(directory)
     subnet = _make_network(name)
     addresses = subnet.hosts()
-    next(addresses)  # the bridge's own
+    next(addresses)  # the bridge's address
     server = str(next(addresses))
     _run_server(name, server, served, artifacts.plain_image(say))
     say(f"starting {len(distributions)} hosts")
@@ -132,7 +131,7 @@ def _start(
 
 
 def down(name: str) -> None:
-    """Remove every container, volume, network and file of a lab. Raises LabError when there is none."""
+    """Remove every container, volume, network and file of a lab. Raises LabError when there is no such lab."""
     directory = state_dir(name)
     if not directory.is_dir():
         raise no_such_lab(name)
@@ -146,7 +145,7 @@ def down(name: str) -> None:
 
 
 def status(name: str) -> Lab:
-    """The lab and what its hosts are doing. Raises LabError when there is none."""
+    """The lab and the state of its hosts. Raises LabError when there is no such lab."""
     lab = _kept(name)
     states = {}
     for container in _docker().containers.list(all=True, filters={"label": f"{LABEL}={name}"}):
@@ -164,7 +163,7 @@ def ssh_command(name: str, host: str) -> list[str]:
 
 
 def logs(name: str, host: str) -> str:
-    """What a person wants to see of a host that failed: units, network, journal, kubelet, containers."""
+    """The logs that explain why a host failed: units, network, journal, kubelet, containers."""
     script = """
         systemctl --failed --no-pager; systemctl list-jobs --no-pager; systemctl is-system-running
         ip -brief address; ss -ltn; journalctl --no-pager -n 20
@@ -177,9 +176,9 @@ def logs(name: str, host: str) -> str:
 
 
 def run(name: str, host: str, command: str, stdin: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run a shell command as root on a host, past SSH: how tests look at a host without the tool under test.
+    """Run a shell command as root on a host, without SSH. Tests check a host with it, without kbootstrap.
 
-    Raises LabError when it has not ended after ``timeout`` seconds.
+    Raises LabError when the command does not end within ``timeout`` seconds.
     """
     try:
         return subprocess.run(
@@ -195,9 +194,9 @@ def run(name: str, host: str, command: str, stdin: str = "", timeout: float = 12
 
 
 def fault(name: str, host: str, kind: str) -> str:
-    """Do something bad to a host, or ``heal`` it; returns what the host is now.
+    """Inject a fault into a host, or ``heal`` it. Returns the host with its new state.
 
-    ``files/fault`` does what is done inside the host. Raises LabError, also where the kernel has no netem for ``slow``.
+    ``files/fault`` does the part inside the host. Raises LabError, also when the kernel has no netem for ``slow``.
     """
     container = _found(name, host)
     if kind == "cut":
@@ -218,7 +217,7 @@ def fault(name: str, host: str, kind: str) -> str:
     return str(container.status)
 
 
-# --- inside ----------------------------------------------------------------------------------------------------------
+# --- private ---------------------------------------------------------------------------------------------------------
 
 
 def _docker() -> Any:
@@ -285,7 +284,7 @@ def _make_key(directory: Path) -> str:
 def _make_network(name: str) -> ipaddress.IPv4Network:
     """An internal network on the first free subnet of 10.200.0.0/16 upwards.
 
-    Docker knows only its own networks; a bridge that outlived its dockerd still has a route and would get the packets.
+    Docker knows only its own networks. A bridge of an earlier dockerd can still have a route and would get the packets.
     """
     import docker
 
@@ -306,11 +305,14 @@ def _make_network(name: str) -> ipaddress.IPv4Network:
                     check_duplicate=True,
                 )
                 return subnet
-    raise LabError("no free subnet for the lab's network", "docker network ls shows what is taken; remove old labs.")
+    raise LabError(
+        "no free subnet for the lab's network",
+        "`docker network ls` lists the networks, `kbootstrap lab down` removes those of a lab.",
+    )
 
 
 def routed_networks(table: str) -> list[ipaddress.IPv4Network]:
-    """The networks of a /proc/net/route, without default routes: its numbers are hex, in the machine's byte order."""
+    """The networks in a /proc/net/route, without default routes. Its numbers are hex, in the machine's byte order."""
     found = []
     for line in table.splitlines()[1:]:
         _, address, _, _, _, _, _, mask, *_ = line.split()
@@ -321,12 +323,12 @@ def routed_networks(table: str) -> list[ipaddress.IPv4Network]:
 
 
 def _new_container(lab: str, host: str, image: str, address: str, **options: Any) -> Any:
-    """A container made by testcontainers, with a fixed address on the lab's network."""
+    """Create a container with testcontainers, with a fixed address on the lab's network."""
     import docker
     from testcontainers.core.config import testcontainers_config
     from testcontainers.core.container import DockerContainer
 
-    # The reaper is an image of a registry, and it would end labs that are meant to stay.
+    # testcontainers' reaper needs an image from a registry, and it would remove labs that must keep running.
     testcontainers_config.ryuk_disabled = True
     network = f"kbootstrap-{lab}"
     endpoint = docker.types.EndpointConfig(_docker().api._version, ipv4_address=address)
@@ -341,7 +343,7 @@ def _new_container(lab: str, host: str, image: str, address: str, **options: Any
 
 
 def _run_server(lab: str, address: str, served: Path, image: str) -> None:
-    """The package and time server: Python's web server and a chronyd that trusts the machine's clock."""
+    """Start the package and time server: Python's web server, and a chronyd that serves this machine's clock."""
     script = (
         "printf 'local stratum 5\\nallow all\\n' >/etc/chrony-lab.conf; mkdir -p /run/chrony;"
         " chronyd -x -f /etc/chrony-lab.conf; exec python3 -m http.server --directory /srv 80"
@@ -369,7 +371,7 @@ def _run_host(lab: str, host: LabHost, image: str, server: str) -> None:
 
 
 def _set_up(lab: Lab, host: LabHost, key: str, password: Secret | None, sudo_password: Secret | None) -> None:
-    """The login, sudo, and the repository the host's own OS comes from."""
+    """Set up the login, sudo and the repository of the host's operating system."""
     _wait_for_boot(lab.name, host.name)
     user = shlex.quote(lab.user)
     nopasswd = "" if sudo_password else "NOPASSWD:"
@@ -392,7 +394,7 @@ def _set_up(lab: Lab, host: LabHost, key: str, password: Secret | None, sudo_pas
 
 
 def os_repository(distribution: str) -> str:
-    """Shell that gives a host the lab's repository of its OS; an image of somebody else has its own."""
+    """Shell commands that configure the lab's OS repository on a host. A user's image has repositories of its own."""
     if distribution == "image":
         return ":"
     if distribution.startswith("centos"):
@@ -409,9 +411,9 @@ def os_repository(distribution: str) -> str:
 
 
 def _wait_for_boot(name: str, host: str) -> None:
-    """Until the host has booted and firewalld has its rules, which break a connection made before without a word.
+    """Wait until the host has booted and firewalld has loaded its rules. Loading silently breaks open connections.
 
-    To systemd firewalld has started when it has its name on D-Bus; only then it loads its rules, and answers.
+    systemd reports firewalld as started when it has its D-Bus name. firewalld loads its rules and answers after that.
     """
     booted = """
         systemctl is-system-running | grep -qE 'running|degraded' || exit 1
@@ -436,7 +438,7 @@ def _wait_for(condition: Callable[[], bool], name: str, host: str) -> None:
     while not condition():
         if time.monotonic() > deadline:
             machine = f"On this machine:\n{artifacts.run('ip', 'route')}"
-            raise LabError(f"{host} does not come up within {START_SECONDS} s", logs(name, host) + machine)
+            raise LabError(f"{host} did not boot within {START_SECONDS} s", logs(name, host) + machine)
         time.sleep(0.2)
 
 

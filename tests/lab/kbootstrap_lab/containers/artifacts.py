@@ -1,8 +1,8 @@
-"""What the container lab is made of, built once and kept: binaries, images, package repositories.
+"""Builds and caches the parts of the container lab: binaries, images, package repositories.
 
-Every artifact has a recipe: a text with everything that decides its content. It is kept under the recipe's hash, so a
-changed recipe builds anew exactly what depends on it, and it appears in one move, so an interrupted build leaves
-nothing half made. ``KBOOTSTRAP_LAB_CACHE`` names a folder to look in first (it may be read-only) and to keep things in.
+Every artifact has a recipe: a text with everything that decides its content. The recipe's hash is the cache key, so a
+changed recipe rebuilds only what depends on it. An artifact appears by one rename, so an interrupted build leaves no
+partial artifact. ``KBOOTSTRAP_LAB_CACHE`` names a cache folder that is read first and, when writable, written to.
 """
 
 from __future__ import annotations
@@ -59,20 +59,23 @@ CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", 
 
 
 def caches() -> list[Path]:
-    """Folders to look in, best first."""
+    """The cache folders, in order of preference."""
     named = os.environ.get("KBOOTSTRAP_LAB_CACHE")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kbootstrap" / "lab"
     return ([Path(named)] if named else []) + [home]
 
 
 def cache() -> Path:
-    """The folder to keep things in: the first one that may be written. Root may always; a mode without w is a wish."""
+    """The first writable cache folder. For root this checks the mode too: root could write to any folder."""
     for folder in caches():
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             if os.access(folder, os.W_OK) and folder.stat().st_mode & stat.S_IWUSR:
                 return folder
-    raise LabError(f"no cache folder can be written: {', '.join(map(str, caches()))}", "Set KBOOTSTRAP_LAB_CACHE.")
+    raise LabError(
+        f"no cache folder is writable: {', '.join(map(str, caches()))}",
+        "Set KBOOTSTRAP_LAB_CACHE to a writable folder.",
+    )
 
 
 def hashed(*parts: str | Path) -> str:
@@ -90,7 +93,7 @@ def hashed(*parts: str | Path) -> str:
 
 @contextlib.contextmanager
 def only_one(name: str) -> Iterator[None]:
-    """One builder at a time per artifact, across processes."""
+    """Lock an artifact, so that only one process builds it at a time."""
     with (cache() / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -115,7 +118,7 @@ def folder(name: str, recipe: str, build: Callable[[Path], None], say: Say) -> P
 
 
 def run(*command: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
-    """Run a program of this machine. Raises LabError with the end of what it said."""
+    """Run a program of this machine. Raises LabError with the end of its output."""
     words = [str(word) for word in command]
     done = subprocess.run(
         words, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})}, cwd=cwd
@@ -165,7 +168,7 @@ def _verify(place: Path, name: str) -> None:
 
 
 def _build_kubernetes(target: Path) -> None:
-    """Debian's source package, with the Go of the release it was made for (a newer Go breaks its reflection)."""
+    """Build Debian's source package with the Go of the release it was made for. A newer Go breaks its reflection."""
     script = FILES / "build-kubernetes"
     with tempfile.TemporaryDirectory(prefix="kbootstrap-lab-", dir=cache()) as work:
         root = Path(work) / "root"
@@ -220,7 +223,7 @@ def _has_image(tag: str) -> bool:
 
 
 def plain_image(say: Say) -> str:
-    """The root that hosts are made from, as it is: the package server runs on it."""
+    """The unchanged base image of the hosts. The package server runs on it."""
     return root_image("node-root", SUITE, NODE_PACKAGES, say)
 
 
@@ -241,7 +244,7 @@ def node_image(distribution: str, say: Say) -> str:
 
 
 def image_from(image: str, say: Say) -> str:
-    """A host image made of somebody else's, which Docker pulls when it is not there. Raises LabError."""
+    """A host image made from a user's image, which Docker pulls when it is missing. Raises LabError."""
     names = ("node-entrypoint", "image-setup", "image.Dockerfile")
     tag = f"kbootstrap-lab/image:{hashed(image, *(FILES / name for name in names))}"
     with only_one("image-image"):
@@ -305,7 +308,7 @@ def _build_packages(target: Path, binaries: Path, key: Path, builder: str) -> No
 
 
 def image_names() -> dict[str, str]:
-    """Build stage to full name, as kubeadm 1.20 and our Flannel manifest ask for them."""
+    """Full image names by build stage, as kubeadm 1.20 and our Flannel manifest request them."""
     from kbootstrap.versions import FLANNEL_CNI_PLUGIN, FLANNEL_VERSION
 
     named = {
@@ -320,7 +323,7 @@ def image_names() -> dict[str, str]:
 
 
 def container_images(binaries: Path, builder: str, say: Say) -> Path:
-    """One docker archive per image, named NAME_TAG.tar as the crictl stand-in asks for them."""
+    """One docker archive per image, named NAME_TAG.tar, as the crictl stand-in requests them."""
     base = root_image("image-base", SUITE, IMAGE_PACKAGES, say, variant="extract")
     recipe = hashed(base, binaries.name, builder, str(sorted(image_names().items())), FILES / "images.Dockerfile",
                     FILES / "pause.c", FILES / "flanneld-stand-in", FILES / "coredns-stand-in")  # fmt: skip
@@ -360,7 +363,7 @@ def _build_images(target: Path, base: str, binaries: Path, builder: str) -> None
 
 
 def _flannel_plugin(context: Path) -> None:
-    """The flannel CNI plugin was last in Debian 11's containernetworking-plugins."""
+    """Get the flannel CNI plugin. Debian 11 was the last release whose containernetworking-plugins has it."""
     tar = context / "plugins.tar"
     run("mmdebstrap", "--variant=extract", "--include=containernetworking-plugins", OLD_SUITE, tar)
     with tarfile.open(tar) as plugins, (context / "flannel").open("wb") as target:
@@ -390,7 +393,7 @@ def _join(target: Path, packages: Path, images: Path) -> None:
 def prepare(distributions: Iterable[str], say: Say, image: str | None = None) -> tuple[dict[str, str], Path]:
     """Everything a lab of these distributions needs: the image per distribution, and the server's files.
 
-    The distribution ``image`` stands for hosts made from somebody else's ``image``.
+    The distribution ``image`` means hosts made from the user's ``image``.
     """
     start_docker(say)
     images = {

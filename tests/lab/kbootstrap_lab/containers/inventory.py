@@ -1,4 +1,4 @@
-"""Writes the inventory of a container lab: what differs from hosts on the internet is in here, and nothing else."""
+"""Writes the inventory of a container lab. It sets only what differs from hosts with internet access."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from kbootstrap_lab.containers.artifacts import KUBERNETES
 from kbootstrap_lab.state import home_relative
 
 IGNORED = ("Swap", "SystemVerification", "FileExisting-crictl", "Mem", "NumCPU")
-"""Hosts that share one machine: its swap, its kernel config and its memory are not theirs."""
+"""kubeadm's preflight errors to ignore: the hosts share this machine's swap, kernel config and memory."""
 
 
 def text(lab: Lab, password: bool, sudo_password: bool) -> str:
-    """The inventory as YAML. Passwords are named, never written: they are read from the environment."""
+    """The inventory as YAML. It has no passwords, only the environment variables that they are read from."""
     sudo = "none" if lab.user == "root" else "password" if sudo_password else "passwordless"
     key = fingerprint()
     lines = [

@@ -1,4 +1,4 @@
-"""This machine as the lab's ground: what is missing, the Docker daemon, and what a host container may do here."""
+"""This machine: missing requirements of the lab, the Docker daemon, and the permissions of a host container."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOOLS = {"docker": "docker.io", "mmdebstrap": "mmdebstrap"}
 VOLUMES = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd")
 TMPFS = {"/run": "exec,mode=755", "/tmp": "exec,mode=1777"}
 DAEMON_SECONDS = 60
-"""Longest wait for dockerd to answer."""
+"""Longest wait for dockerd to answer, in seconds."""
 
 _CAPABILITIES = (
     "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE"
@@ -30,7 +30,7 @@ _CAPABILITIES = (
 
 
 def missing() -> list[str]:
-    """What the lab needs and this machine lacks, each with how to get it."""
+    """The lab's requirements that this machine does not meet, each with a way to get it."""
     lacks = [
         f"{tool} is not installed (Debian, Ubuntu: apt install {package})"
         for tool, package in TOOLS.items()
@@ -55,7 +55,7 @@ def docker_answers() -> bool:
 
 
 def start_docker(say: Say) -> None:
-    """Use the running daemon, or start one in the background and leave it running. Raises LabError when it does not."""
+    """Use the running Docker daemon, or start one in the background. Raises LabError when it does not answer."""
     require()
     if docker_answers():
         return
@@ -65,17 +65,17 @@ def start_docker(say: Say) -> None:
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with log.open("ab") as output:
         daemon = subprocess.Popen(["dockerd"], stdout=output, stderr=output, start_new_session=True)
-    # It is meant to outlive us; without this, Popen would warn that it still runs.
+    # The daemon outlives this process on purpose. Without this line Popen warns that it still runs.
     daemon.returncode = 0
     deadline = time.monotonic() + DAEMON_SECONDS
     while not docker_answers():
         if time.monotonic() > deadline:
-            raise LabError(f"dockerd does not answer after {DAEMON_SECONDS} s", f"Its log is {log}")
+            raise LabError(f"dockerd does not answer after {DAEMON_SECONDS} s", f"Its log is {log}.")
         time.sleep(0.3)
 
 
 def _forget_dead_daemon() -> None:
-    """A pid file that outlived its dockerd names some other process by now, and dockerd would take that for itself."""
+    """Remove a stale pid file. Its pid may now belong to another process, and dockerd would then refuse to start."""
     pid_file = Path("/var/run/docker.pid")
     with contextlib.suppress(OSError):
         comm = Path("/proc") / pid_file.read_text(encoding="ascii").strip() / "comm"
@@ -86,8 +86,8 @@ def _forget_dead_daemon() -> None:
 def host_options() -> dict[str, Any]:
     """Options of the Docker API that let systemd, containerd and the kubelet run in a container.
 
-    Like ``--privileged``, but with only the capabilities this machine has itself: where one is missing
-    (CAP_SYS_RESOURCE in many sandboxes) Docker cannot grant it, and ``--privileged`` fails as a whole.
+    Like ``--privileged``, but with only the capabilities of this process. ``--privileged`` fails as a whole when
+    Docker cannot grant one of them (CAP_SYS_RESOURCE in many sandboxes).
     """
     return {
         "cap_drop": ["ALL"],
@@ -100,7 +100,7 @@ def host_options() -> dict[str, Any]:
 
 
 def docker_arguments() -> list[str]:
-    """The same as arguments of ``docker run``, for a tool that starts the containers itself."""
+    """The same options as arguments of ``docker run``, for a tool that starts the containers itself."""
     options = host_options()
     flags = {
         "cap-drop": options["cap_drop"],

@@ -1,7 +1,7 @@
-"""The simulated fleet: hosts as private roots of this machine, real SSH in front, stand-ins for everything else.
+"""The simulated fleet: hosts with private roots on this machine, a real SSH server each, and stand-ins for the rest.
 
-No root rights, no Docker, no network: a lab of four hosts is up in about a second. What is real and what is not is told
-in docs/simulated-fleet.md.
+It needs no root, no Docker and no network. A lab of four hosts starts in about a second. docs/simulated-fleet.md says
+what is real and what is a stand-in.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ START_TIMEOUT = 180
 
 @dataclass(frozen=True)
 class LabHost:
-    """One running host: where its SSH server listens, and the address it believes to have."""
+    """One running host: the address of its SSH server, and its address inside the simulation."""
 
     name: str
     address: str
@@ -73,12 +73,12 @@ def up(
     methods: tuple[str, ...] = (),
     snapshot: Path | None = None,
 ) -> Lab:
-    """Start a lab; returns when every host accepts SSH, and leaves them running.
+    """Start a lab. Returns when every host accepts SSH, and leaves the hosts running.
 
-    ``latency_ms`` is added to every round trip. With ``password`` the user may log in with it (by password and
-    keyboard-interactive as well as by key, or only by the ``methods`` named), with ``sudo_password`` sudo asks for it.
-    ``distributions`` gives each host its own distribution, in order, for mixed clusters. With a ``snapshot``
-    (see ``save``) of a lab of the same hosts, they go on where those were. Raises LabError.
+    ``latency_ms`` is added to every round trip. With ``password`` the user can log in with it, by password and
+    keyboard-interactive as well as by key; ``methods`` limits the login to those named. With ``sudo_password`` sudo
+    asks for it. ``distributions`` sets the distribution of each host, in order, for mixed clusters. A ``snapshot``
+    (see ``save``) of a lab of the same hosts restores their state. Raises LabError.
     """
     refuse("simulated", image=image)
     specs = _specs(
@@ -121,7 +121,7 @@ def up(
 
 
 def save(name: str, snapshot: Path) -> None:
-    """Keep the hosts of a running lab and what they share in a new directory, for ``up``. Raises LabError."""
+    """Save the hosts of a running lab and their shared state to a new directory, for ``up``. Raises LabError."""
     _ask(name, {"op": "save"})
     shared = state_dir(name) / "shared"
     shutil.copytree(shared, snapshot, ignore=shutil.ignore_patterns("wake"))
@@ -129,7 +129,7 @@ def save(name: str, snapshot: Path) -> None:
 
 
 def down(name: str) -> None:
-    """End a lab and remove every trace of it, also of one that crashed. Raises LabError when there is none."""
+    """Stop a lab and remove all its files, also after a crash. Raises LabError when there is no such lab."""
     directory = state_dir(name)
     if not directory.is_dir():
         raise no_such_lab(name)
@@ -140,18 +140,18 @@ def down(name: str) -> None:
 
 
 def status(name: str) -> Lab:
-    """What a lab's hosts are doing. Raises LabError when it does not run."""
+    """The lab and the state of its hosts. Raises LabError when the lab does not run."""
     return _lab(name, _ask(name, {"op": "status"}), None)
 
 
 def fault(name: str, host: str, kind: str, **options: Any) -> str:
-    """Do something bad to a host, or ``heal`` it; returns its state. docs/simulated-fleet.md lists the kinds."""
+    """Inject a fault into a host, or ``heal`` it. Returns its state. docs/simulated-fleet.md lists the faults."""
     answer = _ask(name, {"op": "fault", "host": host, "kind": kind, **options})
     return str(answer["state"])
 
 
 def run(name: str, host: str, command: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run a shell command as root on a host, past SSH: how tests look at a host without the tool under test."""
+    """Run a shell command as root on a host, without SSH. Tests check a host with it, without kbootstrap."""
     answer = _ask(
         name,
         {"op": "run", "host": host, "command": command, "stdin": stdin, "timeout": timeout},
@@ -184,11 +184,11 @@ def ssh_command(name: str, host: str) -> list[str]:
 
 
 def logs(name: str, host: str) -> str:
-    """What a host's services wrote to its journal since it was switched on, and the end of its boot log."""
+    """A host's journal since it was powered on, and the end of its boot log."""
     return run(name, host, "journalctl --no-pager; tail -n 20 /var/log/boot.log").stdout
 
 
-# --- inside ----------------------------------------------------------------------------------------------------------
+# --- private ---------------------------------------------------------------------------------------------------------
 
 
 def _specs(
@@ -205,7 +205,7 @@ def _specs(
     if len(distributions) != count or not set(distributions) <= set(DISTRIBUTIONS):
         raise LabError(f"{', '.join(distributions)}: distributions are {', '.join(DISTRIBUTIONS)}, one per host")
     if state not in ("dirty", "clean"):
-        raise LabError(f"a host is found dirty or clean, not {state!r}")
+        raise LabError(f"the state of a host is dirty or clean, not {state!r}")
     names = [f"cp{n + 1}" for n in range(control_planes)] + [f"w{n + 1}" for n in range(workers)]
     sudo = "none" if user == "root" else "password" if sudo_password else "passwordless"
     salt = secrets.token_hex(8)
@@ -225,7 +225,7 @@ def _specs(
 
 
 def _compile_fakes() -> None:
-    """Hosts see the package read-only, so its byte code must be there before; without it they are slower."""
+    """Compile the stand-ins to byte code. Hosts see the package read-only, so they cannot do it themselves."""
     import compileall
 
     here = Path(__file__).parent
@@ -248,7 +248,7 @@ def _write_known_hosts(directory: Path, lab: Lab, public: dict[str, str]) -> Non
 
 
 def _start_daemon(directory: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Start the daemon detached from us and wait for its word. What it needs to know goes to its stdin, secrets too."""
+    """Start the detached daemon and wait until it is ready. Its settings, with the secrets, go to its stdin."""
     ready, theirs = os.pipe()
     with open(directory / "log", "ab") as log:
         process = subprocess.Popen(
@@ -271,7 +271,7 @@ def _start_daemon(directory: Path, request: dict[str, Any]) -> dict[str, Any]:
     _forget_child(process)
     if not line:
         tail = (directory / "log").read_text(errors="replace").strip().splitlines()[-3:]
-        raise LabError("the lab's daemon ended at its start: " + " / ".join(tail))
+        raise LabError("the lab's daemon did not start: " + " / ".join(tail))
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
         raise LabError(answer["error"], answer["hint"])
@@ -279,7 +279,7 @@ def _start_daemon(directory: Path, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _forget_child(process: subprocess.Popen[bytes]) -> None:
-    """The daemon is meant to outlive us; without this, Popen would warn that it still runs."""
+    """Keep Popen from warning that the daemon still runs. The daemon outlives this process on purpose."""
     process.returncode = 0
 
 
@@ -295,7 +295,7 @@ def _ask(name: str, request: dict[str, Any], timeout: float = 120) -> dict[str, 
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(timeout)
-            # Through /proc because a socket's path may have 107 bytes at most.
+            # The path goes through /proc, because a socket's path has at most 107 bytes.
             connection.connect(f"/proc/self/fd/{directory}/control")
             connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as file:
@@ -311,7 +311,7 @@ def _ask(name: str, request: dict[str, Any], timeout: float = 120) -> dict[str, 
 
 
 def _start_time(pid: int) -> str:
-    """When a process started, in clock ticks since boot; with the pid it names a process for good. Empty: it ended."""
+    """The start time of a process, in clock ticks since boot; empty when it has ended. With the pid it is unique."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

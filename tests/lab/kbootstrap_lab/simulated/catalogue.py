@@ -1,8 +1,7 @@
-"""The simulated internet's packages: what there is, in which repository, in which versions, and what each one puts
-on a host.
+"""The packages of the simulated internet: their repositories, versions and content.
 
-Versions are those of the real repositories around the end of 2026, a few of each. A package's content is what matters
-to kbootstrap: the commands, unit files and configuration files that appear when it is installed.
+The versions are a few of each package from the real repositories around the end of 2026. The content of a package is
+only what matters to kbootstrap: the commands, unit files and configuration files that it installs.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ DISTRIBUTIONS = ("centos7", "centos9", "debian12")
 
 
 class Content(NamedTuple):
-    """What a package puts on a host: commands (paths of stand-ins), unit files and other files by path."""
+    """The content of a package: commands (paths of stand-ins), unit files and other files by path."""
 
     commands: tuple[str, ...] = ()
     units: Mapping[str, str] = {}
     files: Mapping[str, str] = {}
     enabled: bool = False
-    """Are its units enabled and started by installing it? Debian does that with every service, EL with some."""
+    """Whether its installation enables and starts its units. Debian does so for every service, EL for some."""
 
 
 class Package(NamedTuple):
@@ -164,7 +163,7 @@ _DEBIAN_AVAILABLE = {
 
 
 def installed(distribution: str) -> Mapping[str, str]:
-    """The packages a fresh host of this distribution comes with, name to version."""
+    """The versions of the packages that a fresh host of this distribution has, by name."""
     return _DEBIAN_INSTALLED if distribution == "debian12" else _EL_INSTALLED[distribution]
 
 
@@ -350,7 +349,7 @@ _DEBIAN_CONTENT = {
 
 
 def content(name: str, family: str, version: str = "") -> Content:
-    """What the package of this name holds. A package of whose content nothing matters here holds nothing."""
+    """The content of a package. It is empty when nothing in the package matters to kbootstrap."""
     if name == "iproute" and ".el7" in version:
         return Content(("/usr/sbin/ip", "/usr/sbin/ss", "/usr/sbin/tc"))
     if family == "debian":
@@ -387,7 +386,7 @@ def available(distribution: str, repo: str) -> Iterator[Package]:
 
 
 def _kubernetes(minor: int, family: str) -> Iterator[Package]:
-    """One minor's repository. Dependencies shrank: kubelet's in 2024 and 2025, kubeadm's in 1.30 and 1.32."""
+    """The repository of one minor. kubelet lost dependencies in 2024 and 2025, kubeadm in 1.30 and 1.32."""
     repo, revision = f"kubernetes-1.{minor}", "1.1" if family == "debian" else "150500.1.1"
     tools = ["conntrack", "iproute2", "ethtool"] if family == "debian" else ["conntrack-tools", "iproute", "ethtool"]
     kubelet = ["kubernetes-cni", "iptables"]
@@ -405,7 +404,7 @@ def _kubernetes(minor: int, family: str) -> Iterator[Package]:
 
 
 def satisfied_by(requirement: str) -> tuple[str, ...]:
-    """The packages any of which fulfils a requirement (EL 9 splits iptables and ebtables)."""
+    """The packages that meet a requirement; one of them is enough (EL 9 splits iptables and ebtables)."""
     return {
         "iptables": ("iptables", "iptables-nft"),
         "ebtables": ("ebtables", "ebtables-legacy", "iptables-nft", "iptables"),
@@ -413,7 +412,7 @@ def satisfied_by(requirement: str) -> tuple[str, ...]:
 
 
 def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
-    """Orders versions as rpm and dpkg do for those in this catalogue: numbers by value, a number beats a word."""
+    """A sort key that orders this catalogue's versions as rpm and dpkg do: numbers by value, and above letters."""
     epoch, _, rest = version.rpartition(":")
     parts = re.findall(r"\d+|[a-z]+|~", rest.lower())
     key = [(int(epoch or 0), 0, "")]

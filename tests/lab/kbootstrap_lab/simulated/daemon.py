@@ -1,9 +1,9 @@
-"""The lab's daemon: holds the hosts, serves SSH in front of them, and answers to ``kbootstrap lab``.
+"""The lab's daemon: runs the hosts and their SSH servers, and answers requests of ``kbootstrap lab``.
 
     python -m kbootstrap_lab.simulated.daemon STATE_DIR READY_FD       (the lab's description as JSON on stdin)
 
 READY_FD gets one line when the hosts accept SSH: ``{"ready": ...}``, or ``{"error": ..., "hint": ...}``.
-Control requests are JSON lines on the Unix socket ``control`` in the state directory, which only its owner can reach.
+Control requests are JSON lines on the Unix socket ``control`` in the state directory, which only its owner can open.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from kbootstrap_lab.simulated.ssh import METHODS, Login, Server
 
 SSH_PORT = 2222
 RESERVED_PORT = 2221
-"""Open at the first address of every lab's subnet; nobody is served there."""
+"""The port at the first address of a lab's subnet that reserves the subnet. It serves nothing."""
 SUBNETS = range(70, 127)
-"""Second number of the loopback addresses labs take: the first free one. The first host of all is 127.70.0.1."""
+"""The range of the second number of a lab's loopback addresses. A lab takes the first free one: 127.70.0.1."""
 
 START_TIMEOUT = 120.0
 IDLE_TIMEOUT = 60.0
@@ -91,17 +91,17 @@ class Daemon:
             self._open(machine, subnet)
 
     def _free_subnet(self) -> int:
-        """Take a subnet for as long as the daemon lives: a host that is switched off must find its address again."""
+        """Reserve a subnet while the daemon runs, so that a host keeps its address while it is powered off."""
         for subnet in SUBNETS:
-            mark = socket.socket()
-            mark.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            reservation = socket.socket()
+            reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                mark.bind((address(subnet, 0), RESERVED_PORT))
-                mark.listen(1)
+                reservation.bind((address(subnet, 0), RESERVED_PORT))
+                reservation.listen(1)
             except OSError:
-                mark.close()
+                reservation.close()
                 continue
-            self.mark = mark
+            self.reservation = reservation
             return subnet
         raise LabError("there are too many labs on this machine", "`kbootstrap lab status` lists them.")
 
@@ -125,7 +125,7 @@ class Daemon:
         )
 
     def _forward(self, host: str, port: int) -> tuple[str, int] | None:
-        """A bastion reaches the SSH ports of this lab's hosts, by loopback or by simulated address."""
+        """The addresses that a bastion forwards to: the SSH ports of this lab's hosts, loopback or simulated."""
         for other in self.hosts.values():
             if host in (other.port.address, other.machine.spec.ip, other.machine.spec.name) and port in (22, SSH_PORT):
                 return other.port.address, other.port.port
@@ -134,7 +134,7 @@ class Daemon:
     # --- control ---
 
     def serve(self) -> None:
-        """Answer control requests until asked to go down."""
+        """Answer control requests until one of them stops the lab."""
         listener = socket.socket(socket.AF_UNIX)
         directory = os.open(self.directory, os.O_PATH)
         listener.bind(f"/proc/self/fd/{directory}/control")
@@ -173,7 +173,7 @@ class Daemon:
                 "internal_address": host.machine.spec.ip,
                 "distribution": host.machine.spec.distribution,
                 "latency_ms": round(host.port.delay * 2000),
-                "connections": len(host.port.wires),
+                "connections": len(host.port.connections),
             }
             for host in self.hosts.values()
         ]
@@ -184,7 +184,7 @@ class Daemon:
         return {"status": status, "stdout": out.decode("utf-8", "replace"), "stderr": err.decode("utf-8", "replace")}
 
     def _op_save(self) -> dict[str, Any]:
-        """Have every host write its files to the shared directory ``snapshot``; nothing may be running on them."""
+        """Have every host write its files to the shared directory ``snapshot``. No command may run on the hosts."""
         (self.shared / "snapshot").mkdir(exist_ok=True)
         for host in self.hosts.values():
             self._wait_idle(host.machine)
@@ -198,7 +198,7 @@ class Daemon:
         deadline = time.monotonic() + IDLE_TIMEOUT
         while not machine.request("idle")["idle"]:
             if time.monotonic() > deadline:
-                raise LabError(f"host {machine.spec.name} does not come to rest")
+                raise LabError(f"host {machine.spec.name} is still busy")
             time.sleep(0.02)
 
     def _host(self, name: str) -> Host:
@@ -243,7 +243,7 @@ class Daemon:
         host.state = "off"
 
     def _fault_reboot(self, host: Host, seconds: float = 0.5) -> None:
-        """Power off, and on again by itself after ``seconds``; returns when it is off."""
+        """Power a host off, and on again after ``seconds``. Returns when it is off."""
         self._fault_kill(host)
         host.state = "booting"
         threading.Thread(target=self._power_on, args=(host, seconds), daemon=True).start()
@@ -278,11 +278,11 @@ class Daemon:
             raise LabError(err.decode("utf-8", "replace").strip())
 
     def _fault_watch(self, host: Host) -> None:
-        """Have the host note every moment of the runs to come in /run/sim/moments."""
+        """Record every moment of later runs in the host's /run/sim/moments."""
         self._breakpoint(host, "watch")
 
     def _fault_breakpoint(self, host: Host, moment: str) -> None:
-        """Stop the run that comes to this moment next; then /run/sim/held exists. bin/breakpoint lists the moments."""
+        """Hold the next run at this moment; /run/sim/held then exists. bin/breakpoint lists the moments."""
         self._breakpoint(host, "set", moment)
 
     def _fault_release(self, host: Host) -> None:
@@ -294,7 +294,7 @@ class Daemon:
             raise LabError(err.decode("utf-8", "replace").strip())
 
     def _fault_host_key(self, host: Host) -> None:
-        """Show another host key from the next connection on, as a reinstalled host or an impostor does."""
+        """Use another host key from the next connection on, like a reinstalled host or an impostor."""
         path = self.directory / "host-keys" / host.machine.spec.name
         other = path.with_suffix(".other")
         if not other.exists():
@@ -304,12 +304,12 @@ class Daemon:
         host.server.host_key = paramiko.Ed25519Key.from_private_key_file(str(other))
 
     def _fault_hostile_host(self, host: Host, manner: str) -> None:
-        """From the next connection on, a program of an intruder answers instead of the launcher."""
+        """Run bin/hostile-host instead of the launcher from the next connection on."""
         host.server.manner = shlex.quote(manner)
         host.state = "hostile"
 
     def _fault_heal(self, host: Host) -> None:
-        """Undo every fault; a host that was killed boots."""
+        """Undo every fault. A host that was killed boots."""
         host.port.delay = host.delay
         host.machine.request("size", bytes=0)
         path = self.directory / "host-keys" / host.machine.spec.name
@@ -327,15 +327,15 @@ class Daemon:
         host.state = "up"
 
     def _set_reachable(self, host: Host, reachable: bool) -> None:
-        mark = self.shared / "net" / host.machine.spec.ip / "down"
+        down = self.shared / "net" / host.machine.spec.ip / "down"
         if reachable:
-            mark.unlink(missing_ok=True)
+            down.unlink(missing_ok=True)
         else:
-            mark.touch()
+            down.touch()
 
 
 def _begin(machine: Machine) -> None:
-    """Boot a new host; one that was saved while it ran only opens its ports again."""
+    """Boot a new host. A host from a snapshot only opens its ports again."""
     if machine.spec.snapshot:
         machine.request("open")
     else:

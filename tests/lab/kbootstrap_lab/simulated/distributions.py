@@ -1,8 +1,7 @@
-"""The operating systems a simulated host can be, and the state it is found in.
+"""The operating systems of simulated hosts, and their initial state.
 
-``dirty`` is how such hosts are really found: swap on, SELinux enforcing and firewalld active on EL, a name somebody
-else gave, time not synchronised on some.
-``clean`` has none of that.
+``dirty`` is the usual state of real hosts: swap is on, SELinux enforces and firewalld is active on EL, the host name is
+not the one of the inventory, and the time of some hosts is not synchronised. ``clean`` has none of that.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from kbootstrap_lab.simulated.spec import Spec
 
 @dataclass(frozen=True)
 class Distribution:
-    """An operating system as far as kbootstrap can see it. ``sh`` is what /bin/sh is there."""
+    """The parts of an operating system that kbootstrap uses. ``sh`` is its /bin/sh."""
 
     name: str
     family: str
@@ -33,7 +32,7 @@ class Distribution:
 
     @property
     def arch(self) -> str:
-        """The machine as the family's packages spell it."""
+        """The name of the machine's architecture in the packages of the OS family."""
         if self.family == "el":
             return self.machine
         return {"x86_64": "amd64", "aarch64": "arm64"}.get(self.machine, self.machine)
@@ -113,7 +112,7 @@ DISTRIBUTIONS = {
 
 
 def more_packages(spec: Spec) -> Mapping[str, str]:
-    """Packages this host has beyond those of every fresh host: every second one has chrony, EL 9 workers have zram."""
+    """Packages beyond those of every fresh host: every second host has chrony, EL 9 workers have zram."""
     extra: dict[str, str] = {}
     versions = {package.name: package.version for package in catalogue.available(spec.distribution, "os")}
     if spec.state == "clean" or (spec.distribution == "centos9" and spec.index % 2 == 0):
@@ -124,7 +123,7 @@ def more_packages(spec: Spec) -> Mapping[str, str]:
 
 
 def files(spec: Spec) -> dict[str, str]:
-    """Files in /etc that depend on the distribution and on the state the host is found in."""
+    """Files in /etc that depend on the distribution and on the initial state of the host."""
     distribution = DISTRIBUTIONS[spec.distribution]
     found = _el_files(spec) if distribution.family == "el" else _debian_files(spec)
     found["/etc/fstab"] = _fstab(spec, distribution)
@@ -181,7 +180,7 @@ def _debian_files(spec: Spec) -> dict[str, str]:
 
 
 def directories(spec: Spec) -> tuple[str, ...]:
-    """Directories that are there though nothing is in them."""
+    """Directories that exist although they are empty."""
     if spec.distribution == "debian12":
         return ("/etc/apt/keyrings", "/etc/apt/preferences.d", "/etc/apt/sources.list.d", "/etc/apt/trusted.gpg.d")
     return ("/etc/yum/vars", "/etc/dnf/vars") if spec.distribution == "centos9" else ("/etc/yum/vars",)
@@ -241,7 +240,7 @@ def proc(spec: Spec, distribution: Distribution) -> dict[str, str]:
 
 
 def fresh_kernel() -> dict[str, str]:
-    """What the kernel knows right after power-on: no swap, few modules, its own defaults for every sysctl."""
+    """The kernel's state right after power-on: no swap, few modules, and the default of every sysctl."""
     found = {
         "/proc/swaps": "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n",
         "/proc/modules": "virtio_net 61440 0 - Live 0x0000000000000000\nxfs 1568768 1 - Live 0x0000000000000000\n",

@@ -8,7 +8,7 @@ from kbootstrap_lab.state import home_relative
 
 KUBERNETES_KEY = "DECDF6A6B09837F48E1CC9C6C3C03A77D90EF796"
 DOCKER_KEY = "EF238DBD780E521BBE93554FE990407F60C3414D"
-"""Fingerprints of the keys the simulated internet's package repositories are signed with (files in ``keyring/``)."""
+"""Fingerprints of the signing keys of the simulated internet's package repositories (files in ``keyring/``)."""
 
 
 def text(
@@ -19,7 +19,7 @@ def text(
     methods: tuple[str, ...] = (),
     kubernetes: str | None = None,
 ) -> str:
-    """The inventory as YAML. Passwords are named, never written: they are read from the environment."""
+    """The inventory as YAML. It has no passwords, only the environment variables that they are read from."""
     oldest = min((NEWEST_KUBERNETES[host.distribution] for host in lab.hosts), key=lambda v: int(v.partition(".")[2]))
     lines = [
         "# Written by `kbootstrap lab up`: simulated hosts on this machine (docs/simulated-fleet.md).",

@@ -1,4 +1,4 @@
-"""SSH keys of a lab: one for its user, one per host, and the known_hosts file that says which is which."""
+"""SSH keys of a lab: one for its user, one per host, and the known_hosts file with the keys of the hosts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 
 def write_key(path: Path) -> str:
-    """Make an Ed25519 key, write its private half for its owner only, and return the public half."""
+    """Make an Ed25519 key, write the private key with mode 0600, and return the public key."""
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -23,5 +23,5 @@ def write_key(path: Path) -> str:
 
 
 def write_known_hosts(path: Path, hosts: Iterable[tuple[str, int, str]]) -> None:
-    """Address, port and public key of every host."""
+    """Write the address, port and public key of every host."""
     path.write_text("".join(f"[{address}]:{port} {key}\n" for address, port, key in hosts))

@@ -1,4 +1,4 @@
-"""The few system calls of Linux that Python's ``os`` module lacks, and the mounts a private root is made of."""
+"""Linux system calls that Python's ``os`` module does not have, and the mounts of a private root."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def mount(source: str | None, target: str, kind: str | None = None, flags: int =
 
 
 def detach(target: str) -> None:
-    """Take a mount and everything below it out of sight; it goes away when nobody uses it any more."""
+    """Detach a mount and everything below it. The kernel unmounts it when no process uses it any more."""
     _check(_libc.umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
 
 
 def pivot_root(new: str, old: str) -> None:
-    """Make ``new`` the root of this mount namespace and hang the old one below it at ``old``."""
+    """Make ``new`` the root of this mount namespace and move the old root to ``old`` below it."""
     _check(_libc.pivot_root(os.fsencode(new), os.fsencode(old)), "pivot_root")
     os.chdir("/")
 
@@ -74,10 +74,10 @@ def die_with_parent(signal_number: int) -> None:
 
 
 def become_root(uid: int, gid: int, proc: str = "/proc") -> None:
-    """After ``unshare(CLONE_NEWUSER)``: be user 0 in the new namespace.
+    """Become user 0 in the new namespace, after ``unshare(CLONE_NEWUSER)``.
 
-    ``uid`` and ``gid`` are ours in the namespace above. Only this one user is mapped, with root's rights above as well
-    as without: that is all the kernel grants an ordinary user, and one way that serves both is better than two.
+    ``uid`` and ``gid`` are ours in the parent namespace. Only this one user is mapped, because the kernel allows an
+    ordinary user no more. Root uses the same mapping, so that there is one way for both.
     """
     Path(proc, "self/setgroups").write_text("deny")
     Path(proc, "self/uid_map").write_text(f"0 {uid} 1")
@@ -85,10 +85,10 @@ def become_root(uid: int, gid: int, proc: str = "/proc") -> None:
 
 
 def bind_read_only(source: str, target: str) -> None:
-    """Show ``source``, with all that is mounted below it, at ``target``; nothing can be written through it.
+    """Bind ``source``, with every mount below it, read-only at ``target``.
 
-    A read-only remount reaches one mount only, so every mount below is remounted too, with the restrictions it has:
-    the kernel refuses to drop those in a user namespace.
+    A read-only remount changes one mount only, so every mount below is remounted too. Each keeps its restrictions,
+    because the kernel refuses to drop them in a user namespace.
     """
     mount(source, target, flags=MS_BIND | MS_REC)
     for point in _mounts_below(target):
@@ -120,8 +120,11 @@ _LOOPBACK = 1
 
 
 def make_local(network: ipaddress.IPv4Network) -> None:
-    """Bring the loopback interface up and make a whole network local to this namespace, so that any address of it can
-    be bound and reached; and let everybody bind low ports. Packets to it never leave the namespace."""
+    """Bring the loopback interface up and make a whole network local to this namespace.
+
+    Any address of the network can then be bound and reached, and its packets never leave the namespace. Every user may
+    bind ports below 1024.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP_RUNNING))
     _add_local_route(network)
@@ -129,7 +132,7 @@ def make_local(network: ipaddress.IPv4Network) -> None:
 
 
 def _add_local_route(network: ipaddress.IPv4Network) -> None:
-    """What ``ip route add local NETWORK dev lo`` says to the kernel (rtnetlink(7))."""
+    """Do ``ip route add local NETWORK dev lo`` (rtnetlink(7))."""
     destination = struct.pack("=HH4s", 8, 1, network.network_address.packed)  # RTA_DST
     interface = struct.pack("=HHI", 8, 4, _LOOPBACK)  # RTA_OIF
     # family, prefix length, source length, tos, table "local", protocol "boot", scope "host", type "local", flags

@@ -1,4 +1,4 @@
-"""The daemon's side of the private roots: starts the supervisor, makes hosts, runs commands in them."""
+"""The daemon's interface to the private roots: starts the supervisor, makes hosts, runs commands in them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _USERNS_HINT = (
 
 
 class Process:
-    """A command running in a host. ``status`` is None until it ended, then its exit status or minus the signal."""
+    """A command in a host. ``status`` is None while it runs, then its exit status or the negative signal number."""
 
     def __init__(self) -> None:
         self.pid = 0
@@ -46,7 +46,7 @@ class Process:
             callback(status)
 
     def on_end(self, callback: Callable[[int], None]) -> None:
-        """Have ``callback`` called with the status, once; at once when the command has ended already."""
+        """Call ``callback`` with the status once, immediately when the command has already ended."""
         with self._lock:
             self._on_end = callback
             status = self.status
@@ -60,7 +60,7 @@ class Process:
 
 
 class Machine:
-    """One host's PID 1, seen from the daemon."""
+    """The daemon's connection to one host's PID 1."""
 
     def __init__(self, spec: Spec, control: socket.socket) -> None:
         self.spec = spec
@@ -73,14 +73,14 @@ class Machine:
         self._error = ""
 
     def wait_ready(self, timeout: float) -> None:
-        """Until its root is built. Raises LabError when that failed."""
+        """Wait until the host's root is built. Raises LabError when that fails."""
         if not self._ready.wait(timeout):
             raise LabError(f"host {self.spec.name} was not built within {timeout:.0f} s")
         if self._error:
             raise LabError(f"host {self.spec.name} cannot be built: {self._error}", _USERNS_HINT)
 
     def receive(self) -> bool:
-        """Take one message of the host's PID 1; False when it is gone."""
+        """Receive one message of the host's PID 1. Returns False when PID 1 has ended."""
         data = self.control.recv(MAX_MESSAGE)
         if not data:
             self._lost()
@@ -117,7 +117,7 @@ class Machine:
             event.set()
 
     def request(self, op: str, timeout: float = 60, fds: Sequence[int] = (), **arguments: Any) -> dict[str, Any]:
-        """Ask PID 1 for something and wait for its answer. Raises LabError."""
+        """Send a request to PID 1 and wait for the answer. Raises LabError."""
         number = next(self._ids)
         return self._ask(number, op, timeout, fds, arguments)
 
@@ -140,7 +140,7 @@ class Machine:
     def start(
         self, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int], terminal: bool = False
     ) -> Process:
-        """Run a command with the given stdin, stdout and stderr; ``terminal`` says that they are one."""
+        """Start a command with the given stdin, stdout and stderr. ``terminal``: they are a terminal."""
         process, number = Process(), next(self._ids)
         with self._lock:
             self._processes[number] = process
@@ -149,17 +149,17 @@ class Machine:
         return process
 
     def boot(self) -> None:
-        """Power the host on: its boot script runs to its end before anybody may log in."""
+        """Power the host on. Its boot script ends before anybody can log in."""
         process, number = Process(), next(self._ids)
         with self._lock:
             self._processes[number] = process
             socket.send_fds(self.control, [json.dumps({"id": number, "op": "boot"}).encode()], [])
         if process.wait(60) != 0:
             _status, out, _err = self.output("tail -n 5 /var/log/boot.log")
-            raise LabError(f"host {self.spec.name} does not boot: {out.decode('utf-8', 'replace').strip()}")
+            raise LabError(f"host {self.spec.name} did not boot: {out.decode('utf-8', 'replace').strip()}")
 
     def output(self, command: str, stdin: bytes = b"", timeout: float = 60) -> tuple[int, bytes, bytes]:
-        """Run a shell command as root, past SSH; returns status, stdout and stderr. For tests and faults."""
+        """Run a shell command as root without SSH, for tests and faults. Returns status, stdout and stderr."""
         with open(os.devnull, "rb") as null, _temporary(stdin) as source, _temporary() as out, _temporary() as err:
             fds = [source.fileno() if stdin else null.fileno(), out.fileno(), err.fileno()]
             process = self.start(["/bin/sh", "-c", command], environment("root", "/root", False), "/root", fds)
@@ -181,7 +181,7 @@ def _temporary(content: bytes = b"") -> Any:
 
 
 def environment(user: str, home: str, debian: bool) -> dict[str, str]:
-    """The environment sshd gives a command; Debian's has no sbin for ordinary users."""
+    """The environment that sshd gives a command. Debian's PATH has no sbin for ordinary users."""
     path = "/usr/local/bin:/usr/bin:/bin:/usr/games"
     if user == "root" or not debian:
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -189,7 +189,7 @@ def environment(user: str, home: str, debian: bool) -> dict[str, str]:
 
 
 class Supervisor:
-    """The supervisor process and the hosts it holds. All messages of all hosts are received by one thread."""
+    """The supervisor process and its hosts. One thread receives the messages of all hosts."""
 
     def __init__(self, shared: Path) -> None:
         self.machines: dict[str, Machine] = {}
@@ -211,7 +211,7 @@ class Supervisor:
         try:
             data = self._socket.recv(MAX_MESSAGE)
         except TimeoutError:
-            raise LabError("the supervisor of the simulated hosts does not start") from None
+            raise LabError("the supervisor of the simulated hosts did not start") from None
         if b"ready" not in data:
             detail = json.loads(data)["error"] if data else _last_words(log)
             raise LabError(f"simulated hosts cannot be made on this machine: {detail}", _USERNS_HINT)
@@ -220,7 +220,7 @@ class Supervisor:
         self._selector.register(self._wake_read, selectors.EVENT_READ)
 
     def add(self, spec: Spec) -> Machine:
-        """Have a host made; ``wait_ready`` tells when it is."""
+        """Start making a host. ``wait_ready`` waits until it is made."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             socket.send_fds(self._socket, [json.dumps(spec.to_json()).encode()], [theirs.fileno()])
@@ -239,20 +239,20 @@ class Supervisor:
                     self._selector.unregister(key.fileobj)
 
     def close(self) -> None:
-        """End every process of every host: the kernel does, when the supervisor's PID namespace goes."""
+        """End the supervisor. The kernel then ends every process of every host, with the PID namespace."""
         self._socket.close()
         self._process.kill()
         self._process.wait()
 
 
 def _last_words(log: Path) -> str:
-    """The last line the supervisor printed before it died."""
+    """The last line that the supervisor printed before it ended."""
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     return lines[-1] if lines else "the supervisor ended without a word"
 
 
 def _binds() -> list[str]:
-    """What of the real machine a host sees below ``MACHINE``, besides /usr, /proc and a few devices."""
+    """The paths of the real machine below a host's ``MACHINE``, besides /usr, /proc and a few devices."""
     import yaml  # the stand-in of kubeadm reads YAML documents
 
     binds = {

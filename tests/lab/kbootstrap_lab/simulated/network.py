@@ -1,7 +1,7 @@
-"""The wire between SSH clients and the hosts' SSH servers: one thread that accepts, delays, freezes and cuts.
+"""The network between SSH clients and the hosts' SSH servers: one thread that accepts, delays, freezes and cuts.
 
-Every byte of every connection passes through here, so a fault works on connections that are already open, and a delay
-keeps packets in order and in flight (as a long line does) instead of slowing down the sender.
+Every byte of every connection passes through this proxy, so a fault also affects open connections. A delay keeps
+several packets in flight, in order, as a long line does. It does not slow down the sender.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from collections.abc import Callable
 
 CHUNK = 64 * 1024
 IN_FLIGHT = 4 * 1024 * 1024
-"""Bytes on the wire in one direction before the sender is held back."""
+"""Bytes in flight in one direction before the proxy stops reading from the sender."""
 
 
 class Port:
-    """One host's SSH port. ``delay`` is one-way, in seconds; ``connected`` gets the server's end of the wire."""
+    """One host's SSH port. ``delay`` is one-way, in seconds. ``connected`` gets the server's end of a connection."""
 
     def __init__(self, address: str, port: int, connected: Callable[[socket.socket, str], None]) -> None:
         self.address = address
@@ -30,7 +30,7 @@ class Port:
         self.connected = connected
         self.frozen = False
         self.listener: socket.socket | None = None
-        self.wires: set[_Wire] = set()
+        self.connections: set[_Connection] = set()
 
 
 class _Stream:
@@ -46,7 +46,7 @@ class _Stream:
         self.blocked = False
 
 
-class _Wire:
+class _Connection:
     def __init__(self, port: Port, client: socket.socket, server: socket.socket) -> None:
         self.port = port
         self.client = client
@@ -61,7 +61,7 @@ class _Wire:
 
 
 class Network:
-    """All ports of a lab. Its methods may be called from any thread; the work happens in the network's own."""
+    """All ports of a lab. Any thread may call its methods; one thread of the network does the work."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -69,8 +69,8 @@ class Network:
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
-        self._wires: set[_Wire] = set()
-        self._pending: set[_Wire] = set()
+        self._connections: set[_Connection] = set()
+        self._pending: set[_Connection] = set()
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
         self._thread.start()
 
@@ -103,7 +103,7 @@ class Network:
         self._selector.register(listener, selectors.EVENT_READ, port)
 
     def close(self, port: Port) -> None:
-        """Refuse new connections; those there are go on."""
+        """Refuse new connections. Open connections stay."""
         listener, port.listener = port.listener, None
         if listener:
             self._call(lambda: self._unregister(listener))
@@ -117,13 +117,13 @@ class Network:
         """Reset every connection of this port, as a crashed router or a restarted host does."""
 
         def cut() -> None:
-            for wire in list(port.wires):
-                self._end(wire, reset=True)
+            for connection in list(port.connections):
+                self._end(connection, reset=True)
 
         self._call(cut)
 
     def freeze(self, port: Port, frozen: bool) -> None:
-        """Stop answering without a word: connections stay open and nothing passes; or let everything pass again."""
+        """Stop passing bytes while connections stay open, or pass them again."""
 
         def change() -> None:
             port.frozen = frozen
@@ -133,8 +133,8 @@ class Network:
                         self._selector.unregister(port.listener)
                 else:
                     self._register(port.listener, port)
-            for wire in port.wires:
-                self._watch(wire)
+            for connection in port.connections:
+                self._watch(connection)
 
         if port.frozen != frozen:
             self._call(change)
@@ -148,7 +148,7 @@ class Network:
                     self._take_calls()
                 elif isinstance(key.data, Port):
                     self._accept(key.data)
-                elif isinstance(key.data, _Wire) and key.data in self._wires:
+                elif isinstance(key.data, _Connection) and key.data in self._connections:
                     self._serve(key.data, key.fileobj, events)
             self._deliver_due()
 
@@ -165,9 +165,9 @@ class Network:
     def _next_due(self) -> float | None:
         due = [
             stream.queue[0][0]
-            for wire in self._pending
-            if not wire.port.frozen
-            for stream in wire.streams
+            for connection in self._pending
+            if not connection.port.frozen
+            for stream in connection.streams
             if stream.queue and not stream.blocked
         ]
         return max(0.0, min(due) - time.monotonic()) if due else None
@@ -183,75 +183,75 @@ class Network:
         server, inner = socket.socketpair()
         client.setblocking(False)
         inner.setblocking(False)
-        wire = _Wire(port, client, inner)
-        self._wires.add(wire)
-        port.wires.add(wire)
-        self._watch(wire)
+        connection = _Connection(port, client, inner)
+        self._connections.add(connection)
+        port.connections.add(connection)
+        self._watch(connection)
         port.connected(server, peer)
 
-    def _watch(self, wire: _Wire) -> None:
-        """Wait for what can happen next on both ends."""
-        for end in (wire.client, wire.server):
-            incoming, outgoing = wire.stream_from(end), wire.stream_to(end)
+    def _watch(self, connection: _Connection) -> None:
+        """Register the events to wait for on both ends."""
+        for end in (connection.client, connection.server):
+            incoming, outgoing = connection.stream_from(end), connection.stream_to(end)
             events = 0
-            if not wire.port.frozen:
+            if not connection.port.frozen:
                 if not incoming.ended and incoming.size < IN_FLIGHT:
                     events |= selectors.EVENT_READ
                 if outgoing.blocked:
                     events |= selectors.EVENT_WRITE
-            self._set_events(end, events, wire)
+            self._set_events(end, events, connection)
 
-    def _set_events(self, end: socket.socket, events: int, wire: _Wire) -> None:
+    def _set_events(self, end: socket.socket, events: int, connection: _Connection) -> None:
         key = self._selector.get_map().get(end.fileno())
         if key is None:
             if events:
-                self._selector.register(end, events, wire)
+                self._selector.register(end, events, connection)
         elif not events:
             self._selector.unregister(end)
         elif key.events != events:
-            self._selector.modify(end, events, wire)
+            self._selector.modify(end, events, connection)
 
-    def _serve(self, wire: _Wire, end: object, events: int) -> None:
+    def _serve(self, connection: _Connection, end: object, events: int) -> None:
         assert isinstance(end, socket.socket)
         if events & selectors.EVENT_READ:
-            self._read(wire, wire.stream_from(end))
-        if wire in self._wires and events & selectors.EVENT_WRITE:
-            stream = wire.stream_to(end)
+            self._read(connection, connection.stream_from(end))
+        if connection in self._connections and events & selectors.EVENT_WRITE:
+            stream = connection.stream_to(end)
             stream.blocked = False
-            self._deliver(wire, stream)
-        if wire in self._wires:
-            self._watch(wire)
+            self._deliver(connection, stream)
+        if connection in self._connections:
+            self._watch(connection)
 
-    def _read(self, wire: _Wire, stream: _Stream) -> None:
+    def _read(self, connection: _Connection, stream: _Stream) -> None:
         try:
             data = stream.source.recv(CHUNK)
         except BlockingIOError:
             return
         except OSError:
-            self._end(wire, reset=True)
+            self._end(connection, reset=True)
             return
-        due = time.monotonic() + wire.port.delay
+        due = time.monotonic() + connection.port.delay
         if data:
             stream.size += len(data)
         else:
             stream.ended = True
         stream.queue.append((due, data))
-        self._pending.add(wire)
-        if not wire.port.delay:
-            self._deliver(wire, stream)
+        self._pending.add(connection)
+        if not connection.port.delay:
+            self._deliver(connection, stream)
 
     def _deliver_due(self) -> None:
-        for wire in list(self._pending):
-            if wire.port.frozen:
+        for connection in list(self._pending):
+            if connection.port.frozen:
                 continue
-            for stream in wire.streams:
-                if stream.queue and not stream.blocked and wire in self._wires:
-                    self._deliver(wire, stream)
-            if wire in self._wires:
-                self._watch(wire)
+            for stream in connection.streams:
+                if stream.queue and not stream.blocked and connection in self._connections:
+                    self._deliver(connection, stream)
+            if connection in self._connections:
+                self._watch(connection)
 
-    def _deliver(self, wire: _Wire, stream: _Stream) -> None:
-        """Hand on what has travelled long enough."""
+    def _deliver(self, connection: _Connection, stream: _Stream) -> None:
+        """Deliver the bytes whose delay has passed."""
         moment = time.monotonic()
         while stream.queue and stream.queue[0][0] <= moment:
             due, data = stream.queue.popleft()
@@ -265,28 +265,28 @@ class Network:
             except BlockingIOError:
                 sent = 0
             except OSError:
-                self._end(wire, reset=False)
+                self._end(connection, reset=False)
                 return
             stream.size -= sent
             if sent < len(data):
                 stream.queue.appendleft((due, data[sent:]))
                 stream.blocked = True
                 break
-        if not any(s.queue for s in wire.streams):
-            self._pending.discard(wire)
-        if all(s.closed for s in wire.streams):
-            self._end(wire, reset=False)
+        if not any(s.queue for s in connection.streams):
+            self._pending.discard(connection)
+        if all(s.closed for s in connection.streams):
+            self._end(connection, reset=False)
 
-    def _end(self, wire: _Wire, reset: bool) -> None:
-        if wire not in self._wires:
+    def _end(self, connection: _Connection, reset: bool) -> None:
+        if connection not in self._connections:
             return
-        self._wires.discard(wire)
-        self._pending.discard(wire)
-        wire.port.wires.discard(wire)
+        self._connections.discard(connection)
+        self._pending.discard(connection)
+        connection.port.connections.discard(connection)
         if reset:
             with contextlib.suppress(OSError):
-                wire.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        for end in (wire.client, wire.server):
+                connection.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        for end in (connection.client, connection.server):
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(end)
             end.close()

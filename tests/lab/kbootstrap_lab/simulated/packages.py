@@ -1,4 +1,4 @@
-"""A host's package database and the files packages put there; shared by the stand-ins of dnf, yum, apt and friends.
+"""A host's package database and the files of its packages, shared by the stand-ins of the package managers.
 
 The database is one small text file per package (``/var/lib/rpm/NAME`` or ``/var/lib/dpkg/status.d/NAME``), so that the
 shell stand-ins of ``rpm`` and ``dpkg-query`` can answer from it without Python.
@@ -14,7 +14,7 @@ from kbootstrap_lab.simulated.paths import MACHINE
 DATABASE = {"el": "/var/lib/rpm", "debian": "/var/lib/dpkg/status.d"}
 _PYTHON = "apt-cache apt-get apt-mark crictl ctr curl dnf gpg gpg2 kubeadm kubectl yum"
 PYTHON_COMMANDS = frozenset(_PYTHON.split())
-"""Stand-ins written in Python; all others are shell files of their own."""
+"""Stand-ins written in Python. Each of the others is a shell file."""
 
 
 _SHARED = {
@@ -30,11 +30,11 @@ _VERSION_ONLY = (
     "chronyd conntrack containerd-shim-runc-v2 ebtables ethtool haproxy ipset ipvsadm keepalived runc socat tc"
 )
 _PRESENT = frozenset(_VERSION_ONLY.split())
-"""Commands that need only be there: they know their version and refuse everything else."""
+"""Commands that only need to exist: they print their version and refuse everything else."""
 
 
 def stand_in(command: str) -> str:
-    """The path of the program that plays a command; it looks at the name it is called by."""
+    """The path of a command's stand-in. One program can stand in for several; it reads the name it is called by."""
     name = os.path.basename(command)
     if name in PYTHON_COMMANDS:
         return f"{MACHINE}/sim/bin/python-stand-in"
@@ -63,7 +63,7 @@ def version_of(family: str, name: str) -> str | None:
 
 
 def install(family: str, name: str, version: str, arch: str, now: int) -> list[str]:
-    """Put a package in place. Returns its units. A configuration file that is there already is kept as it is."""
+    """Install a package's files. An existing configuration file is kept. Returns the package's units."""
     what = catalogue.content(name, family, version)
     files = []
     for command in what.commands:
@@ -86,7 +86,7 @@ def install(family: str, name: str, version: str, arch: str, now: int) -> list[s
 
 
 def remove(family: str, name: str) -> None:
-    """Take a package away, with its files; a configuration file that was changed stays (EL calls it ``.rpmsave``)."""
+    """Remove a package and its files. A changed configuration file stays (EL renames it to ``.rpmsave``)."""
     record = f"{DATABASE[family]}/{name}"
     what = catalogue.content(name, family)
     for path in _fields(_text(record)).get("File", []):
@@ -111,7 +111,7 @@ def _text(path: str) -> str:
 _BASE = frozenset(
     "/ /etc /etc/sysconfig /opt /usr /usr/bin /usr/sbin /usr/lib/systemd/system /usr/share /var/lib".split()
 )
-"""Directories of the system itself, which stay when nothing is in them."""
+"""Directories of the system itself. They stay when they are empty."""
 
 
 def _remove_empty(directory: str) -> None:

@@ -1,7 +1,7 @@
-"""Where a host keeps what is not its own. A module apart, so that stand-ins need not load more to know it."""
+"""Paths on a host that belong to the lab. This is a module of its own, so that stand-ins load little."""
 
 MACHINE = "/.machine"
-"""Where a host shows the real machine's programs and the stand-ins, read-only."""
+"""The real machine's programs and the stand-ins, read-only."""
 
 LAB = "/.lab"
-"""Where a host reaches what the hosts of a lab share: who listens where, and the state of their clusters."""
+"""The state that the hosts of a lab share: their open ports and their clusters."""

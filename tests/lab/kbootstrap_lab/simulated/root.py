@@ -1,6 +1,6 @@
-"""Builds a host's private root: its directories, programs, identity and the state an earlier life left in /etc.
+"""Builds a host's private root: its directories, programs, identity and the files in /etc.
 
-Everything here runs as the host's PID 1 after pivot_root, so every path is the host's own.
+The functions run as the host's PID 1 after pivot_root, so every path is a path of the host.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ TOOLS = _FILES_AND_PROCESSES.split()
 
 _OWN = "chgrp chown getent id install nproc runuser stat su uname whoami"
 OWN_TOOLS = _OWN.split()
-"""Programs every host has that are stand-ins, because the kernel's answer would be the real machine's."""
+"""Programs of every host that are stand-ins, because the real ones would report the real machine."""
 
 _NEEDED = "awk bash cat cmp diff find flock grep hostname mount sed setsid sh sha256sum stat tail timeout umount uname"
 NEEDED = _NEEDED.split()
-"""Without these on the real machine there is no simulated host."""
+"""Programs that the real machine must have for simulated hosts."""
 
 _DIRECTORIES = """
 /dev/shm /etc/systemd/system /etc/sysctl.d /etc/modules-load.d /etc/modprobe.d /etc/sysconfig /home /media /mnt /opt
@@ -47,11 +47,11 @@ _DIRECTORIES = """
 
 _tools: dict[str, str] = {}
 _python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
-"""The interpreter itself, not the virtual environment's link to it; found while its path can still be followed."""
+"""The interpreter itself, not the virtual environment's link to it. It is resolved before pivot_root hides the path."""
 
 
 def find_tools() -> list[str]:
-    """Look the tools up on the real machine; returns those of ``NEEDED`` that are missing."""
+    """Find the tools on the real machine. Returns those of ``NEEDED`` that are missing."""
     for name in TOOLS:
         for directory in ("/usr/bin", "/bin", "/usr/sbin", "/sbin"):
             path = f"{directory}/{name}"
@@ -65,7 +65,7 @@ def find_tools() -> list[str]:
 
 
 def link_unmerged_usr(machine: str) -> None:
-    """Show /bin, /sbin, /lib* of the real machine: as the links into /usr they are, or as the directories."""
+    """Make /bin, /sbin and /lib* as the real machine has them: links into /usr, or directories."""
     for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
         real = f"/{name}"
         if os.path.islink(real):
@@ -76,7 +76,7 @@ def link_unmerged_usr(machine: str) -> None:
 
 
 def write_runtime(machine: str) -> None:
-    """What the stand-ins run on: /machine/python3, /machine/sh (the fastest shell there is) and /machine/tools."""
+    """Write what the stand-ins run on: /machine/python3, /machine/sh (the fastest shell) and /machine/tools."""
     prefix = sys.base_prefix
     home = f"{MACHINE}/usr" if prefix == "/usr" else f"{MACHINE}/python"
     program = home + _python.removeprefix(os.path.realpath(prefix))
@@ -159,7 +159,7 @@ def _etc(spec: Spec, distribution: distributions.Distribution) -> None:
 
 
 def _proc_and_sys(spec: Spec, distribution: distributions.Distribution) -> None:
-    """/proc and /sys as plain files: what a host's scripts read there, and links to the real thing where it serves."""
+    """Write /proc and /sys: plain files that a host's scripts read, and links to the real files where those fit."""
     for name in ("self", "thread-self", "uptime", "loadavg"):
         _link(f"{MACHINE}/proc/{name}", f"/proc/{name}")
     _link("self/mounts", "/proc/mounts")
@@ -180,7 +180,7 @@ def _proc_and_sys(spec: Spec, distribution: distributions.Distribution) -> None:
 
 
 def _id(spec: Spec, what: str) -> uuid.UUID:
-    """An id that is the same whenever this host is made, and different from every other host's."""
+    """An id that depends only on the host's spec and differs from every other host's."""
     text = f"{what} {spec.name} {spec.index}".encode()
     return uuid.UUID(bytes=hashlib.sha256(text).digest()[:16], version=4)
 
@@ -210,7 +210,7 @@ def _users(spec: Spec, distribution: distributions.Distribution) -> None:
 
 
 def _host_conf(spec: Spec, distribution: distributions.Distribution) -> None:
-    """What the stand-ins know about their host."""
+    """The stand-ins' settings for this host."""
     lines = {
         "DISTRIBUTION": spec.distribution,
         "FAMILY": distribution.family,
@@ -235,7 +235,7 @@ def _wake_fifo(spec: Spec) -> None:
 
 
 OWNERS = "/var/lib/sim/owners"
-"""Who owns which file, by device and inode."""
+"""The owners of files, by device and inode."""
 
 SAVE = f"""
 set -e
@@ -248,11 +248,11 @@ find / /run -xdev -printf '%D:%i\\t%p\\n' |
         >{LAB}/snapshot/$SIM_NAME.owners
 tar --create --one-file-system --numeric-owner --file {LAB}/snapshot/$SIM_NAME.tar --directory / . run
 """
-"""What a host runs to save its disk and its /run."""
+"""The command with which a host saves its disk and its /run."""
 
 
 def restore(spec: Spec) -> None:
-    """Fill the root of a new host with what ``SAVE`` kept of a running one: it goes on as if it had been asleep."""
+    """Fill the root of a new host with the files that ``SAVE`` kept of a running one."""
     saved = f"{LAB}/snapshot/{spec.name}"
     with tarfile.open(f"{saved}.tar") as archive:
         archive.extractall("/", filter="fully_trusted")  # noqa: S202 - a host's own files
@@ -263,7 +263,7 @@ def restore(spec: Spec) -> None:
 
 
 def _own_again(owners: str) -> None:
-    """The same owners for the same paths; every file has another inode now."""
+    """Restore the recorded owners by path, because the restored files have other inodes."""
     lines = []
     for line in owners.splitlines():
         user, group, path = line.split("\t", 2)
@@ -273,7 +273,7 @@ def _own_again(owners: str) -> None:
 
 
 def power_on() -> None:
-    """The kernel's part of a boot: what it knows is forgotten, /proc and the name in /etc/hostname are as new."""
+    """The kernel's part of a boot: reset its state and /proc, and take the name from /etc/hostname."""
     spec_name = Path("/etc/hostname").read_text().strip() if os.path.exists("/etc/hostname") else "localhost"
     linux.set_hostname(spec_name or "localhost")
     clear("/proc/sys")
@@ -296,7 +296,7 @@ def clear(directory: str) -> None:
 
 
 def write(path: str, text: str, mode: int = 0o644) -> None:
-    """Write a file, making its directory."""
+    """Write a file. Makes its directory when it is missing."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     except FileNotFoundError:

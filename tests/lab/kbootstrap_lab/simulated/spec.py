@@ -1,4 +1,4 @@
-"""What a simulated host is made from: plain data that travels as JSON from the lab's daemon to the supervisor."""
+"""The specification of a simulated host: plain data that the lab's daemon sends as JSON to the supervisor."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 NETWORK = ipaddress.IPv4Network("192.168.0.0/16")
-"""The network simulated hosts believe to be in. It exists only in their stand-ins: no packet is ever sent there."""
+"""The simulated network of the hosts. It exists only in their stand-ins: no packet is ever sent there."""
 
 
 @dataclass(frozen=True)
 class Spec:
     """One host.
 
-    ``index`` counts from 0 within the lab and decides its addresses and ids; ``state`` is ``dirty`` (as a provider or
-    the last administrator left it) or ``clean`` (hostname, swap, SELinux, firewall and time as Kubernetes wants them);
-    ``sudo`` is ``none``, ``passwordless`` or ``password``, and then ``sudo_hash`` is ``SALT:SHA256`` of salt and
-    password. A host with a ``snapshot`` is not built and booted but filled with what ``save`` kept of one.
+    ``index`` counts from 0 within the lab and decides its addresses and ids. ``state`` is ``dirty`` (as a provider or
+    the last administrator left it) or ``clean`` (hostname, swap, SELinux, firewall and time as Kubernetes needs them).
+    ``sudo`` is ``none``, ``passwordless`` or ``password``; for ``password``, ``sudo_hash`` is ``SALT:SHA256`` of salt
+    and password. A host with a ``snapshot`` is restored from the files of ``save`` instead of built and booted.
     """
 
     name: str

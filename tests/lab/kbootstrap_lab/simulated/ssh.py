@@ -1,7 +1,7 @@
-"""A real SSH server in front of every simulated host: paramiko's, with OpenSSH's habits.
+"""The SSH server of every simulated host: paramiko's, with the behaviour of OpenSSH.
 
-Commands run as ``sshd`` runs them: binary-clean stdin, stdout and stderr, end of file passed on, exit status or the
-signal that ended the command, and nobody is killed when the connection goes away. A terminal is given when asked for.
+Commands run as ``sshd`` runs them: stdin, stdout and stderr are binary, end of file is passed on, and the client gets
+the exit status or the signal. A closed connection does not end the command. A client can request a terminal.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from kbootstrap_lab.errors import LabError
 from kbootstrap_lab.simulated.machines import MACHINE, Machine, Process, environment
 
 IDLE_POLL = 10.0
-"""Seconds between two looks of an idle connection's thread; paramiko's own 0.1 costs 10 wake-ups a second and host."""
+"""Poll interval of an idle connection's thread, in seconds. paramiko's 0.1 costs 10 wake-ups a second per host."""
 
 METHODS = ("publickey", "password", "keyboard-interactive")
 
 
 @dataclass
 class Login:
-    """Who may log in to a host, and how. ``forward`` maps the addresses direct-tcpip may reach to socket addresses."""
+    """Who can log in to a host, and how. ``forward`` maps the addresses allowed for direct-tcpip to real addresses."""
 
     user: str
     keys: tuple[paramiko.PKey, ...]
@@ -53,8 +53,10 @@ class Login:
 
 
 class _Transport(paramiko.Transport):
-    """paramiko answers a request only after the server interface has said yes, with no word when it has. A command that
-    ends at once must not close its channel before that answer, so what speaks on the channel starts after it.
+    """A transport that starts a command only after the answer to its request is sent.
+
+    paramiko answers a request after the server interface has accepted it, and does not report that. A command that ends
+    at once must not close its channel before the answer.
     """
 
     after_reply: Callable[[], None] | None = None
@@ -67,7 +69,7 @@ class _Transport(paramiko.Transport):
 
 
 class _Interface(paramiko.ServerInterface):
-    """The answers one connection gets."""
+    """The server's decisions for one connection."""
 
     def __init__(self, machine: Machine, login: Login, peer: str, transport: _Transport, manner: str) -> None:
         self._machine = machine
@@ -81,7 +83,7 @@ class _Interface(paramiko.ServerInterface):
         self._accepting = threading.Lock()
         self._interactive_user = ""
 
-    # --- who ---
+    # --- authentication ---
 
     def get_allowed_auths(self, username: str) -> str:
         able = [m for m in self._login.methods if m == "publickey" or self._login.password is not None]
@@ -113,7 +115,7 @@ class _Interface(paramiko.ServerInterface):
             return False
         return hmac.compare_digest(wanted.reveal().encode(), password.encode())
 
-    # --- what ---
+    # --- requests ---
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         return OPEN_SUCCEEDED if kind == "session" else OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
@@ -184,7 +186,7 @@ class _Interface(paramiko.ServerInterface):
         remote.close()
 
     def _accepted(self, chanid: int) -> paramiko.Channel | None:
-        """The channel of this number, once paramiko has made it; others that come first are kept alive."""
+        """Wait for the channel with this number. Channels that come before it are kept open."""
         with self._accepting:
             while True:
                 for channel in self._kept:
@@ -224,7 +226,7 @@ class _Interface(paramiko.ServerInterface):
 
 @dataclass(frozen=True)
 class _Streams:
-    """Both ends of stdin, stdout and stderr: the command's own three, ours to write to, ours to read from."""
+    """Both ends of stdin, stdout and stderr: the command's three, our end to write to, our ends to read from."""
 
     theirs: tuple[int, int, int]
     stdin: int
@@ -252,7 +254,7 @@ def _copy_out(channel: paramiko.Channel, remote: socket.socket) -> None:
 
 
 def _feed(channel: paramiko.Channel, stdin: int) -> None:
-    """What the client sends goes to the command's stdin, until one of them has enough."""
+    """Copy the client's data to the command's stdin, until one of them closes."""
     with contextlib.suppress(OSError, EOFError):
         while data := channel.recv(32768):
             view = memoryview(data)
@@ -262,10 +264,9 @@ def _feed(channel: paramiko.Channel, stdin: int) -> None:
 
 
 def _drain(channel: paramiko.Channel, process: Process, outputs: tuple[int, ...]) -> None:
-    """What the command prints goes to the client, its status as soon as it ends.
+    """Copy the command's output to the client, and send its status as soon as it ends.
 
-    The channel stays open until nobody has stdout open any more, so children left in the background keep it open: sshd
-    does the same.
+    The channel stays open while any process has stdout open, so background children keep it open. sshd does the same.
     """
     ended = os.eventfd(0)
     process.on_end(lambda _status: os.eventfd_write(ended, 1))
@@ -294,7 +295,7 @@ def _drain(channel: paramiko.Channel, process: Process, outputs: tuple[int, ...]
 
 
 def _read(fd: int) -> bytes:
-    """The next bytes; nothing at the end. A terminal whose other side is closed says so with an error (EIO)."""
+    """The next bytes, empty at the end. A terminal whose other side is closed gives the error EIO."""
     try:
         return os.read(fd, 32768)
     except OSError:
@@ -327,13 +328,13 @@ class Server:
         self.login = login
         self.host_key = host_key
         self.manner = ""
-        """How a host misbehaves that is no longer its owner's; empty: it does as it is told."""
+        """The manner of a hostile host (bin/hostile-host); empty for a normal host."""
 
-    def connected(self, wire: socket.socket, peer: str) -> None:
-        """Take a new connection; its own thread does the rest."""
-        transport = _Transport(wire)
+    def connected(self, connection: socket.socket, peer: str) -> None:
+        """Serve a new connection in a thread of its own."""
+        transport = _Transport(connection)
         transport.local_version = "SSH-2.0-OpenSSH_9.9"
-        wire.settimeout(IDLE_POLL)
+        connection.settimeout(IDLE_POLL)
         transport.add_server_key(self.host_key)
         interface = _Interface(self.machine, self.login, peer, transport, self.manner)
         transport.start_server(event=threading.Event(), server=interface)

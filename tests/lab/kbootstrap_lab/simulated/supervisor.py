@@ -1,16 +1,16 @@
-"""Holds the private roots: one process per lab, and below it one process per host that is the host's PID 1.
+"""Runs the private roots: one process per lab, and a child process per host that is the host's PID 1.
 
     python -m kbootstrap_lab.simulated.supervisor FD SHARED_DIR [NAME=PATH ...]
 
 The supervisor moves into new user, mount, PID, network and IPC namespaces and builds ``/machine``: the real machine's
 programs, the Python that runs the stand-ins, and the stand-ins themselves, all read-only. Then it leaves the real root
-behind (pivot_root), so that nothing of the real machine can be written from here on. For every host it forks once more
-into namespaces of the host's own. The network namespace has nothing but loopback, where the simulated hosts' addresses
-live: they can reach each other's open ports, and nothing else.
+with pivot_root, so that it cannot write to the real machine any more. It forks one process per host, and each enters
+new namespaces. The network namespace has only loopback, with the addresses of the simulated hosts. The hosts can reach
+each other's open ports and nothing else.
 
-FD is a socket to the daemon. Each message to the supervisor is a host's spec with the host's own control socket. Each
-host then takes requests on that socket (see ``Init``). When the daemon ends, the kernel kills the supervisor, and with
-its PID namespace every process of every host.
+FD is a socket to the daemon. Each message to the supervisor is a host's spec, with the control socket of the host. The
+host answers requests on that socket (see ``Init``). When the daemon ends, the kernel kills the supervisor and, with its
+PID namespace, every process of every host.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from kbootstrap_lab.simulated.paths import LAB, MACHINE
 from kbootstrap_lab.simulated.spec import NETWORK, Spec
 
 MAX_MESSAGE = 200 * 1024
-"""Longest request in bytes; one with a longer command is refused by the daemon."""
+"""Longest request, in bytes. The daemon refuses a longer command."""
 
 DISK = "40g"
-"""The size of a host's disk as it sees it. Nothing is set aside: a tmpfs only takes what is written."""
+"""The size of a host's disk, a tmpfs. It takes only as much memory as is written."""
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 BASE = "/machine"
@@ -71,7 +71,7 @@ def _enter_namespaces() -> None:
 
 
 def _build_base(shared: str, binds: dict[str, str]) -> None:
-    """Make the root every host copies: read-only binds below /machine, the lab's shared directory, nothing else."""
+    """Make the root that every host copies: read-only binds below /machine and the lab's shared directory."""
     missing = root.find_tools()
     if missing:
         raise OSError("this machine lacks " + ", ".join(missing))
@@ -158,19 +158,19 @@ def _mount_run() -> None:
 
 
 class Init:
-    """PID 1 of a host: starts commands, reaps every process, and answers to the daemon.
+    """PID 1 of a host: starts commands, reaps every process, and answers requests of the daemon.
 
-    Requests are JSON objects with an ``id`` and an ``op``; each is answered by one message with that id, ``run`` by two
-    (``pid`` at once, ``status`` when the command has ended; below 0 for the signal that ended it).
+    Requests are JSON objects with an ``id`` and an ``op``. Each is answered by one message with that id, ``run`` by two
+    (``pid`` at once, ``status`` when the command has ended; a negative status is the signal that ended it).
 
     run      argv, env, cwd, tty; with three file descriptors: stdin, stdout, stderr
     signal   pid, number
-    boot     what happens between power-on and the first login
-    halt     kill every process and forget /run and the host's name, like a power cut
+    boot     run the boot script, before the first login
+    halt     kill every process and clear /run and the host's name, like a power cut
     freeze, thaw   stop and continue every process
     size     bytes: the disk's new size (0: the usual one)
     open     open the ports that the host offers
-    idle     answers whether the kubelet's part has nothing left to do
+    idle     answers whether the work of the kubelet is done
     """
 
     def __init__(self, control: socket.socket, spec: Spec) -> None:
@@ -201,16 +201,16 @@ class Init:
                     self._reap()
                 elif fd == self._wake:
                     os.read(self._wake, 4096)
-                    self._look_around()
+                    self._update()
                 elif fd == self._control.fileno():
                     self._answer()
                 else:
                     self._accept(fd)
 
-    # --- the kubelet's and the kernel's part: pods that appear, ports that answer ---
+    # --- the work of the kubelet and the kernel: pods and open ports ---
 
-    def _look_around(self) -> None:
-        """Somebody changed what this host offers, or what its cluster wants from it."""
+    def _update(self) -> None:
+        """Open ports and run pods after a change of the host's state or its cluster's."""
         self._open_ports()
         if os.path.exists("/var/lib/sim/cluster"):
             self._run_pods()
@@ -237,7 +237,7 @@ class Init:
         listener.close()
 
     def _accept(self, fd: int) -> None:
-        """A connection proves that the port is open; there is nobody to talk to behind it."""
+        """Accept a connection, which shows that the port is open, and close it."""
         for listener in self._listeners.values():
             if listener.fileno() == fd:
                 try:
@@ -363,7 +363,7 @@ class Init:
         self._send(id=request["id"], idle=not self._pods)
 
     def _kill_all(self, number: int) -> None:
-        """Signal every other process of this host; being PID 1 of its own PID namespace is what bounds "every"."""
+        """Signal every other process of this host. The host's PID namespace limits this to its own processes."""
         if os.getpid() != 1:
             raise OSError("not PID 1 of a host")
         try:

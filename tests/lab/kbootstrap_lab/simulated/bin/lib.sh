@@ -1,11 +1,11 @@
 # shellcheck shell=sh
-# lib.sh - what the shell stand-ins of a simulated host share. Sourced by all of them.
+# lib.sh - functions that the shell stand-ins of a simulated host share. All of them source it.
 #
-# State lives where the real thing keeps it (symlinks in /etc/systemd/system, /proc/swaps, /etc/selinux/config ...); what
-# has no such place is below /run/sim (gone at reboot) and /var/lib/sim.
+# The state is where the real program keeps it: symlinks in /etc/systemd/system, /proc/swaps, /etc/selinux/config ... State
+# without such a place is below /run/sim (lost at reboot) and /var/lib/sim.
 
 sim_command=${0##*/}
-# shellcheck disable=SC2123 # on purpose: no other stand-in may be found by chance
+# shellcheck disable=SC2123 # on purpose: PATH must have no other stand-in
 PATH=/.machine/tools
 LC_ALL=C
 export PATH LC_ALL
@@ -19,7 +19,7 @@ SIM_LIB_UNITS=/usr/lib/systemd/system
 SIM_ACTIVE=/run/sim/active
 SIM_NET=/.lab/net/$SIM_IP
 
-# unsupported ARGUMENTS - this stand-in does not know what it was asked; never pretend to have done it.
+# unsupported ARGUMENTS - refuse arguments that this stand-in does not simulate.
 unsupported() {
     printf 'simulated %s: unsupported: %s\n' "$sim_command" "$*" >&2
     exit 64
@@ -42,7 +42,7 @@ now() {
     echo $((seconds + offset))
 }
 
-# journal UNIT TEXT - a line in the journal of this boot.
+# journal UNIT TEXT - write a line to the journal of this boot.
 journal() {
     printf '%s %s %s: %s\n' "$(now)" "$(uname -n)" "$1" "$2" >>/run/sim/journal/all
 }
@@ -155,7 +155,7 @@ unit_state() {
     fi
 }
 
-# kubelet_can_run - prints why not. Like the real one it is started again and again until it can.
+# kubelet_can_run - succeeds, or writes the reason to /run/sim/kubelet-error. systemd restarts the kubelet until it can run.
 kubelet_can_run() {
     if [ ! -e /var/lib/kubelet/config.yaml ]; then
         echo 'failed to load kubelet config file, path: /var/lib/kubelet/config.yaml: no such file or directory' >&2
@@ -175,19 +175,19 @@ kubelet_can_run() {
     fi
 } 2>/run/sim/kubelet-error
 
-# containerd_has_cri - does its configuration, as it was at its start, leave the CRI plugin on?
+# containerd_has_cri - whether the configuration with which containerd was started has the CRI plugin enabled.
 containerd_has_cri() {
     ! grep -Eq '^[[:space:]]*disabled_plugins[[:space:]]*=.*"(io\.containerd\.grpc\.v1\.)?cri"' /run/sim/containerd.toml 2>/dev/null
 }
 
-# --- what other hosts see of this one --------------------------------------------------------------------------------
+# --- state that other hosts can see ----------------------------------------------------------------------------------
 
-# package_version NAME - the installed version without its packager's part.
+# package_version NAME - the installed version without the release of the package.
 package_version() {
     sed -n 's/^Version: \([0-9]*:\)\{0,1\}\([^-]*\).*/\2/p' "/var/lib/rpm/$1" "/var/lib/dpkg/status.d/$1" 2>/dev/null
 }
 
-# facts - what this host's kubelet reports; one line each.
+# facts - the facts that this host's kubelet reports, one per line.
 facts() {
     flag() { if [ -e "$2" ]; then echo "$1=1"; else echo "$1=0"; fi; }
     printf 'kubelet=v%s\ncontainerd=%s\n' "$(package_version kubelet)" "$(package_version containerd.io)"
@@ -198,10 +198,10 @@ facts() {
     sed 's/^/boot_id=/' /proc/sys/kernel/random/boot_id
 }
 
-# publish - tell the lab's "network" which ports are open here, and which the firewall lets through. PID 1 is woken: it
-# opens the real sockets, and has the pods of this host do what they do.
+# publish - publish this host's open ports and firewall rules to the lab. This wakes PID 1, which opens the real sockets and
+# runs kubelet-pods.
 publish() {
-    # sshd answers on the port the lab's inventory names too.
+    # sshd also listens on the port in the lab's inventory.
     ports='22 2222'
     cluster=''
     if [ -e "$SIM_ACTIVE/kubelet.service" ] && kubelet_can_run; then

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# time.sh - is the simulated host's clock kept by somebody? Shared by chronyc and timedatectl.
+# time.sh - the state of time synchronisation on a simulated host. Shared by chronyc and timedatectl.
 
 chrony_unit() { if [ "$SIM_FAMILY" = debian ]; then echo chrony.service; else echo chronyd.service; fi; }
 
@@ -19,7 +19,7 @@ chrony_servers() {
     done
 }
 
-# chrony_synced - does it run, does a server answer, and did it have the second it needs?
+# chrony_synced - whether chrony runs, a server answers, and one second has passed since the start.
 chrony_synced() {
     chrony_runs || return 1
     started=$(stat -c %Y "$SIM_ACTIVE/$(chrony_unit)")

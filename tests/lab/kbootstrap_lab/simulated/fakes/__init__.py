@@ -1,5 +1,5 @@
-"""The stand-ins that are too intricate for shell: package managers, kubeadm, kubectl and friends.
+"""The stand-ins that are too complex for shell: package managers, kubeadm, kubectl and others.
 
-They run inside a host, by ``bin/python-stand-in``, with the standard library and PyYAML and nothing else; start-up time
-matters, so imports are few. One rule for all of them: what a stand-in does not know it refuses (exit 64).
+``bin/python-stand-in`` runs them inside a host. They use only the standard library and PyYAML. Start-up time matters,
+so they import little. Every stand-in refuses a request that it does not know, with exit status 64.
 """

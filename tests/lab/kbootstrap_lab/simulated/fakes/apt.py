@@ -1,4 +1,4 @@
-"""apt-get, apt-cache and apt-mark: the sources say what could be had, ``update`` decides what is known."""
+"""apt-get, apt-cache and apt-mark. The sources list the repositories; ``update`` fetches their package lists."""
 
 # ruff: noqa: E501 - messages are those of the real program, in one piece
 
@@ -35,7 +35,7 @@ LISTS = "/var/lib/apt/lists"
 HOLD = "/var/lib/sim/hold"
 LOCK = "/var/lib/dpkg/lock-frontend"
 JOURNAL = "/var/lib/dpkg/updates/0001"
-"""There while dpkg works; left behind, it says that dpkg was interrupted."""
+"""This file exists while dpkg works. When it is left behind, dpkg was interrupted."""
 _FLAGS = {
     "-y": "y",
     "--yes": "y",
@@ -59,7 +59,7 @@ _FLAGS = {
 
 
 class Source(NamedTuple):
-    """One line of apt's sources."""
+    """One entry of apt's sources."""
 
     url: str
     suite: str
@@ -138,7 +138,7 @@ def _parse(command: str, argv: list[str]) -> Request:
 
 
 def sources(options: dict[str, str]) -> list[Source]:
-    """Every line of apt's sources, or of those the options name."""
+    """Every entry of apt's sources, or of the sources that the options name."""
     main_file = options.get("dir::etc::sourcelist", "/etc/apt/sources.list")
     parts = options.get("dir::etc::sourceparts", "/etc/apt/sources.list.d")
     files = [main_file if main_file.startswith("/") else f"/etc/apt/{main_file}"]
@@ -201,7 +201,7 @@ def _need_root(path: str = LOCK) -> None:
 
 
 class _lock:
-    """dpkg's lock, taken as dpkg takes it (fcntl), waited for as long as DPkg::Lock::Timeout says."""
+    """Take dpkg's lock as dpkg does (fcntl). Waits at most DPkg::Lock::Timeout seconds."""
 
     def __init__(self, request: Request) -> None:
         self._seconds = float(request.options.get("dpkg::lock::timeout", "0"))
@@ -340,7 +340,7 @@ def _install(request: Request) -> int:
 
 
 def _refuse(request: Request, todo: list[Package]) -> None:
-    """What apt does not do with -y alone: change held packages, go back to an older version."""
+    """Refuse what apt does not do with -y alone: change held packages, downgrade."""
     for package in todo:
         here = packages.version_of(FAMILY, package.name)
         if here and os.path.exists(f"{HOLD}/{package.name}") and "held" not in request.flags:

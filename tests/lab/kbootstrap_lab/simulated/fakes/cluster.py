@@ -1,8 +1,8 @@
-"""A simulated cluster: what its etcd holds, and what its nodes and pods look like because of it.
+"""A simulated cluster: the state in its etcd, and the nodes and pods that follow from it.
 
-The state is one JSON file per cluster in the lab's shared directory, named by the cluster's id. It can be reached only
-through an API server: port 6443 of a control plane host that is up, whose kubelet runs and whose manifests are there.
-Nothing in here runs in the background; nodes and pods are worked out from the state and the hosts when somebody asks.
+The state is one JSON file per cluster in the lab's shared directory, named by the cluster's id. Stand-ins access it
+only through an API server: port 6443 of a control plane host that is up, runs a kubelet and has the manifests. Nothing
+runs in the background: each request computes nodes and pods from the state and the hosts.
 """
 
 # ruff: noqa: E501 - messages are those of the real program, in one piece
@@ -24,13 +24,13 @@ from kbootstrap_lab.simulated.fakes.common import HOST, LAB, Failed, connect, no
 if TYPE_CHECKING:
     import ipaddress
 
-# Only what every call needs is loaded above: stand-ins start hundreds of times in a run.
+# Import above only what every call needs: stand-ins start hundreds of times in a run.
 
 State = dict[str, Any]
 
 CLUSTERS = f"{LAB}/clusters"
 START_SECONDS = 0.4
-"""How long a pod needs from being placed on a node to running."""
+"""Seconds from the scheduling of a pod to its running state."""
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
@@ -50,7 +50,7 @@ def load(identity: str) -> State:
 
 @contextmanager
 def change(identity: str) -> Iterator[State]:
-    """The state, to be changed; other writers wait."""
+    """The state, to be changed. Other writers wait."""
     with open(f"{CLUSTERS}/{identity}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         state = load(identity)
@@ -63,7 +63,7 @@ def save(state: State) -> None:
 
 
 def create(**fields: Any) -> State:
-    """A new cluster with a CA of its own."""
+    """Create a cluster with a CA of its own."""
     ca = pem("CERTIFICATE", os.urandom(600))
     state: State = {
         "id": os.urandom(8).hex(),
@@ -105,7 +105,7 @@ def pem(kind: str, data: bytes) -> str:
 
 
 def api(server: str, ca: str, credential: str) -> State:
-    """Speak to an API server as a kubeconfig says. Raises Failed in the words of kubectl."""
+    """Connect to the API server of a kubeconfig. Raises Failed with kubectl's messages."""
     match = re.match(r"https://\[?([\w.:-]+?)\]?:(\d+)/?\Z", server)
     if not match:
         raise Failed(f"error: simulated kubectl cannot use the server {server!r}")
@@ -130,7 +130,7 @@ def api(server: str, ca: str, credential: str) -> State:
 
 
 def check_clock(state: State) -> None:
-    """Certificates are valid from the moment the CA was made, for a year. Raises Failed outside of it."""
+    """Check the host's clock: certificates are valid for a year from the creation of the CA. Raises Failed."""
     if now() < state["created"] - 5:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now()))
         begin = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(state["created"]))
@@ -146,20 +146,20 @@ def check_clock(state: State) -> None:
 
 
 def check_quorum(state: State) -> None:
-    """etcd answers while more than half of its members are up. Raises Failed otherwise."""
+    """Check that more than half of etcd's members are up. Raises Failed otherwise."""
     up = [ip for ip in state["members"].values() if host_serves(ip, 2379, state["id"])]
     if len(up) * 2 <= len(state["members"]):
         raise Failed("Error from server: etcdserver: request timed out")
 
 
 def host_serves(ip: str, port: int, identity: str) -> bool:
-    """Is this port open on that host, for this cluster?"""
+    """Whether this port is open on that host, for this cluster."""
     directory = f"{LAB}/net/{ip}"
     return not os.path.exists(f"{directory}/down") and read(f"{directory}/listen/{port}").strip() == identity
 
 
 def credentials(path: str) -> tuple[str, str, str]:
-    """Server, CA and client credential of a kubeconfig. Raises Failed as kubectl does."""
+    """The server, CA and client credential of a kubeconfig. Raises Failed with kubectl's messages."""
     text = read(path)
     if not text:
         raise Failed(f"error: stat {path}: no such file or directory")
@@ -177,7 +177,7 @@ def credentials(path: str) -> tuple[str, str, str]:
 
 
 def kubeconfig(state: State, server: str, user: str) -> str:
-    """A kubeconfig as kubeadm writes it. The client key names the cluster it is good for."""
+    """A kubeconfig as kubeadm writes it. The client key names its cluster."""
     ca = encode64(state["ca"].encode())
     certificate = encode64(pem("CERTIFICATE", f"{user} of {state['id']}".encode()).encode())
     key = encode64(f"{state['id']} {os.urandom(16).hex()}".encode())
@@ -208,7 +208,7 @@ users:
 
 
 def add_node(state: State, name: str, ip: str, role: str, taints: list[dict[str, str]]) -> None:
-    """Register a node, or take its old object over; it gets the next piece of the pod network."""
+    """Register a node, or reuse its old object. A new node gets the next subnet of the pod network."""
     old = state["nodes"].get(name)
     pods = None
     if state.get("pod_cidr"):
@@ -283,13 +283,13 @@ def node_ready(state: State, node: State) -> tuple[str, str, str]:
 
 
 def flannel(state: State) -> State | None:
-    """The pod network's DaemonSet, when somebody applied one."""
+    """The pod network's DaemonSet, or None when there is none."""
     found: State | None = state["objects"].get("DaemonSet/kube-flannel/kube-flannel-ds")
     return found
 
 
 def network_problem(state: State, node: State) -> tuple[str, str] | None:
-    """Why the pod network does not work on a node: a reason and a message; None when it does."""
+    """Why the pod network does not work on a node: a reason and a message, or None when it works."""
     daemon = flannel(state)
     if daemon is None:
         return "NoNetwork", "no pod network was applied"
@@ -349,7 +349,7 @@ def flannel_network(state: State) -> ipaddress.IPv4Network | None:
 
 
 def settle(state: State) -> None:
-    """Tell every host that its pods may have changed, so that the network's files appear there."""
+    """Wake every host after a change of its pods, so that it writes the pod network's files."""
     for node in state["nodes"].values():
         wake(node["ip"])
 
@@ -368,13 +368,13 @@ def wake(ip: str) -> None:
 
 
 def cni_config() -> str:
-    """The name of this host's CNI configuration, where there is one."""
+    """The file name of this host's CNI configuration, if there is one."""
     names = sorted(os.listdir("/etc/cni/net.d")) if os.path.isdir("/etc/cni/net.d") else []
     return names[0] if names else ""
 
 
 def node_object(state: State, node: State) -> State:
-    """A node as the API shows it."""
+    """A node as an API object."""
     status, reason, message = node_ready(state, node)
     facts = host_facts(node["ip"])
     taints = list(node["taints"])
@@ -436,7 +436,7 @@ def stamp(seconds: float) -> str:
 
 
 def pods(state: State) -> list[State]:
-    """Every pod of the cluster: static ones, kube-proxy, CoreDNS, the network's, and those of applied workloads."""
+    """Every pod of the cluster: static pods, kube-proxy, CoreDNS, the pod network, and applied workloads."""
     found = []
     tag = "v" + state["version"]
     repository = state["image_repository"]
@@ -530,7 +530,7 @@ def _pod(
 
 
 def _owner(container: str, tier: str) -> str:
-    """Static pods belong to their node, one of each node to a DaemonSet, all others to a ReplicaSet."""
+    """The owner of a pod: the node of a static pod, the DaemonSet of one pod per node, else a ReplicaSet."""
     if tier:
         return "Node"
     return "DaemonSet" if container in ("kube-proxy", "kube-flannel") else "ReplicaSet"
@@ -555,7 +555,7 @@ def _replicas(
     labels: dict[str, str],
     anywhere: bool,
 ) -> list[State]:
-    """Pods of a Deployment, spread over the nodes that take them; ``anywhere`` tolerates the control plane's taint."""
+    """Pods of a Deployment on the nodes that accept them. ``anywhere`` tolerates the control plane's taint."""
     nodes = [
         node
         for node in state["nodes"].values()
@@ -577,5 +577,5 @@ def _replicas(
 
 
 def local_node(state: State) -> State | None:
-    """The node this host is in a cluster."""
+    """The node of this host in a cluster."""
     return next((node for node in state["nodes"].values() if node["ip"] == HOST["IP"]), None)

@@ -1,4 +1,4 @@
-"""What the Python stand-ins share: their host, its clock, its user, and the lab's network."""
+"""Functions that the Python stand-ins share: the host, its clock and user, and the lab's network."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NoReturn
 LAB = "/.lab"
 SIM = "/.machine/sim/bin"
 NOT_FOUND = 64
-"""Exit status of a stand-in that was asked for something it does not simulate."""
+"""Exit status of a stand-in for a request that it does not simulate."""
 
 
 class Failed(Exception):
-    """The stand-in ends with this status after printing the text to stderr."""
+    """Ends the stand-in with this status, after the text on stderr."""
 
     def __init__(self, text: str, status: int = 1) -> None:
         super().__init__(text)
@@ -27,7 +27,7 @@ def unsupported(command: str, argv: list[str]) -> NoReturn:
 
 
 def read(path: str) -> str:
-    """A file's text, or nothing when there is no such file."""
+    """A file's text, or an empty text when there is no such file."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -36,7 +36,7 @@ def read(path: str) -> str:
 
 
 def write(path: str, text: str, mode: int = 0o644) -> None:
-    """Replace a file in one move; its directory is made where it is missing."""
+    """Replace a file by a rename. Makes its directory when it is missing."""
     directory = os.path.dirname(path)
     os.makedirs(directory, exist_ok=True)
     new = f"{path}.new{os.getpid()}"
@@ -72,25 +72,25 @@ def systemctl(*arguments: str) -> int:
 
 
 def shell(program: str, *arguments: str) -> int:
-    """Run another stand-in and wait for it; its output goes where ours goes."""
+    """Run another stand-in with our stdout and stderr, and wait for it."""
     sys.stdout.flush()
     return os.spawnv(os.P_WAIT, program, [program, *arguments])  # noqa: S606 - no shell: a program of the lab
 
 
 def publish() -> None:
-    """Let the lab see which ports this host has open now."""
+    """Publish this host's open ports to the lab."""
     shell(f"{SIM}/publish")
 
 
 def active(unit: str) -> bool:
-    """Was the service started, and not stopped since?"""
+    """Whether the service is started."""
     return os.path.exists(f"/run/sim/active/{unit}.service")
 
 
 def reached(moment: str) -> None:
-    """Something is done half way: a test may want the host to be held, or to die, at exactly this moment."""
+    """Report a moment in the middle of an action, where a test can hold or kill the host (bin/breakpoint)."""
     if os.path.isdir("/var/lib/sim/moment"):
-        shell(f"{SIM}/hold", "at", moment)
+        shell(f"{SIM}/breakpoint", "at", moment)
 
 
 def run_main(function: object, command: str, argv: list[str]) -> int:
@@ -113,7 +113,7 @@ def run_main(function: object, command: str, argv: list[str]) -> int:
 
 
 def resolve(name: str) -> str | None:
-    """The address of a host's name by /etc/hosts; an address is its own."""
+    """The address of a name in /etc/hosts. An address is returned unchanged."""
     if all(part.isdigit() for part in name.split(".")):
         return name
     for line in read("/etc/hosts").splitlines():
@@ -124,9 +124,9 @@ def resolve(name: str) -> str | None:
 
 
 def connect(name: str, port: int) -> str:
-    """Connect to a port of a host of this lab; the text is what its service says it is (a cluster's id for 6443).
+    """Connect to a port of a host of this lab. Returns the text of its service (the cluster's id for 6443).
 
-    Raises Failed with the words Go programs use.
+    Raises Failed with the messages of Go programs.
     """
     address = resolve(name)
     if address is None:
@@ -146,7 +146,7 @@ def connect(name: str, port: int) -> str:
 
 
 def _allowed(path: str, port: int) -> bool:
-    """Does the other host's firewall, where it has one, let this port through?"""
+    """Whether the other host's firewall, if it has one, allows this port."""
     if not os.path.exists(path) or port == 22:
         return True
     for line in read(path).splitlines():

@@ -1,4 +1,4 @@
-"""kubeadm's configuration documents: reading them as strictly as kubeadm does, and the files made from them."""
+"""kubeadm's configuration documents, read as strictly as kubeadm does, and the files made from them."""
 
 # ruff: noqa: E501 - messages are those of the real program, in one piece
 
@@ -12,7 +12,7 @@ from kbootstrap_lab.simulated.fakes.common import Failed, read
 Document = dict[str, Any]
 
 _API_RANGE = {"v1beta2": (15, 26), "v1beta3": (22, 36), "v1beta4": (31, 99)}
-"""First and last minor whose kubeadm reads an API version (v1beta3 left with 1.37)."""
+"""The first and last minor whose kubeadm reads an API version (1.37 removed v1beta3)."""
 
 _BOTH = {"apiVersion", "kind"}
 _NODE = {"name", "criSocket", "taints", "kubeletExtraArgs", "ignorePreflightErrors"}
@@ -39,7 +39,7 @@ _NETWORKING = {"dnsDomain", "podSubnet", "serviceSubnet"}
 
 
 def load(path: str, version: str) -> dict[str, Document]:
-    """The documents of a file by kind. Raises Failed for what this kubeadm would not read."""
+    """The documents of a file by kind. Raises Failed for documents that this kubeadm rejects."""
     import yaml
 
     text = read(path)
@@ -128,7 +128,7 @@ def _check_arguments(value: Any, place: str, api: str) -> None:
 
 
 def arguments(value: Any) -> list[tuple[str, str]]:
-    """Extra arguments of either form as pairs."""
+    """Extra arguments as pairs, from a mapping or a list."""
     if isinstance(value, dict):
         return list(value.items())
     return [(argument["name"], argument["value"]) for argument in value or []]

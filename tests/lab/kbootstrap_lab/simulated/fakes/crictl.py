@@ -1,4 +1,4 @@
-"""crictl: images, and the pods the cluster's state says run here."""
+"""crictl: images, and the pods of this host in the cluster's state."""
 
 from __future__ import annotations
 
@@ -218,5 +218,5 @@ def _ps(rest: list[str]) -> bool:
 
 
 def _nothing(rest: list[str]) -> bool:
-    """Stopping or removing pods: those of a simulated cluster go with its state."""
+    """Stop or remove pods: does nothing, because pods exist only in the cluster's state."""
     return bool(rest)

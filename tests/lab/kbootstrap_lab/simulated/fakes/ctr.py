@@ -1,4 +1,4 @@
-"""ctr: version, images imported from an archive, and which containers run."""
+"""ctr: the version, images imported from an archive, and the running containers."""
 
 from __future__ import annotations
 

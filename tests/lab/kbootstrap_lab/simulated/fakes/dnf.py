@@ -1,4 +1,4 @@
-"""dnf and yum: what the repository files say is what can be installed."""
+"""dnf and yum. The repository files decide which packages can be installed."""
 
 # ruff: noqa: E501 - messages are those of the real program, in one piece
 
@@ -33,7 +33,7 @@ _FLAGS |= {
 }
 _SETTINGS = ("--disableexcludes=", "--disablerepo=", "--enablerepo=", "--setopt=", "--qf=", "--queryformat=")
 _PRESET = ("chronyd.service", "firewalld.service", "sshd.service")
-"""Units EL's presets enable when their package is installed."""
+"""Units that EL's presets enable when their package is installed."""
 
 
 class Repo(NamedTuple):
@@ -178,7 +178,7 @@ def _repo(section: str, values: dict[str, str]) -> Repo:
 
 
 def metadata(repo: Repo) -> internet.Repository:
-    """What is at the repository's address. Raises Failed as dnf does when it cannot be used."""
+    """The repository at this address. Raises Failed with dnf's messages when it cannot be used."""
     if not repo.url:
         raise Failed(f"Error: Cannot find a valid baseurl for repo: {repo.id}")
     if not internet.known_host(repo.url):
@@ -210,7 +210,7 @@ def metadata(repo: Repo) -> internet.Repository:
 
 
 def _signed_by(repo: Repo, signer: str) -> bool:
-    """Is the signer's key among those the repository file names?"""
+    """Whether the repository file names the signer's key."""
     for key in repo.keys:
         try:
             if key.startswith("file://"):
@@ -226,7 +226,7 @@ def _signed_by(repo: Repo, signer: str) -> bool:
 
 
 def available(request: Request, filtered: bool = True) -> Iterator[tuple[Repo, Package]]:
-    """Every package of every enabled repository; without those its exclude line hides, unless told otherwise."""
+    """Every package of every enabled repository, without excluded ones unless the options disable excludes."""
     for repo in repos(request):
         source = metadata(repo)
         seen = filtered and not request.no_excludes & {repo.id, "all"}
@@ -236,7 +236,7 @@ def available(request: Request, filtered: bool = True) -> Iterator[tuple[Repo, P
 
 
 def matches(package: Package, spec: str) -> bool:
-    """Does NAME, NAME-VERSION, NAME-VERSION-RELEASE or NAME.ARCH name this package? Patterns are allowed."""
+    """Whether NAME, NAME-VERSION, NAME-VERSION-RELEASE, NAME.ARCH or a pattern matches this package."""
     version = package.version
     upstream = version.rpartition("-")[0]
     forms = [package.name, f"{package.name}-{upstream}", f"{package.name}-{version}"]
@@ -329,7 +329,7 @@ def _install(request: Request) -> int:
 
 
 def _keeps_installed(request: Request, name: str) -> bool:
-    """A bare name that is installed already is left as it is: only naming a version (or upgrade) changes it."""
+    """Whether an installed package stays: a bare name keeps it; only a version or upgrade changes it."""
     return name in request.names and packages.version_of(FAMILY, name) is not None and request.verb == "install"
 
 
@@ -373,7 +373,7 @@ def _remove(request: Request) -> int:
 
 
 class _lock:
-    """One package manager at a time; another one waits, or gives up where it was told to."""
+    """Take the package manager's lock. A second package manager waits, or fails when exit_on_lock is set."""
 
     def __init__(self, request: Request) -> None:
         self._exits = request.exit_on_lock

@@ -1,4 +1,4 @@
-"""etcdctl: the members of a cluster's etcd, as its own pods let one ask."""
+"""etcdctl: the members of a cluster's etcd, as etcdctl in an etcd pod lists them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ ACCESS = {
     f"--cert={PKI}/server.crt",
     f"--key={PKI}/server.key",
 }
-"""Without these the real one finds no server, or is not let in."""
+"""Options that the real etcdctl needs to find the server and to authenticate."""
 
 
 def run(state: State, argv: list[str]) -> int:
-    """Members are kept by name, each with its address; one that does not answer is still listed."""
+    """List, add and remove members. The list includes members that do not answer."""
     words = [word for word in argv if word not in ACCESS]
     if len(argv) - len(words) != len(ACCESS):
         raise Failed("Error: context deadline exceeded")

@@ -1,4 +1,4 @@
-"""What Flannel's DaemonSet does on a host: its CNI plugin and configuration, the subnet file, the VXLAN interface."""
+"""The effects of Flannel's DaemonSet on a host: CNI plugin, CNI configuration, subnet file, VXLAN interface."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main(command: str, argv: list[str]) -> int:
 
 
 def _main(_command: str, _argv: list[str]) -> int:
-    """Wait until the pod has had the time to start, then write; nothing where it does not run."""
+    """Wait until the pod has started, then write its files. Does nothing when no pod runs here."""
     import time
 
     deadline = time.monotonic() + 5
@@ -62,7 +62,7 @@ def _write(state: cluster.State, node: cluster.State) -> None:
 
 
 def _with_rules(table: str) -> list[str]:
-    """The table with the chains kube-proxy and Flannel make; the rules of others stay."""
+    """The table with the chains of kube-proxy and Flannel. Other rules stay."""
     hook = {"filter": "FORWARD", "nat": "POSTROUTING"}[table]
     chains = {"filter": ("KUBE-FORWARD", "FLANNEL-FWD"), "nat": ("KUBE-POSTROUTING", "FLANNEL-POSTRTG")}[table]
     mine = [f"-N {chain}\n" for chain in chains]
@@ -78,7 +78,7 @@ def _mac(number: int) -> str:
 
 
 def _keep(path: str, text: str, mode: int = 0o644) -> None:
-    """Write a file that is not there or differs; leave it alone otherwise, so that nothing changes for nothing."""
+    """Write a file only when it is missing or differs, so that an equal file keeps its modification time."""
     if read(path) != text:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write(path, text, mode)

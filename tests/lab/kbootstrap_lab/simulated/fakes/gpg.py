@@ -1,4 +1,4 @@
-"""gpg: shows the keys in a file and turns armour into binary, which is all a package repository's key needs."""
+"""gpg: shows the keys in a file and converts armour to binary. A package repository's key needs no more."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _show(data: bytes, colons: bool) -> None:
 
 
 def unarmour(data: bytes) -> bytes:
-    """The binary form of one or more armoured blocks. Raises Failed where there are none."""
+    """The binary form of one or more armoured blocks. Raises Failed when there are none."""
     if not data.startswith(b"-----BEGIN PGP PUBLIC KEY BLOCK"):
         if data[:1] in (b"\x98", b"\x99", b"\xc6"):
             return data
@@ -115,7 +115,7 @@ def fingerprints(data: bytes) -> list[str]:
         tag, start, length = _packet(binary, position)
         if tag == 6:
             body = binary[start : start + length]
-            digest = hashlib.sha1(b"\x99" + length.to_bytes(2, "big") + body)  # noqa: S324 - what the format says
+            digest = hashlib.sha1(b"\x99" + length.to_bytes(2, "big") + body)  # noqa: S324 - required by the format
             found.append(digest.hexdigest().upper())
         position = start + length
     return found

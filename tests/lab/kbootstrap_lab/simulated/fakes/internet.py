@@ -1,4 +1,4 @@
-"""The simulated internet: which addresses exist, what they serve, and who signed it."""
+"""The simulated internet: its host names, what they serve, and the signing keys."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from kbootstrap_lab.simulated.catalogue import KUBERNETES_MINORS
 from kbootstrap_lab.simulated.fakes.common import LAB, SIM, Failed, read, write
 
 KEYS = {"kubernetes": "DECDF6A6B09837F48E1CC9C6C3C03A77D90EF796", "docker": "EF238DBD780E521BBE93554FE990407F60C3414D"}
-"""Fingerprints of the keys the repositories are signed with; the keys themselves are ``bin/NAME.asc``."""
+"""Fingerprints of the repositories' signing keys. The keys are in ``bin/NAME.asc``."""
 
 _KUBERNETES = {
     "https://pkgs.k8s.io/core:/stable:": 24,
     "https://mirrors.aliyun.com/kubernetes-new/core/stable": 24,
     "https://mirror.example/core:/stable:": min(KUBERNETES_MINORS),
 }
-"""Where Kubernetes packages are, and the first minor there. ``mirror.example`` is the lab's own: it has everything."""
+"""Hosts of Kubernetes packages, each with its first minor. ``mirror.example`` is the lab's mirror of all of them."""
 
 _DOCKER = ("https://download.docker.com", "https://mirrors.aliyun.com/docker-ce", "https://mirror.example")
 _OS = (
@@ -43,7 +43,7 @@ _REGISTRIES = {
 class Repository(NamedTuple):
     """A package repository: its id in the catalogue, the key that signs packages, and whether it signs metadata.
 
-    An OS has several; here one of them has all its packages and the others are empty.
+    A real OS has several repositories. Here one has all packages and the others are empty.
     """
 
     id: str
@@ -52,7 +52,7 @@ class Repository(NamedTuple):
 
 
 def known_host(url: str) -> bool:
-    """Does the name in this URL resolve?"""
+    """Whether the host name in this URL resolves."""
     host = host_of(url)
     if "nameserver" not in read("/etc/resolv.conf"):
         return False
@@ -65,9 +65,9 @@ def host_of(url: str) -> str:
 
 
 def trouble(url: str) -> str:
-    """What a test has this server do instead of answering: ``timeout``, ``reset``, or an HTTP status.
+    """The fault that a test set for this server: ``timeout``, ``reset``, or an HTTP status.
 
-    /.lab/internet/HOST says it: "KIND", or "KIND TIMES" for so many requests; empty is a timeout.
+    The file /.lab/internet/HOST has "KIND", or "KIND TIMES" for that many requests. An empty file is a timeout.
     """
     path = f"{LAB}/internet/{host_of(url)}"
     if not os.path.exists(path):
@@ -81,7 +81,7 @@ def trouble(url: str) -> str:
 
 
 def check_up(url: str) -> None:
-    """Raises Failed, as curl and dnf would, when a test has this server fail."""
+    """Raises Failed, with the messages of curl and dnf, when a test set a fault for this server."""
     kind = trouble(url)
     if kind == "timeout":
         raise Failed(f"curl: (28) Failed to connect to {host_of(url)} port 443 after 20000 ms: Timeout was reached", 28)
@@ -92,7 +92,7 @@ def check_up(url: str) -> None:
 
 
 def kubernetes(url: str) -> tuple[int, str, str] | None:
-    """Minor, kind (rpm or deb) and the rest of a path in a Kubernetes repository."""
+    """The minor, the kind (rpm or deb) and the rest of a path in a Kubernetes repository."""
     for base, first in _KUBERNETES.items():
         match = re.match(re.escape(base) + r"/v1\.(\d+)/(rpm|deb)/?(.*)\Z", url)
         if match and first <= int(match[1]) < KUBERNETES_MINORS.stop:
@@ -101,7 +101,7 @@ def kubernetes(url: str) -> tuple[int, str, str] | None:
 
 
 def rpm_repository(url: str, distribution: str) -> Repository | None:
-    """The repository at a baseurl (or metalink), or None where there is none."""
+    """The repository at a baseurl (or metalink), or None when there is none."""
     found = kubernetes(url)
     if found and found[1] == "rpm" and found[2] in ("", "/"):
         return Repository(f"kubernetes-1.{found[0]}", "kubernetes", True)
@@ -116,7 +116,7 @@ def rpm_repository(url: str, distribution: str) -> Repository | None:
 
 
 def deb_repository(url: str, suite: str) -> Repository | None:
-    """The repository of one line in apt's sources, or None where there is none."""
+    """The repository of one entry in apt's sources, or None when there is none."""
     found = kubernetes(url.rstrip("/") + "/")
     if found and found[1] == "deb" and suite == "/":
         return Repository(f"kubernetes-1.{found[0]}", "kubernetes", True)
@@ -185,7 +185,7 @@ _OTHER_IMAGES = (
 
 
 def image_problem(reference: str) -> str:
-    """Why an image cannot be pulled, in containerd's words; nothing when it can."""
+    """containerd's message when an image cannot be pulled; empty when it can."""
     host = reference.partition("/")[0]
     if host not in _REGISTRIES or not known_host(reference):
         return f'failed to do request: Head "https://{host}/v2/": dial tcp: lookup {host}: no such host'
@@ -198,7 +198,7 @@ def image_problem(reference: str) -> str:
 
 
 def image_exists(reference: str) -> bool:
-    """Is there such an image in the registry its name begins with?"""
+    """Whether the registry in the image's name has this image."""
     for base in _IMAGE_BASES:
         if reference.startswith(base + "/"):
             name, _, tag = reference.removeprefix(base + "/").rpartition(":")

@@ -1,4 +1,4 @@
-"""kubectl's JSONPath (https://kubernetes.io/docs/reference/kubectl/jsonpath/), the part people use."""
+"""kubectl's JSONPath (https://kubernetes.io/docs/reference/kubectl/jsonpath/), its common part."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STEP = re.compile(
 
 
 def render(template: str, data: Any) -> str:
-    """The text of a template over an object. Raises Failed, as kubectl does, for what it cannot parse."""
+    """The text of a template for an object. Raises Failed, as kubectl does, when it cannot be parsed."""
     if not template.startswith("{") and "{" not in template:
         template = "{" + template + "}"
     parts = _parse(template)
@@ -119,7 +119,7 @@ def _show(value: Any) -> str:
 
 
 def find(path: str, root: Any, here: Any) -> list[Any]:
-    """All values a path leads to; a key that is missing leads nowhere."""
+    """All values at a path. A missing key gives no value."""
     values = [root if path.startswith("$") else here]
     position = 1 if path[:1] in ("$", "@") else 0
     if path in (".", ""):

@@ -1,4 +1,4 @@
-"""kubeadm: init, join, reset, tokens and certificates, with the preflight checks and the refusals of the real one."""
+"""kubeadm: init, join, reset, tokens and certificates, with the preflight checks and errors of the real one."""
 
 # ruff: noqa: E501 - messages are those of the real program, in one piece
 
@@ -15,7 +15,6 @@ from kbootstrap_lab.simulated.fakes import cluster, configs, runtime
 from kbootstrap_lab.simulated.fakes.cluster import State
 from kbootstrap_lab.simulated.fakes.common import (
     HOST,
-    LAB,
     SIM,
     Failed,
     active,
@@ -28,8 +27,14 @@ from kbootstrap_lab.simulated.fakes.common import (
     shell,
     systemctl,
     unsupported,
-    user,
     write,
+)
+from kbootstrap_lab.simulated.fakes.kubeadm_preflight import Preflight, check_free, common_checks, need_root
+from kbootstrap_lab.simulated.fakes.kubeadm_versions import (
+    image_names,
+    kubeadm_version,
+    package_version,
+    wanted_version,
 )
 from kbootstrap_lab.simulated.fakes.kubectl import go_duration
 
@@ -117,16 +122,6 @@ def _main(command: str, argv: list[str]) -> int:
 # --- versions and images ---------------------------------------------------------------------------------------------
 
 
-def _package_version(name: str) -> str:
-    text = read(f"/var/lib/rpm/{name}") or read(f"/var/lib/dpkg/status.d/{name}")
-    match = re.search(r"^Version: ([\d.]+)", text, re.MULTILINE)
-    return match[1] if match else ""
-
-
-def kubeadm_version() -> str:
-    return _package_version("kubeadm")
-
-
 def _version(request: Request) -> int:
     version, output = f"v{kubeadm_version()}", request.get("-o", "--output")
     if output == "short":
@@ -143,86 +138,11 @@ def _version(request: Request) -> int:
     return 0
 
 
-def _wanted_version(text: str) -> str:
-    """The version a configuration means; ``stable-1`` would need the internet and is kubeadm's own here."""
-    if not text or text.startswith("stable"):
-        return kubeadm_version()
-    match = re.fullmatch(r"v?(1\.\d+\.\d+)", text)
-    if not match:
-        raise Failed(f"could not parse {text!r} as version")
-    have, wanted = cluster.minor(kubeadm_version()), cluster.minor(match[1])
-    if wanted > have:
-        raise Failed(
-            f"this version of kubeadm only supports deploying clusters with the control plane version <= 1.{have}. "
-            f"Current version: v{match[1]}"
-        )
-    if wanted < have - 1:
-        raise Failed(
-            f"this version of kubeadm only supports deploying clusters with the control plane version >= 1.{have - 1}.0. "
-            f"Current version: v{match[1]}"
-        )
-    return match[1]
-
-
-def image_names(version: str, repository: str) -> list[str]:
-    """What ``kubeadm config images list`` prints; the tags are those of kubeadm's constants."""
-    minor = cluster.minor(version)
-    tables: dict[str, list[tuple[int, str]]] = {
-        "pause": [
-            (36, "3.10.2"),
-            (34, "3.10.1"),
-            (31, "3.10"),
-            (26, "3.9"),
-            (25, "3.8"),
-            (24, "3.7"),
-            (23, "3.6"),
-            (22, "3.5"),
-            (21, "3.4.1"),
-            (0, "3.2"),
-        ],
-        "etcd": [
-            (35, "3.6.6-0"),
-            (34, "3.6.4-0"),
-            (33, "3.5.21-0"),
-            (31, "3.5.15-0"),
-            (27, "3.5.9-0"),
-            (24, "3.5.3-0"),
-            (22, "3.5.0-0"),
-            (0, "3.4.13-0"),
-        ],
-        "coredns": [
-            (34, "v1.12.1"),
-            (33, "v1.12.0"),
-            (31, "v1.11.3"),
-            (29, "v1.11.1"),
-            (27, "v1.10.1"),
-            (25, "v1.9.3"),
-            (23, "v1.8.6"),
-            (22, "v1.8.4"),
-            (21, "v1.8.0"),
-            (0, "1.7.0"),
-        ],
-    }
-    tag = {name: next(value for since, value in table if minor >= since) for name, table in tables.items()}
-    names = [
-        f"{repository}/{component}:v{version}"
-        for component in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
-    ]
-    # Only the default repository has CoreDNS in a folder of its own.
-    dns = "coredns/coredns" if repository == "registry.k8s.io" and minor >= 21 else "coredns"
-    names += [
-        f"{repository}/{dns}:{tag['coredns']}",
-        f"{repository}/pause:{tag['pause']}",
-        f"{repository}/etcd:{tag['etcd']}",
-    ]
-    return names
-
-
 def _images_wanted(request: Request) -> list[str]:
     configuration: dict[str, Any] = {}
     if request.get("--config"):
         configuration = configs.load(request.get("--config"), kubeadm_version()).get("ClusterConfiguration", {})
-    version = _wanted_version(request.get("--kubernetes-version") or configuration.get("kubernetesVersion", ""))
+    version = wanted_version(request.get("--kubernetes-version") or configuration.get("kubernetesVersion", ""))
     repository = request.get("--image-repository") or configuration.get("imageRepository") or "registry.k8s.io"
     return image_names(version, repository)
 
@@ -233,7 +153,7 @@ def _images_list(request: Request) -> int:
 
 
 def _images_pull(request: Request) -> int:
-    _need_root()
+    need_root()
     for name in _images_wanted(request):
         try:
             runtime.check_cri()
@@ -250,132 +170,6 @@ def _validate(request: Request) -> int:
     configs.load(request.get("--config"), kubeadm_version())
     print("ok")
     return 0
-
-
-# --- preflight -------------------------------------------------------------------------------------------------------
-
-
-def _need_root() -> None:
-    if user() != "root":
-        raise Failed("[ERROR IsPrivilegedUser]: user is not running as root")
-
-
-class Preflight:
-    """Collects what the checks find; ``end`` prints it and raises Failed when anything fatal is left."""
-
-    def __init__(self, request: Request, registration: dict[str, Any]) -> None:
-        listed = ",".join(request.options.get("--ignore-preflight-errors", [])).split(",")
-        self._ignored = {name.lower() for name in [*listed, *registration.get("ignorePreflightErrors", [])] if name}
-        self._errors: list[str] = []
-        self._warnings: list[str] = []
-
-    def error(self, name: str, text: str) -> None:
-        if name.lower() in self._ignored or "all" in self._ignored:
-            self.warning(name, text)
-        else:
-            self._errors.append(f"\t[ERROR {name}]: {text}")
-
-    def warning(self, name: str, text: str) -> None:
-        self._warnings.append(f"\t[WARNING {name}]: {text}")
-
-    def end(self) -> None:
-        print("\n".join(self._warnings), file=sys.stderr, end="\n" if self._warnings else "")
-        if self._errors:
-            raise Failed(
-                "error execution phase preflight: [preflight] Some fatal errors occurred:\n"
-                + "\n".join(self._errors)
-                + "\n[preflight] If you know what you are doing, you can make a check non-fatal with "
-                "`--ignore-preflight-errors=...`\nTo see the stack trace of this error execute with --v=5 or higher"
-            )
-
-
-def _flag(path: str) -> str:
-    """A path as kubeadm writes it in the name of a check."""
-    return path.replace("/", "-")
-
-
-def _common_checks(check: Preflight, minor: int) -> None:
-    try:
-        runtime.check_cri()
-    except Failed as failed:
-        check.error("CRI", f"could not connect to the container runtime: {failed.text}")
-    if read("/proc/sys/net/ipv4/ip_forward").strip() != "1":
-        check.error(
-            "FileContent--proc-sys-net-ipv4-ip_forward", "/proc/sys/net/ipv4/ip_forward contents are not set to 1"
-        )
-    if minor < 30:
-        path = "/proc/sys/net/bridge/bridge-nf-call-iptables"
-        if not read(path):
-            check.error(f"FileContent-{_flag(path)}", f"{path} does not exist")
-        elif read(path).strip() != "1":
-            check.error(f"FileContent-{_flag(path)}", f"{path} contents are not set to 1")
-    if len(read("/proc/swaps").splitlines()) > 1:
-        text = "running with swap on is not supported. Please disable swap"
-        if minor < 22:
-            check.error("Swap", text)
-        else:
-            check.warning(
-                "Swap", "swap is supported for cgroup v2 only. The kubelet must be properly configured to use swap."
-            )
-    for name, needed in {
-        "conntrack": minor < 32,
-        "crictl": minor < 30,
-        "ip": True,
-        "iptables": minor < 33,
-        "mount": True,
-    }.items():
-        if needed and not _installed(name):
-            check.error(f"FileExisting-{name}", f"{name} not found in system path")
-    for name in ("ebtables", "ethtool", "socat", "tc"):
-        if not _installed(name):
-            check.warning(f"FileExisting-{name}", f"{name} not found in system path")
-    if _package_version("kubelet") == "":
-        check.error("FileExisting-kubelet", "kubelet not found in system path")
-    elif cluster.minor(_package_version("kubelet")) > minor:
-        check.error(
-            "KubeletVersion",
-            f"the kubelet version is higher than the control plane version. This is not a supported version skew and may "
-            f'lead to a malfunctional cluster. Kubelet version: "{_package_version("kubelet")}"',
-        )
-    if not os.path.exists("/etc/systemd/system/multi-user.target.wants/kubelet.service"):
-        check.warning(
-            "Service-Kubelet", "kubelet service is not enabled, please run 'systemctl enable kubelet.service'"
-        )
-    if os.path.exists("/run/sim/active/firewalld.service"):
-        check.warning(
-            "Firewalld",
-            "firewalld is active, please ensure ports [6443 10250] are open or your cluster may not function correctly",
-        )
-    _system_verification(check, minor)
-
-
-def _system_verification(check: Preflight, minor: int) -> None:
-    kernel = tuple(int(part) for part in HOST["KERNEL"].split("-")[0].split(".")[:2])
-    if minor in (32, 33) and kernel < (4, 19):
-        check.error("SystemVerification", f"unsupported kernel release: {HOST['KERNEL']}")
-    if not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
-        if minor >= 35:
-            check.error("SystemVerification", "cgroups v1 support is in maintenance mode, please migrate to cgroups v2")
-        elif minor >= 31:
-            check.warning(
-                "SystemVerification", "cgroups v1 support is in maintenance mode, please migrate to cgroups v2"
-            )
-
-
-def _installed(name: str) -> bool:
-    return any(os.path.exists(f"{folder}/{name}") for folder in ("/usr/bin", "/usr/sbin", "/usr/local/bin"))
-
-
-def _check_free(check: Preflight, ports: list[int], files: list[str], directories: list[str]) -> None:
-    for port in ports:
-        if os.path.exists(f"{LAB}/net/{HOST['IP']}/listen/{port}"):
-            check.error(f"Port-{port}", f"Port {port} is in use")
-    for path in files:
-        if os.path.exists(path):
-            check.error(f"FileAvailable-{_flag(path)}", f"{path} already exists")
-    for path in directories:
-        if os.path.isdir(path) and os.listdir(path):
-            check.error(f"DirAvailable-{_flag(path)}", f"{path} is not empty")
 
 
 # --- init ------------------------------------------------------------------------------------------------------------
@@ -406,9 +200,9 @@ def _settings(request: Request) -> tuple[dict[str, Any], dict[str, Any], dict[st
 
 
 def _init(request: Request) -> int:
-    _need_root()
+    need_root()
     init, whole, kubelet = _settings(request)
-    version = _wanted_version(whole.get("kubernetesVersion") or "")
+    version = wanted_version(whole.get("kubernetesVersion") or "")
     registration = init.get("nodeRegistration") or {}
     advertise = (init.get("localAPIEndpoint") or {}).get("advertiseAddress") or HOST["IP"]
     skipped = _skipped(request, init)
@@ -468,8 +262,8 @@ def _init_preflight(request: Request, registration: dict[str, Any], version: str
     if int(read("/proc/cpuinfo").count("processor\t")) < 2:
         check.error("NumCPU", "the number of available CPUs 1 is less than the required 2")
     files = [f"{MANIFESTS}/{name}.yaml" for name in cluster.CONTROL_PLANE]
-    _check_free(check, [6443, 10259, 10257, 10250, 2379, 2380], files, ["/var/lib/etcd"])
-    _common_checks(check, minor)
+    check_free(check, [6443, 10259, 10257, 10250, 2379, 2380], files, ["/var/lib/etcd"])
+    common_checks(check, minor)
     for name in image_names(version, whole.get("imageRepository") or "registry.k8s.io"):
         try:
             runtime.check_cri()
@@ -521,7 +315,7 @@ def _write_kubelet(state: State, name: str, registration: dict[str, Any], kubele
 
 
 def _start_kubelet() -> bool:
-    """Start the kubelet; can it run?"""
+    """Start the kubelet. Returns whether it can run."""
     systemctl("--quiet", "daemon-reload")
     systemctl("--quiet", "restart", "kubelet")
     return shell(f"{SIM}/systemctl", "--quiet", "is-active", "kubelet") == 0
@@ -603,7 +397,7 @@ def _admin(request: Request) -> State:
 
 
 def _upload_certs(request: Request) -> int:
-    _need_root()
+    need_root()
     if not request.has("--upload-certs"):
         print("[upload-certs] Skipping phase. Please see --upload-certs")
         return 0
@@ -647,7 +441,7 @@ def _token_create(request: Request) -> int:
 
 
 def _living(state: State) -> dict[str, dict[str, Any]]:
-    """Tokens that have not expired: the controller manager deletes those that have."""
+    """Tokens that have not expired. The controller manager deletes expired ones."""
     return {t: r for t, r in state["tokens"].items() if r["expires"] is None or r["expires"] > now()}
 
 
@@ -735,7 +529,7 @@ def _join_settings(request: Request) -> dict[str, Any]:
 
 
 def _join(request: Request) -> int:
-    _need_root()
+    need_root()
     settings = _join_settings(request)
     registration = settings.get("nodeRegistration") or {}
     discovery = (settings.get("discovery") or {}).get("bootstrapToken") or {}
@@ -779,8 +573,8 @@ def _join_preflight(request: Request, registration: dict[str, Any], as_control_p
         files.append(f"{PKI}/ca.crt")
     directories = [MANIFESTS] if not as_control_plane else ["/var/lib/etcd"]
     ports = [10250, *([6443, 10259, 10257, 2379, 2380] if as_control_plane else [])]
-    _check_free(check, ports, files, directories)
-    _common_checks(check, cluster.minor(kubeadm_version()))
+    check_free(check, ports, files, directories)
+    common_checks(check, cluster.minor(kubeadm_version()))
     check.end()
 
 
@@ -789,7 +583,7 @@ _STACK = "\nTo see the stack trace of this error execute with --v=5 or higher"
 
 
 def _discover(discovery: dict[str, Any]) -> State:
-    """Find the cluster as a joining node does: reach it, check the token's signature, pin the CA."""
+    """Discover the cluster as a joining node does: connect, check the token's signature, pin the CA."""
     endpoint, token = discovery.get("apiServerEndpoint") or "", discovery.get("token") or ""
     hashes = discovery.get("caCertHashes") or []
     if not re.fullmatch(r"[a-z0-9]{6}\.[a-z0-9]{16}", token):
@@ -821,7 +615,7 @@ def _discover(discovery: dict[str, Any]) -> State:
 
 
 def _reach(endpoint: str, host: str, port: str) -> State:
-    """The real kubeadm tries for five minutes; two seconds are enough where nothing is slow."""
+    """Connect, with retries for two seconds. The real kubeadm retries for five minutes."""
     deadline = time.monotonic() + 2
     while True:
         try:
@@ -844,7 +638,7 @@ def _check_versions(state: State) -> None:
             f"error execution phase preflight: unable to fetch the kubeadm-config ConfigMap: this version of kubeadm only "
             f"supports deploying clusters with the control plane version >= 1.{have - 1}.0. Current version: v{state['version']}{_STACK}"
         )
-    kubelet = cluster.minor(_package_version("kubelet"))
+    kubelet = cluster.minor(package_version("kubelet"))
     if kubelet > there:
         raise Failed(
             f"error execution phase preflight: [ERROR KubeletVersion]: the kubelet version is higher than the control plane version{_STACK}"
@@ -882,7 +676,7 @@ def _join_as_control_plane(state: State, name: str, settings: dict[str, Any]) ->
 
 
 def _bootstrap_kubelet(state: State, name: str, registration: dict[str, Any]) -> None:
-    """TLS bootstrap: a token's kubeconfig first, the node's own when the kubelet has got its certificate."""
+    """TLS bootstrap: first a kubeconfig with the token, then the node's own when the kubelet has its certificate."""
     node = state["nodes"].get(name)
     if node and node["ip"] != HOST["IP"] and cluster.node_ready(state, node)[0] == "True":
         raise Failed(
@@ -916,7 +710,7 @@ def _bootstrap_kubelet(state: State, name: str, registration: dict[str, Any]) ->
 
 
 def _reset(request: Request) -> int:
-    _need_root()
+    need_root()
     if not request.has("-f", "--force"):
         print("[reset] Are you sure you want to proceed? [y/N]: ", end="", flush=True)
         if sys.stdin.readline().strip().lower() != "y":
@@ -948,7 +742,7 @@ def _reset(request: Request) -> int:
 
 
 def _leave_etcd(state: State) -> None:
-    """A control plane host that is reset takes its etcd member along, while the others can agree to it."""
+    """Remove the etcd member of a control plane host that is reset, if the other members have a quorum."""
     if os.path.isdir("/var/lib/etcd/member"):
         state["members"] = {name: ip for name, ip in state["members"].items() if ip != HOST["IP"]}
 

@@ -1,4 +1,4 @@
-"""kubectl: the verbs and the output formats an installer and its tests use; everything else is refused."""
+"""kubectl: the verbs and output formats that an installer and its tests use. It refuses all others."""
 
 # ruff: noqa: E501 - messages are those of the real program, in one piece
 
@@ -46,7 +46,7 @@ _FLAGS = {
 
 
 class Request:
-    """A command line: the verb and its words, and options by their long name."""
+    """A command line: the verb and its arguments, and the options by their long name."""
 
     def __init__(self, command: str, argv: list[str]) -> None:
         self.command, self.argv = command, argv
@@ -174,7 +174,7 @@ def _stored(state: State, kind: str) -> list[Object]:
 
 
 def _builtin(state: State, kind: str) -> list[Object]:
-    """kube-proxy and CoreDNS, which kubeadm installs."""
+    """The workloads that kubeadm installs: kube-proxy and CoreDNS."""
     name = {"DaemonSet": "kube-proxy", "Deployment": "coredns"}[kind]
     if name in state.get("skipped", []):
         return []
@@ -224,7 +224,7 @@ def _token_secrets(state: State) -> list[Object]:
 
 
 def select(request: Request, state: State, kind: str, names: list[str]) -> list[Object]:
-    """The objects a command line asks for. Raises Failed for names that are not there."""
+    """The objects that a command line selects. Raises Failed for names that do not exist."""
     found = objects(state, kind)
     if kind not in _CLUSTER_WIDE and not request.has("--all-namespaces"):
         found = [item for item in found if item["metadata"].get("namespace") == request.namespace]
@@ -567,7 +567,7 @@ def _check_object(item: Object) -> None:
 
 
 def _check_workload(item: Object) -> None:
-    """A workload's selector must select its own pods."""
+    """Check that a workload's selector selects its own pods."""
     spec = item.get("spec", {})
     wanted = spec.get("selector", {}).get("matchLabels", {})
     have = spec.get("template", {}).get("metadata", {}).get("labels", {})
@@ -609,7 +609,7 @@ def _full_kind(item: Object) -> str:
 
 
 def _store(state: State, key: str, item: Object) -> str:
-    """Keep an object; annotations others put on it stay, as in a three-way merge."""
+    """Store an object. Annotations of others stay, as in a three-way merge."""
     old = state["objects"].get(key)
     last = json.dumps(item, sort_keys=True)
     if old:
@@ -622,7 +622,7 @@ def _store(state: State, key: str, item: Object) -> str:
 
 
 def _diff(request: Request) -> int:
-    """Exit 1 when applying would change something."""
+    """Exit with 1 when `apply` would change something."""
     import difflib
 
     state, different = request.api(), False
@@ -669,7 +669,7 @@ def _delete(request: Request) -> int:
 
 
 def _exec(request: Request, program: list[str]) -> int:
-    """A program in a pod: etcdctl in an etcd that runs."""
+    """Run a program in a pod: etcdctl in a running etcd."""
     state = request.api()
     name = request.words[1]
     pods = {pod["metadata"]["name"]: pod for pod in cluster.pods(state)}
@@ -685,7 +685,7 @@ def _exec(request: Request, program: list[str]) -> int:
 
 
 def _pairs(request: Request, words: list[str]) -> tuple[dict[str, str], list[str]]:
-    """key=value and key- arguments: what to set and what to remove."""
+    """The values to set (key=value) and the keys to remove (key-)."""
     sets, removes = {}, []
     for word in words:
         if "=" in word:

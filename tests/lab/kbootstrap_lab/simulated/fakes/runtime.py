@@ -1,4 +1,4 @@
-"""containerd's images and whether it can be talked to; shared by crictl, ctr and kubeadm."""
+"""containerd's images and the state of its CRI. Shared by crictl, ctr and kubeadm."""
 
 # ruff: noqa: E501 - messages are those of the real program, in one piece
 
@@ -13,11 +13,11 @@ from kbootstrap_lab.simulated.fakes.common import Failed, active, read, write
 
 IMAGES = "/var/lib/containerd/simulated-images"
 CONFIG = "/run/sim/containerd.toml"
-"""The configuration containerd was started with."""
+"""The configuration with which containerd was started."""
 
 
 def check_cri() -> None:
-    """Raises Failed, in the words of a CRI client, when the runtime cannot be used."""
+    """Raises Failed, with a CRI client's message, when the runtime cannot be used."""
     prefix = 'validate service connection: validate CRI v1 runtime API for endpoint "unix:///run/containerd/containerd.sock": rpc error: '
     if not active("containerd"):
         raise Failed(
@@ -48,7 +48,7 @@ def image_id(reference: str) -> str:
 
 
 def full_name(reference: str) -> str:
-    """An image's whole name: ``busybox`` is ``docker.io/library/busybox:latest``."""
+    """An image's full name: ``busybox`` is ``docker.io/library/busybox:latest``."""
     host, slash, rest = reference.partition("/")
     if not slash or not ("." in host or ":" in host or host == "localhost"):
         host, rest = "docker.io", reference if slash else f"library/{reference}"
@@ -56,7 +56,7 @@ def full_name(reference: str) -> str:
 
 
 def pull(reference: str) -> str:
-    """Have an image here; returns its whole name. Raises Failed in containerd's words."""
+    """Pull an image. Returns its full name. Raises Failed with containerd's message."""
     name = full_name(reference)
     if name in images():
         return name
@@ -71,7 +71,7 @@ def pull(reference: str) -> str:
 
 
 def _mirrored(name: str) -> bool:
-    """Is there a mirror for this registry that is up and has the image?"""
+    """Whether a mirror of this registry is up and has the image."""
     if "certs.d" not in read(CONFIG):
         return False
     registry, _, rest = name.partition("/")
