@@ -211,7 +211,7 @@ def test_a_break_while_the_session_opens(make_sshd: Callable[..., Sshd], tmp_pat
 
     dropper = threading.Thread(target=drop)
     dropper.start()
-    with pytest.raises(ConnectError, match="broke while it was set up"):
+    with pytest.raises(ConnectError, match="broke during the setup"):
         opening.open()
     dropper.join(20)
 
