@@ -164,8 +164,8 @@ def test_mixed_interrupted_grown_and_reset(lab: MakeLab) -> None:
     # On the other hosts only /etc/hosts changes, which lists the new node, and one of them makes a token for the join.
     assert {(phase, step) for host, phase, step in changed if host != "w3"} == {
         ("prepare", "hosts"),
-        ("token", "token"),
-        ("untoken", "untoken"),
+        ("join-token", "join-token"),
+        ("delete-join-token", "delete-join-token"),
     }
     assert_healthy(fleet)
     a_worker_leaves_and_comes_back(fleet)

@@ -113,7 +113,7 @@ def test_a_hostile_master_sends_nobody_elsewhere(lab: MakeLab, tmp_path: Path) -
     fleet.text("cp1", "chmod 755 /usr/local/sbin/kubeadm")
     done = fleet.up(code=1)
     failure = done.result["hosts"]["cp1"]["failure"]
-    assert failure["step"] == "token"
+    assert failure["step"] == "join-token"
     assert "its endpoint is 203.0.113.66:6443, but the inventory has 192.168.1.10:6443" in failure["message"]
     assert done.states["w1", "join", "join"] == "skipped"
     fleet.text("cp1", "rm /usr/local/sbin/kubeadm")

@@ -387,7 +387,7 @@ def test_a_control_plane_join_that_broke_off_leaves_no_stale_member(lab: MakeLab
     assert diff(planned, "cp3", "join")[0] == "! reset this host: join failed at etcd"
     assert [line for line in diff(planned, "cp1", "forget-cp3") if line.startswith("- etcd member ")]
     done = fleet.up()
-    assert {("cp1", "token", "forget-cp3"), ("cp3", "join", "join")} <= done.those("changed")
+    assert {("cp1", "join-token", "forget-cp3"), ("cp3", "join", "join")} <= done.those("changed")
     assert nodes(fleet) == {"cp1": "True", "cp2": "True", "cp3": "True"}
     assert len(members(fleet)) == 3
     assert fleet.up().result["changed"] == 0

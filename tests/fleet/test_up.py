@@ -23,7 +23,7 @@ from kbootstrap.secret import Secret
 from kbootstrap.versions import NEWEST, OLDEST, Minor, show
 from kbootstrap_lab.backend import DISTRIBUTIONS
 
-BORN_IN_THE_RUN = {"resolve", "certificate-key", "untoken", "nodes", "pods", "time-sync"}
+BORN_IN_THE_RUN = {"resolve", "certificate-key", "delete-join-token", "nodes", "pods", "time-sync"}
 """Steps whose check needs something an earlier step of the same run makes, or that wait for it."""
 RUNTIME_STATE = ("/run", "/var/log", "/home/kb/.cache")
 """What a look at a host may change: sshd's and sudo's own records."""
@@ -274,7 +274,7 @@ def test_limit_touches_only_the_named_hosts(lab: MakeLab) -> None:
     fleet.up("--limit", "cp1,w1")
     assert fleet.plan("--limit", "w2").states["w2", "join", "join"] == "change"
     done = fleet.up("--limit", "w2")
-    assert {host for host, phase, _ in done.those("changed") if phase not in ("token", "untoken")} == {"w2"}
+    assert {host for host, phase, _ in done.those("changed") if phase not in ("join-token", "delete-join-token")} == {"w2"}
 
 
 def test_only_and_from(lab: MakeLab) -> None:
