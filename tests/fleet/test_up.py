@@ -274,7 +274,9 @@ def test_limit_touches_only_the_named_hosts(lab: MakeLab) -> None:
     fleet.up("--limit", "cp1,w1")
     assert fleet.plan("--limit", "w2").states["w2", "join", "join"] == "change"
     done = fleet.up("--limit", "w2")
-    assert {host for host, phase, _ in done.those("changed") if phase not in ("join-token", "delete-join-token")} == {"w2"}
+    assert {host for host, phase, _ in done.those("changed") if phase not in ("join-token", "delete-join-token")} == {
+        "w2"
+    }
 
 
 def test_only_and_from(lab: MakeLab) -> None:
@@ -339,7 +341,7 @@ def test_the_second_interrupt_leaves_at_once(lab: MakeLab) -> None:
     began = time.monotonic()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "these steps still run: prepare.modules on cp1. The next run waits for them." in out
+    assert "these steps are still running: prepare.modules on cp1. The next run waits for them." in out
     assert "reconnecting" not in out
     assert err.strip() == "interrupted"
     assert time.monotonic() - began < 15
@@ -360,7 +362,9 @@ def test_the_scripts_can_be_written_and_run_by_hand(lab: MakeLab, tmp_path: Path
 
 def test_the_kubeconfig_is_fetched_and_merged(lab: MakeLab, finished: MakeLab, tmp_path: Path) -> None:
     plain = lab(1, 0)
-    assert "Is there a cluster yet (kbootstrap up)?" in plain.kbootstrap("kubeconfig", str(plain.inventory), code=1)
+    assert "If there is no cluster yet, run `kbootstrap up`." in plain.kbootstrap(
+        "kubeconfig", str(plain.inventory), code=1
+    )
     fleet = finished(1, 0)
     target = tmp_path / "config"
     (fetched,) = (fleet.inventory.parent / "state").glob("kbootstrap/kubeconfigs/*.yaml")

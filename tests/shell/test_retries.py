@@ -71,9 +71,12 @@ def test_a_temporary_failure_is_retried(shell: str, tmp_path: Path, words: str) 
 @pytest.mark.parametrize(
     ("family", "words"),
     [
-        ("el", "metadata already locked by 4242"),
-        ("el", "Existing lock /var/run/yum.pid: another copy is running as pid 4242."),
-        ("debian", "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 4242 (unattended-upgr)"),
+        ("el", "metadata already locked by 99999999"),
+        ("el", "Existing lock /var/run/yum.pid: another copy is running as pid 99999999."),
+        (
+            "debian",
+            "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 99999999 (unattended-upgr)",
+        ),
     ],
 )
 def test_a_lock_is_waited_for_and_its_holder_named(shell: str, tmp_path: Path, family: str, words: str) -> None:
@@ -81,7 +84,7 @@ def test_a_lock_is_waited_for_and_its_holder_named(shell: str, tmp_path: Path, f
     lines = outcome(shell, tmp_path, script, "run_packages tool", family)
     assert lines.count("sleep 5") == 2
     assert runs(tmp_path) == 3
-    assert f"another package manager has been at work for 10 s (process 4242): {words}" in lines
+    assert f"another package manager has been at work for 10 s (process 99999999): {words}" in lines
     assert "@m end s failed 64" in lines
     ending = (
         "tool() { echo run >>runs; if [ -e once ]; then : >done; else : >once; echo '" + words + "'; return 1; fi; }\n"

@@ -124,7 +124,7 @@ def test_ssh_that_cannot_log_in_is_done_without(
 
 
 @pytest.mark.parametrize(
-    ("script", "why"), [("exec sleep 60", "did not end it"), ("exec yes", "talks on")], ids=["hangs", "talks-on"]
+    ("script", "why"), [("exec sleep 60", "did not finish"), ("exec yes", "talks on")], ids=["hangs", "talks-on"]
 )
 def test_a_host_that_does_not_end_it_is_given_up(
     server: Server, folder: str, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str

@@ -23,7 +23,7 @@ def test_a_control_plane_is_known_by_its_label(label: str) -> None:
 
 def test_a_node_that_is_not_ready_says_why() -> None:
     assert _node_status(row("w1", "False", "v1.34.2", "", "", "no CNI"), "1.34.2").reason == "no CNI"
-    assert _node_status("w1", "1.34.2").reason == "the node reports nothing"
+    assert _node_status("w1", "1.34.2").reason == "the node sends no status"
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_node_that_is_not_ready_says_why() -> None:
 def test_a_kubelet_outside_the_version_skew_is_named(kubelet: str, api_server: str | None, fits: bool) -> None:
     reason = _node_status(row("w1", "True", kubelet, "", "", ""), api_server).reason
     assert (reason == "") is fits
-    assert fits or "does not fit the API server 1.34.0" in reason
+    assert fits or "is not compatible with API server 1.34.0" in reason
 
 
 def test_pods_that_run_or_have_ended_are_no_trouble() -> None:

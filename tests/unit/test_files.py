@@ -88,7 +88,7 @@ def test_another_clusters_entry_is_never_overwritten(tmp_path: Path) -> None:
 def test_a_file_that_is_no_kubeconfig_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes"
     path.write_text("shopping: [milk]\n")
-    with pytest.raises(KbootstrapError, match="no kubeconfig"):
+    with pytest.raises(KbootstrapError, match="is not a kubeconfig"):
         kubeconfig.save(admin_conf(), path, "demo", merge=True)
     assert path.read_text() == "shopping: [milk]\n"
 
