@@ -23,7 +23,7 @@ def phases() -> None:
     for command, listed in catalogue().items():
         click.echo(click.style(f"kbootstrap {command}", bold=True))
         for phase, steps in listed:
-            click.echo(f"  {click.style(f'{phase.name:<12}', bold=True)}  {phase.title}")
+            click.echo(f"  {click.style(f'{phase.name:<17}', bold=True)}  {phase.title}")
             _list(steps)
 
 

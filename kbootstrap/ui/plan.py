@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SHOWN_DIFF = 6
 """Lines shown of a difference; ``-v`` shows all."""
+LABEL_WIDTH = 22
+"""Columns before the steps of a phase; the longest name of a phase fits in."""
 _QUIET_PHASES = {
     "plan": ("connect", "facts", "preflight"),
     "check": ("connect", "facts"),
@@ -108,21 +110,21 @@ class PlanView:
         return f"  {self._style.bold(_names(names))}  {len(names)} {role}s, {same}  {facts}".rstrip()
 
     def _phase(self, phase: str, steps: list[StepEnded], *, single: bool) -> Iterator[str]:
-        label = f"    {phase:<11} "
+        label = f"    {phase}".ljust(LABEL_WIDTH)
         for step in steps:
             if step.state in ("ok", "skipped"):
                 continue
             yield label + self._line(step)
-            label = " " * 16
+            label = " " * LABEL_WIDTH
             if step.failure is not None:
                 lines = failure_lines(self._style, step.host, step.phase, step.step, step.failure, "")
-                yield from (f"                {line}" for line in list(lines)[1:])
+                yield from (" " * LABEL_WIDTH + line for line in list(lines)[1:])
             elif single or self._verbose:
                 yield from self._diff(step)
         right = [step.step for step in steps if step.state == "ok"]
         if right:
             yield label + self._style.dim(f"= {', '.join(right)}")
-            label = " " * 16
+            label = " " * LABEL_WIDTH
         skipped = [step.step for step in steps if step.state == "skipped"]
         if skipped:
             yield label + self._style.dim(f"  not checked: {', '.join(skipped)}")
@@ -143,9 +145,9 @@ class PlanView:
         lines = [line for line in step.diff if line.strip()]
         shown = lines if self._verbose else lines[:SHOWN_DIFF]
         for line in shown:
-            yield self._style.dim(f"                    {line}")
+            yield self._style.dim(" " * (LABEL_WIDTH + 4) + line)
         if len(lines) > len(shown):
-            yield self._style.dim(f"                    ... {len(lines) - len(shown)} more lines (-v shows them)")
+            yield self._style.dim(" " * (LABEL_WIDTH + 4) + f"... {len(lines) - len(shown)} more lines (-v shows them)")
 
     def _closing(self, ended: RunEnded) -> str:
         counts = ended.counts
