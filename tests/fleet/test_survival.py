@@ -45,7 +45,7 @@ def test_a_killed_operator_leaves_a_script_that_the_next_run_waits_for(lab: Make
     second = fleet.start("up", "--yes", "--output", "lines", str(fleet.inventory))
     assert second.stdout is not None
     for line in second.stdout:
-        if "interrupted run is still running" in line:
+        if " w1 " in line and "interrupted run is still running" in line:
             break
     assert "at prepare.modules" in line
     fleet.text("w1", "touch /tmp/go")
