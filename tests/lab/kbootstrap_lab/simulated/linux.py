@@ -37,6 +37,19 @@ def _check(result: int, what: str) -> None:
         raise OSError(code, f"{what}: {os.strerror(code)}")
 
 
+SYS_PIDFD_GETFD = 438
+
+
+def descriptors_of(pid: int, wanted: list[int]) -> list[int | None]:
+    """Copies of another process's file descriptors; None for one that is not open. See pidfd_getfd(2)."""
+    process = os.pidfd_open(pid)
+    try:
+        found = [_libc.syscall(SYS_PIDFD_GETFD, process, fd, 0) for fd in wanted]
+    finally:
+        os.close(process)
+    return [fd if fd >= 0 else None for fd in found]
+
+
 def unshare(flags: int) -> None:
     """Leave the given namespaces for new ones."""
     _check(_libc.unshare(flags), "unshare")

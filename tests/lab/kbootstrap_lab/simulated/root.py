@@ -52,13 +52,13 @@ _python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executa
 
 def find_tools() -> list[str]:
     """Find the tools on the real machine. Returns those of ``NEEDED`` that are missing."""
-    for name in TOOLS:
+    for name in (*TOOLS, "perl"):
         for directory in ("/usr/bin", "/bin", "/usr/sbin", "/sbin"):
             path = f"{directory}/{name}"
             if os.access(path, os.X_OK):
                 _tools[name] = MACHINE + os.path.realpath(path)
                 break
-    return [name for name in NEEDED if name not in _tools]
+    return [name for name in (*NEEDED, "perl") if name not in _tools]
 
 
 # --- the part all hosts share, built by the supervisor before it leaves the real root -------------------------------
@@ -76,11 +76,10 @@ def link_unmerged_usr(machine: str) -> None:
 
 
 def write_runtime(machine: str) -> None:
-    """Write what the stand-ins run on: /machine/python3, /machine/sh (the fastest shell) and /machine/tools."""
-    prefix = sys.base_prefix
-    home = f"{MACHINE}/usr" if prefix == "/usr" else f"{MACHINE}/python"
-    program = home + _python.removeprefix(os.path.realpath(prefix))
-    library = "" if prefix == "/usr" or not sysconfig.get_config_var("Py_ENABLE_SHARED") else f"{home}/lib"
+    """Write what the stand-ins run on: /machine/python3, perl, sh (the fastest shell) and tools."""
+    home = python_home()
+    program = home + _python.removeprefix(os.path.realpath(sys.base_prefix))
+    library = "" if sys.base_prefix == "/usr" or not sysconfig.get_config_var("Py_ENABLE_SHARED") else f"{home}/lib"
     text = f"#!{MACHINE}/sh\n"
     if library:
         text += f"LD_LIBRARY_PATH={library}\nexport LD_LIBRARY_PATH\n"
@@ -88,10 +87,16 @@ def write_runtime(machine: str) -> None:
     path.write_text(f'{text}exec {program} -I -S "$@"\n')
     path.chmod(0o755)
     os.mkdir(f"{machine}/tools")
+    os.symlink(_tools.pop("perl"), f"{machine}/perl")
     for name, target in _tools.items():
         os.symlink(target, f"{machine}/tools/{name}")
     os.symlink(_tools.get("dash") or _tools["sh"], f"{machine}/sh")
     os.symlink("modules/kbootstrap_lab/simulated", f"{machine}/sim")
+
+
+def python_home() -> str:
+    """The place of this Python (its ``sys.base_prefix``) in a host."""
+    return f"{MACHINE}/usr" if sys.base_prefix == "/usr" else f"{MACHINE}/python"
 
 
 # --- one host -------------------------------------------------------------------------------------------------------

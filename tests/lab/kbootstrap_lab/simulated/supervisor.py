@@ -27,7 +27,7 @@ import termios
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kbootstrap_lab.simulated import linux, root
+from kbootstrap_lab.simulated import linux, root, standins
 from kbootstrap_lab.simulated.paths import LAB, MACHINE
 from kbootstrap_lab.simulated.spec import NETWORK, Spec
 
@@ -42,6 +42,7 @@ BASE = "/machine"
 
 
 def main(argv: list[str]) -> int:
+    standins.preload()
     control = socket.socket(fileno=int(argv[0]))
     shared, binds = argv[1], dict(pair.split("=", 1) for pair in argv[2:])
     _enter_namespaces()
@@ -194,6 +195,7 @@ class Init:
         self._poll = select.poll()
         for fd in (self._control.fileno(), self._wake_read, self._wake):
             self._poll.register(fd, select.POLLIN)
+        self._stand_ins = standins.StandIns(self._poll)
         while True:
             for fd, _event in self._poll.poll():
                 if fd == self._wake_read:
@@ -204,7 +206,7 @@ class Init:
                     self._update()
                 elif fd == self._control.fileno():
                     self._answer()
-                else:
+                elif not self._stand_ins.handles(fd):
                     self._accept(fd)
 
     # --- the work of the kubelet and the kernel: pods and open ports ---
@@ -270,6 +272,7 @@ class Init:
         request = self._running.pop(pid, None)
         if request is not None:
             self._send(id=request, status=os.waitstatus_to_exitcode(status))
+        self._stand_ins.ended(pid, status)
         if pid == self._pods:
             self._pods = 0
             if self._pods_again:

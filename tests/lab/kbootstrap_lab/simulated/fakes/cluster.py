@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import binascii
 import fcntl
+import hashlib
+import ipaddress
 import json
 import os
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kbootstrap_lab.simulated.fakes import internet, runtime
 from kbootstrap_lab.simulated.fakes.common import HOST, LAB, Failed, connect, now, read, write
-
-if TYPE_CHECKING:
-    import ipaddress
-
-# Import above only what every call needs: stand-ins start hundreds of times in a run.
 
 State = dict[str, Any]
 
@@ -90,8 +88,6 @@ def decode64(text: str) -> str:
 
 
 def _sha256(text: str) -> str:
-    import hashlib
-
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -213,7 +209,6 @@ def add_node(state: State, name: str, ip: str, role: str, taints: list[dict[str,
     pods = None
     if state.get("pod_cidr"):
         used = {node.get("pod_cidr") for node in state["nodes"].values()}
-        import ipaddress
 
         subnets = ipaddress.ip_network(state["pod_cidr"]).subnets(new_prefix=24)
         pods = old["pod_cidr"] if old else next((str(net) for net in subnets if str(net) not in used), None)
@@ -306,7 +301,6 @@ def network_problem(state: State, node: State) -> tuple[str, str] | None:
             f'Error registering network: failed to acquire lease: node "{node["name"]}" pod cidr not assigned',
         )
     wanted = flannel_network(state)
-    import ipaddress
 
     if wanted is None or not ipaddress.IPv4Network(node["pod_cidr"]).subnet_of(wanted):
         return "CrashLoopBackOff", (
@@ -328,18 +322,13 @@ def _containers(daemon: State) -> list[State]:
 
 
 def _image_problem(name: str) -> str:
-    from kbootstrap_lab.simulated.fakes import runtime  # only here: importing the catalogue takes time
-
     if name in runtime.images():
         return ""
-    from kbootstrap_lab.simulated.fakes import internet
-
     return internet.image_problem(runtime.full_name(name))
 
 
 def flannel_network(state: State) -> ipaddress.IPv4Network | None:
     config = state["objects"].get("ConfigMap/kube-flannel/kube-flannel-cfg")
-    import ipaddress
 
     try:
         network = json.loads(config["object"]["data"]["net-conf.json"])["Network"] if config else ""

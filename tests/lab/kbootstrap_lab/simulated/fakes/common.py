@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import sys
 import time
@@ -46,12 +47,14 @@ def write(path: str, text: str, mode: int = 0o644) -> None:
     os.replace(new, path)
 
 
-def _host() -> dict[str, str]:
+HOST: dict[str, str] = {}
+"""The settings of this host, by name without SIM_."""
+
+
+def read_host() -> None:
+    """Fill ``HOST``. Every stand-in begins with this."""
     pairs = (line.split("=", 1) for line in read("/var/lib/sim/host").splitlines())
-    return {key.removeprefix("SIM_"): value.strip("'") for key, value in pairs}
-
-
-HOST = _host()
+    HOST.update((key.removeprefix("SIM_"), value.strip("'")) for key, value in pairs)
 
 
 def user() -> str:
@@ -151,11 +154,8 @@ def _allowed(path: str, port: int) -> bool:
         return True
     for line in read(path).splitlines():
         _zone, kind, *value = line.split()
-        if kind == "source":
-            import ipaddress
-
-            if ipaddress.ip_address(HOST["IP"]) in ipaddress.ip_network(value[0], strict=False):
-                return True
+        if kind == "source" and ipaddress.ip_address(HOST["IP"]) in ipaddress.ip_network(value[0], strict=False):
+            return True
         if kind == "port" and value[0].endswith("/tcp"):
             first, _, last = value[0].removesuffix("/tcp").partition("-")
             if int(first) <= port <= int(last or first):

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import yaml
+
 from kbootstrap_lab.simulated.fakes.cluster import State, minor
 from kbootstrap_lab.simulated.fakes.common import Failed, read
 
@@ -40,7 +42,6 @@ _NETWORKING = {"dnsDomain", "podSubnet", "serviceSubnet"}
 
 def load(path: str, version: str) -> dict[str, Document]:
     """The documents of a file by kind. Raises Failed for documents that this kubeadm rejects."""
-    import yaml
 
     text = read(path)
     if not text:

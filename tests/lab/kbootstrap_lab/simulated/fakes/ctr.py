@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import sys
+import tarfile
+from contextlib import ExitStack
 
 from kbootstrap_lab.simulated.fakes import runtime
 from kbootstrap_lab.simulated.fakes.common import Failed, active, run_main, unsupported, user
-
-if TYPE_CHECKING:
-    import tarfile
+from kbootstrap_lab.simulated.fakes.crictl import pods_here
 
 
 def main(command: str, argv: list[str]) -> int:
@@ -28,8 +28,6 @@ def _main(command: str, argv: list[str]) -> int:
     if user() != "root" or not active("containerd"):
         raise Failed("ctr: cannot access socket /run/containerd/containerd.sock: no such file or directory")
     if (namespace, words) == ("k8s.io", ["tasks", "ls"]):
-        from kbootstrap_lab.simulated.fakes.crictl import pods_here
-
         print("TASK    PID    STATUS")
         print("".join(f"{pod['metadata']['uid']}    1    RUNNING\n" for pod in pods_here()), end="")  # type: ignore[index]
         return 0
@@ -50,10 +48,6 @@ def _main(command: str, argv: list[str]) -> int:
 
 
 def _import(path: str) -> None:
-    import sys
-    import tarfile
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
         try:
             source = sys.stdin.buffer if path == "-" else stack.enter_context(open(path, "rb"))

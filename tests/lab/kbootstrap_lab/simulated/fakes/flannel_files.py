@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import time
 
 from kbootstrap_lab.simulated.fakes import cluster
 from kbootstrap_lab.simulated.fakes.common import HOST, read, run_main, write
@@ -18,7 +19,6 @@ def main(command: str, argv: list[str]) -> int:
 
 def _main(_command: str, _argv: list[str]) -> int:
     """Wait until the pod has started, then write its files. Does nothing when no pod runs here."""
-    import time
 
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:

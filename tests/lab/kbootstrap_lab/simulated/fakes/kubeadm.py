@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -127,8 +129,6 @@ def _version(request: Request) -> int:
     if output == "short":
         print(version)
     elif output == "json":
-        import json
-
         major, minor, _patch = version[1:].split(".")
         print(json.dumps({"clientVersion": {"major": major, "minor": minor, "gitVersion": version}}, indent=2))
     elif not output:
@@ -753,8 +753,6 @@ def _empty(directory: str) -> None:
     for name in os.listdir(directory):
         path = f"{directory}/{name}"
         if os.path.isdir(path) and not os.path.islink(path):
-            import shutil
-
             shutil.rmtree(path, ignore_errors=True)
         else:
             os.unlink(path)

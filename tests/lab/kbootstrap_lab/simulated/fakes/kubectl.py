@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import calendar
+import difflib
 import json
 import os
 import re
@@ -11,6 +13,8 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+import yaml
 
 from kbootstrap_lab.simulated.fakes import cluster, etcdctl, jsonpath
 from kbootstrap_lab.simulated.fakes.cluster import State
@@ -313,8 +317,6 @@ def _print(request: Request, items: list[Object], single: bool, kind: str) -> No
     if output == "json":
         print(json.dumps(shown, indent=4))
     elif output == "yaml":
-        import yaml
-
         print(yaml.safe_dump(shown, sort_keys=True), end="")
     elif output == "name":
         for item in items:
@@ -402,8 +404,6 @@ def _pod_row(item: Object, wide: bool) -> dict[str, str]:
 
 
 def _age(item: Object) -> str:
-    import calendar
-
     created = calendar.timegm(time.strptime(item["metadata"]["creationTimestamp"], "%Y-%m-%dT%H:%M:%SZ"))
     seconds = max(0, int(time.time()) - created)
     return f"{seconds}s" if seconds < 120 else f"{seconds // 60}m"
@@ -524,8 +524,6 @@ def _rollout(request: Request) -> int:
 
 
 def _documents(request: Request) -> list[Object]:
-    import yaml
-
     path = request.options.get("--filename", "")
     if not path:
         request.refuse()
@@ -623,7 +621,6 @@ def _store(state: State, key: str, item: Object) -> str:
 
 def _diff(request: Request) -> int:
     """Exit with 1 when `apply` would change something."""
-    import difflib
 
     state, different = request.api(), False
     for item in _documents(request):

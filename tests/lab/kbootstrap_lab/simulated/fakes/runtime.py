@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import re
 
@@ -42,8 +43,6 @@ def remove(references: list[str]) -> None:
 
 
 def image_id(reference: str) -> str:
-    import hashlib
-
     return hashlib.sha256(reference.encode()).hexdigest()
 
 
