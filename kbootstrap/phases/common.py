@@ -51,5 +51,5 @@ def repository_step(repository: Repository, why: str) -> Step:
         params=params,
         timeout=600,
         retries=3,
-        libraries=("files", "network", "os", "state"),
+        libraries=("files", "keys", "network", "os"),
     )

@@ -15,7 +15,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Give the SSH user a kubeconfig",
             "kubeconfig/user.sh",
             why="On the control plane host, the SSH user can run kubectl without sudo.",
-            libraries=("files", "state"),
+            libraries=("home", "state"),
             outputs=("kubeconfig",),
         )
     ]

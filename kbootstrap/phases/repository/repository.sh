@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# A package repository and its signing keys. A key is fetched once and compared with the pinned fingerprints before it is put
-# in place. Later checks compare its checksum, so they need neither network nor gpg.
+# A package repository and its signing keys. A key file is fetched once; only its pinned keys are put in place (see
+# keys.sh). Later checks compare its checksum, so they need neither network nor gpg.
 # Params: ID, NAME, URL, KEY_URL, FINGERPRINTS, SUITE, EXCLUDE, SIGNED
 
 text() { repo_text "$ID" "$NAME" "$URL" "$SUITE" "$EXCLUDE" "$SIGNED"; }
@@ -10,8 +10,11 @@ record() { echo "$KB_STATE/keys/$ID"; }
 trusted() {
     key=$(key_file "$ID")
     [ -s "$key" ] && [ -s "$(record)" ] &&
-        [ "$(cat "$(record)")" = "$(sha256sum "$key" | cut -d' ' -f1) $FINGERPRINTS" ]
+        [ "$(cat "$(record)")" = "$(state_of_key)" ]
 }
+
+# "exported": older versions installed the downloaded file itself, which is not to be trusted.
+state_of_key() { echo "$(sha256sum "$key" | cut -d' ' -f1) $FINGERPRINTS exported"; }
 
 check() {
     found=0
@@ -37,31 +40,10 @@ apply() {
 }
 
 fetch_key() {
-    key=$(key_file "$ID")
-    make_folder "$(dirname "$key")"
-    keep_original "$key"
-    mkdir -p "$(dirname "$(record)")" "$KB_DIR/gpg"
-    chmod 700 "$KB_DIR/gpg"
+    mkdir -p "$(dirname "$(record)")"
     fetch "$KEY_URL" "$KB_DIR/$ID.key"
-    shown=$(fingerprints "$KB_DIR/$ID.key")
-    if [ -z "$shown" ]; then
-        fail "$KEY_URL is not a GPG public key" "Is there a proxy or a mirror in between that answers with a web page?"
-    fi
-    for fingerprint in $shown; do
-        case " $FINGERPRINTS " in
-            *" $fingerprint "*) ;;
-            *) fail "$KEY_URL has the key $fingerprint, the inventory pins $FINGERPRINTS" \
-                "If the repository is yours or changed its key, set package_key; otherwise do not trust it." ;;
-        esac
-    done
-    new=$(mktemp "$key.kbXXXXXX")
-    cat "$KB_DIR/$ID.key" >"$new"
-    replace_with "$new" "$key" 644
-    printf '%s %s\n' "$(sha256sum "$key" | cut -d' ' -f1)" "$FINGERPRINTS" >"$(record)"
-}
-
-# The fingerprints of the primary keys in a file. This works with the gpg of CentOS 7 and with current ones.
-fingerprints() {
-    gpg --homedir "$KB_DIR/gpg" --batch --with-colons --with-fingerprint "$1" 2>/dev/null |
-        awk -F: '$1 == "pub" { primary = 1 } $1 == "fpr" && primary { print $10; primary = 0 }'
+    pinned_keys "$KB_DIR/$ID.key" "$KB_DIR/$ID.pinned" "$KEY_URL" "$FINGERPRINTS"
+    put_file "$key" 644 "$(cat "$KB_DIR/$ID.pinned")"
+    state_of_key >"$(record).new"
+    mv "$(record).new" "$(record)"
 }

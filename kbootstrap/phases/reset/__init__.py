@@ -158,7 +158,7 @@ def _software_steps(context: Context) -> list[Step]:
             "Restore the SSH user's kubeconfig",
             "reset/kubeconfig.sh",
             why="Its credentials are for a cluster that no longer exists.",
-            libraries=("restore",),
+            libraries=("home", "state"),
         ),
         Step(
             "containerd",

@@ -109,6 +109,9 @@ repo_file() { echo "/etc/apt/sources.list.d/$1.list"; }
 
 key_file() { echo "$kb_keys/$1.asc"; }
 
+# key_blocks FINGERPRINT... - a line for each armor block of a key file: apt reads only the first block.
+key_blocks() { echo "$*"; }
+
 # repo_refresh ID - fetch the lists of this repository.
 repo_refresh() {
     run_packages kb_apt update -o "Dir::Etc::sourcelist=$(repo_file "$1")" -o Dir::Etc::sourceparts=- \

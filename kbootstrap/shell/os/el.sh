@@ -92,5 +92,8 @@ repo_file() { echo "/etc/yum.repos.d/$1.repo"; }
 
 key_file() { echo "$kb_keys/RPM-GPG-KEY-$1"; }
 
+# key_blocks FINGERPRINT... - a line for each armor block of a key file: rpm reads only the first key of a block.
+key_blocks() { printf '%s\n' "$@"; }
+
 # repo_refresh ID - drop the cached metadata of this repository.
 repo_refresh() { run_packages "$(kb_tool)" -q --setopt=exit_on_lock=1 clean metadata --disablerepo='*' --enablerepo="$1"; }

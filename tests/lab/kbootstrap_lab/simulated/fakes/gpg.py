@@ -1,10 +1,11 @@
-"""gpg: shows the keys in a file and converts armour to binary. A package repository's key needs no more."""
+"""gpg: shows the keys in a file, keeps them in a keyring and exports them. A package repository's key needs no more."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import sys
+from collections.abc import Iterator
 
 from kbootstrap_lab.simulated.fakes.common import HOST, Failed, run_main, unsupported
 
@@ -18,8 +19,10 @@ _FLAGS = {
     "--yes",
     "--no-default-keyring",
     "--no-options",
+    "--fingerprint",
+    "--armor",
 }
-_VALUES = {"--homedir", "-o", "--output", "--import-options", "--keyring", "--keyid-format"}
+_VALUES = {"--homedir", "--trust-model", "-o", "--output", "--import-options", "--keyring", "--keyid-format"}
 
 
 def main(command: str, argv: list[str]) -> int:
@@ -40,7 +43,7 @@ def _main(command: str, argv: list[str]) -> int:
             options[word] = next(words)
         elif word.partition("=")[0] in _VALUES:
             options[word.partition("=")[0]] = word.partition("=")[2]
-        elif word in ("--show-keys", "--show-key", "--dearmor", "--import"):
+        elif word in ("--show-keys", "--show-key", "--dearmor", "--import", "--list-keys", "--export"):
             verb = word.removeprefix("--")
         elif word == "-" or not word.startswith("-"):
             files.append(word)
@@ -48,9 +51,17 @@ def _main(command: str, argv: list[str]) -> int:
             unsupported(command, argv)
     if verb.startswith("show-key") and old:
         raise Failed('gpg: invalid option "--show-keys"', 2)
-    if verb == "import" and (old or options.get("--import-options") != "show-only"):
-        unsupported(command, argv)
+    keyring = f"{options.get('--homedir', '/root/.gnupg')}/pubring.gpg"
+    if verb == "list-keys":
+        return _list(_keyring(keyring), "--with-colons" in options)
+    if verb == "export":
+        return _export(_keyring(keyring), files)
     data = _read(files)
+    if verb == "import" and options.get("--import-options") != "show-only":
+        binary = _keyring(keyring) + unarmour(data)
+        with open(keyring, "wb") as file:
+            file.write(binary)
+        return 0
     if verb == "dearmor":
         _dearmor(data, options)
         return 0
@@ -68,6 +79,33 @@ def _read(files: list[str]) -> bytes:
             return file.read()
     except OSError as error:
         raise Failed(f"gpg: can't open '{files[0]}': {error.strerror}", 2) from None
+
+
+def _keyring(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _list(keyring: bytes, colons: bool) -> int:
+    if keyring:
+        _show(keyring, colons)
+    return 0
+
+
+def _export(keyring: bytes, wanted: list[str]) -> int:
+    """Print the wanted keys as one armoured block. A primary key's packet begins a key."""
+    starts = list(_primary_keys(keyring))
+    ends = [position for position, _ in starts[1:]] + [len(keyring)]
+    kept = b"".join(keyring[at:end] for (at, name), end in zip(starts, ends, strict=True) if name in wanted)
+    if not kept:
+        print("gpg: WARNING: nothing exported", file=sys.stderr)
+        return 0
+    text = base64.encodebytes(kept).decode()
+    print(f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{text}-----END PGP PUBLIC KEY BLOCK-----")
+    return 0
 
 
 def _dearmor(data: bytes, options: dict[str, str]) -> None:
@@ -108,17 +146,20 @@ def unarmour(data: bytes) -> bytes:
 
 
 def fingerprints(data: bytes) -> list[str]:
-    """The fingerprints of the primary keys (RFC 4880, 12.2: SHA-1 of 0x99, the length and the packet's body)."""
-    binary, found = unarmour(data), []
+    """The fingerprints of the primary keys in armoured or binary data."""
+    return [fingerprint for _position, fingerprint in _primary_keys(unarmour(data))]
+
+
+def _primary_keys(binary: bytes) -> Iterator[tuple[int, str]]:
+    """Each primary key's position and fingerprint (RFC 4880, 12.2: SHA-1 of 0x99, the length and the packet's body)."""
     position = 0
     while position < len(binary):
         tag, start, length = _packet(binary, position)
         if tag == 6:
             body = binary[start : start + length]
             digest = hashlib.sha1(b"\x99" + length.to_bytes(2, "big") + body)  # noqa: S324 - required by the format
-            found.append(digest.hexdigest().upper())
+            yield position, digest.hexdigest().upper()
         position = start + length
-    return found
 
 
 def _packet(data: bytes, position: int) -> tuple[int, int, int]:
