@@ -23,7 +23,12 @@ OUTPUT = click.option(
     default="auto",
     help="How to show the run: auto is live on a terminal and lines elsewhere; json prints one object per line.",
 )
-LIMIT = click.option("--limit", metavar="HOSTS", default="", help="Only these hosts (comma-separated names).")
+LIMIT = click.option(
+    "--limit",
+    metavar="HOSTS",
+    multiple=True,
+    help="Only these hosts: names, patterns (w*) or roles (role=worker), separated by commas or given repeatedly.",
+)
 VERBOSE = click.option("--verbose", "-v", is_flag=True, help="Show every step, all output and complete differences.")
 
 
@@ -54,7 +59,7 @@ def load(path: Path) -> Inventory:
     return loaded
 
 
-def chosen(common: dict[str, Any], limit: str = "", **others: Any) -> Options:
+def chosen(common: dict[str, Any], limit: tuple[str, ...] = (), **others: Any) -> Options:
     """The options of a run: those of ``common`` and those of the command. Asks for passwords."""
     from kbootstrap.run.options import Options
 
@@ -62,7 +67,7 @@ def chosen(common: dict[str, Any], limit: str = "", **others: Any) -> Options:
         return Secret(click.prompt(prompt, hide_input=True, err=True)) if wanted else None
 
     return Options(
-        limit=tuple(name.strip() for name in limit.split(",") if name.strip()),
+        limit=limit or None,
         parallelism=common["parallelism"],
         ssh_password=ask(common["ask_password"], "SSH password"),
         sudo_password=ask(common["ask_sudo_password"], "sudo password"),

@@ -108,17 +108,26 @@ def confirm_up(planned: RunEnded) -> bool:
     return False
 
 
-def confirm_reset(planned: RunEnded, inventory: Inventory) -> bool:
+def confirm_reset(planned: RunEnded, inventory: Inventory, options: Options) -> bool:
     """Whether to reset: the plan has changes, and the operator types the cluster's name."""
     if _nothing_to_do(planned):
         return False
     name = inventory.cluster.name
     hosts = [host for host, summary in planned.hosts.items() if not summary.failure and summary.counts.get("change")]
-    click.echo(f"This stops all workloads on {', '.join(hosts)}.", err=True)
+    click.echo(_what_is_lost(name, ", ".join(hosts), whole=options.limit is None), err=True)
     typed = click.prompt(f"Type the cluster's name ({name}) to continue", default="", show_default=False, err=True)
     if typed.strip() != name:
         raise KbootstrapError(f"{typed.strip()!r} is not the cluster's name: nothing was changed")
     return True
+
+
+def _what_is_lost(cluster: str, hosts: str, *, whole: bool) -> str:
+    if whole:
+        return (
+            f"This destroys the cluster {cluster} on {hosts}: every object in it, all running pods and their local data. "
+            "There is no way back."
+        )
+    return f"This removes {hosts} from the cluster {cluster}: their pods end, and the pods' local data there is lost."
 
 
 def _changes(planned: RunEnded) -> int:

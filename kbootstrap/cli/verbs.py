@@ -22,7 +22,7 @@ from kbootstrap.cli.options import OUTPUT, VERBOSE, chosen, common, load, shown
     help="Also write the scripts that `up` would run to this folder, per host.",
 )
 def plan(
-    inventory: Path, exit_code: bool, script: Path | None, limit: str, output: str, verbose: bool, **asks: Any
+    inventory: Path, exit_code: bool, script: Path | None, limit: tuple[str, ...], output: str, verbose: bool, **asks: Any
 ) -> int:
     """Show what `up` would change, without changing anything."""
     from kbootstrap import run
@@ -48,7 +48,7 @@ def up(
     start: str | None,
     only: str | None,
     exit_code: bool,
-    limit: str,
+    limit: tuple[str, ...],
     output: str,
     verbose: bool,
     **asks: Any,
@@ -78,7 +78,7 @@ def up(
 @click.command()
 @common
 @shown
-def check(inventory: Path, limit: str, output: str, verbose: bool, **asks: Any) -> int:
+def check(inventory: Path, limit: tuple[str, ...], output: str, verbose: bool, **asks: Any) -> int:
     """Check whether the hosts meet the requirements.
 
     Lists every problem of all hosts and changes nothing. `plan` and `up` start with the same checks.
@@ -185,7 +185,7 @@ def reset(
     keep_host_settings: bool,
     purge: bool,
     force_hosts: tuple[str, ...],
-    limit: str,
+    limit: tuple[str, ...],
     output: str,
     verbose: bool,
     **asks: Any,
@@ -205,7 +205,7 @@ def reset(
             runs.require_terminal("--yes to reset, or --dry-run to see the plan")
         view = runs.plan_view(wanted, output, verbose, run_follows=not dry_run)
         planned = runs.execute(run.plan_reset, wanted, options, view)
-        if dry_run or not runs.confirm_reset(planned, wanted):
+        if dry_run or not runs.confirm_reset(planned, wanted, options):
             return planned.exit_code
     return runs.execute(run.reset, wanted, options, choose_view(output, verbose=verbose), stoppable=True).exit_code
 

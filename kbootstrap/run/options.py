@@ -16,12 +16,13 @@ from kbootstrap.secret import Secret
 class Options:
     """The options of the command line.
 
-    ``start`` and ``only`` are phase names (``--from``, ``--only``); ``limit`` are host names; ``parallelism`` is the
+    ``start`` and ``only`` are phase names (``--from``, ``--only``); ``limit`` chooses hosts (see
+    ``inventory.selection``), None is every host; ``parallelism`` is the
     maximum number of hosts to work on at once (default: the inventory's). ``keep_settings``, ``purge`` and
     ``force_hosts`` (host names) are for ``reset``.
     """
 
-    limit: tuple[str, ...] = ()
+    limit: tuple[str, ...] | None = None
     start: str | None = None
     only: str | None = None
     parallelism: int | None = None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from kbootstrap import versions
 from kbootstrap.errors import Failure, InventoryError, KbootstrapError, StepError
 from kbootstrap.events import Event, Notice, RunEnded, RunStarted, StepEnded
 from kbootstrap.inventory.models import Host, Inventory
+from kbootstrap.inventory.selection import select
 from kbootstrap.kubernetes import kubeconfig
 from kbootstrap.phases.builtin import REQUIREMENTS
 from kbootstrap.phases.phase import Context, Phase
@@ -37,6 +39,8 @@ class Run:
         self.command = workflow.command(mode)
         self.mode = mode
         self.inventory = inventory
+        if options.limit is not None:
+            options = replace(options, limit=select(inventory, options.limit))
         self._workflow = workflow.selected(options)
         self._options = options
         self._control = control
@@ -46,7 +50,7 @@ class Run:
             Context(inventory, {}, leaving=leaving, keep_settings=options.keep_settings, purge=options.purge)
         )
         self._acting = workflow.acting(inventory, leaving)
-        self._selected = _selected_hosts(inventory, options.limit, self._acting)
+        self._selected = self._selected_hosts(workflow.observed(inventory, leaving))
         _check_host_names("--force-host", inventory, options.force_hosts)
         for secret in (*inventory.secrets(), options.ssh_password, options.sudo_password):
             if secret is not None:
@@ -164,7 +168,18 @@ class Run:
             return False
         if phase.cluster_scoped:
             return self._acting is not None and host == self._acting.name
-        return not self._options.limit or host in self._options.limit
+        return self._in_limit(host)
+
+    def _in_limit(self, host: str) -> bool:
+        return self._options.limit is None or host in self._options.limit
+
+    def _selected_hosts(self, observed: frozenset[str]) -> list[Host]:
+        """The hosts of --limit, the control plane host that acts for the cluster, and those that are only observed."""
+        return [
+            host
+            for host in self.inventory.hosts
+            if self._in_limit(host.name) or host == self._acting or host.name in observed
+        ]
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -200,12 +215,6 @@ def _raise_all(errors: list[Finding]) -> tuple[str, ...]:
         texts = tuple(f"{finding.text}{' - ' + finding.hint if finding.hint else ''}" for finding in errors)
         raise StepError(Failure(f"{len(errors)} requirements are not met", output=texts))
     return ()
-
-
-def _selected_hosts(inventory: Inventory, limit: tuple[str, ...], acting: Host | None) -> list[Host]:
-    """The hosts of a run: those of ``--limit``, and the control plane host that acts for the cluster."""
-    _check_host_names("--limit", inventory, limit)
-    return [host for host in inventory.hosts if not limit or host.name in limit or host == acting]
 
 
 def _check_host_names(option: str, inventory: Inventory, given: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from kbootstrap.phases import join
 from kbootstrap.phases.phase import Context, Phase
 from kbootstrap.phases.preflight.requirements import Finding, findings
 from kbootstrap.phases.reset import staying_control_plane
-from kbootstrap.phases.reset.requirements import reset_findings
+from kbootstrap.phases.reset.requirements import reset_findings, staying_findings
 from kbootstrap.run.options import Options
 from kbootstrap.steps import Mode
 
@@ -47,7 +47,15 @@ class Workflow:
         """The hosts that this run removes from the cluster."""
         if not self.removes_hosts:
             return frozenset()
-        return frozenset(options.limit or (host.name for host in inventory.hosts))
+        return frozenset(host.name for host in inventory.hosts if options.limit is None or host.name in options.limit)
+
+    def observed(self, inventory: Inventory, leaving: frozenset[str]) -> frozenset[str]:
+        """The hosts that only show their facts: those that control plane hosts leave behind."""
+        if not any(host.name in leaving for host in inventory.control_planes):
+            return frozenset()
+        alone = self.acting(inventory, leaving) is None
+        staying = inventory.hosts if alone else inventory.control_planes
+        return frozenset(host.name for host in staying if host.name not in leaving)
 
     def acting(self, inventory: Inventory, leaving: frozenset[str]) -> Host | None:
         """The control plane host that acts for the cluster; None when the whole cluster is removed."""
@@ -91,7 +99,7 @@ def _requirements_to_join(context: Context, selected: Sequence[Phase], options: 
 def _cluster_to_join(context: Context, options: Options) -> list[Finding]:
     """If --limit has only joining hosts, the cluster must already exist."""
     first = context.inventory.first_control_plane.name
-    if not options.limit or first in options.limit:
+    if options.limit is None or first in options.limit:
         return []
     facts = context.facts.get(first)
     if facts is None or facts.cluster_state == "member":
@@ -101,7 +109,10 @@ def _cluster_to_join(context: Context, options: Options) -> list[Finding]:
 
 
 def _requirements_to_leave(context: Context, _selected: Sequence[Phase], options: Options) -> list[Finding]:
-    return reset_findings(context.inventory, context.facts, context.leaving - set(options.force_hosts))
+    return [
+        *reset_findings(context.inventory, context.facts, context.leaving - set(options.force_hosts)),
+        *staying_findings(context.inventory, context.facts, context.leaving),
+    ]
 
 
 UP = Workflow(

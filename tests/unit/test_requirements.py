@@ -125,7 +125,8 @@ CONTROL_PLANE = {"admin_conf": True, "manifests": True, "kubelet_conf": True, "e
         ({"w2": {"clock_offset": -600.0}}, "w2", "error", "600 s behind"),
         ({"w1": MEMBER}, "w1", "error", "cp1 is not"),
         ({"cp1": CONTROL_PLANE, "w1": MEMBER}, "w1", "error", "member of another cluster"),
-        ({"cp1": MEMBER}, "cp1", "error", "worker of another cluster"),
+        ({"cp1": MEMBER}, "cp1", "error", "is a worker of a cluster (https://10.9.9.9:6443)"),
+        ({"cp1": CONTROL_PLANE, "w1": CONTROL_PLANE}, "w1", "error", "a control plane host of this cluster, but a worker"),
         ({"cp1": {**CONTROL_PLANE, "apiserver_version": "1.33.5"}}, "cp1", "error", "runs Kubernetes 1.33.5"),
         ({"cp1": {"init_begun": True, "manifests": True}}, "cp1", "warning", "init did not finish"),
         ({"w1": {"join_begun": True, "bootstrap_conf": True}}, "w1", "warning", "join did not finish"),
@@ -135,6 +136,15 @@ def test_what_is_wrong_is_found(tmp_path: Path, changes: Any, host: str, level: 
     made = inventory(tmp_path, workers=3)
     found = [finding for finding in findings(made, hosts(made, **changes)) if text in finding.text]
     assert [(finding.host, finding.level) for finding in found] == [(host, level)]
+
+
+def test_a_worker_does_not_become_a_control_plane_host_unnoticed(tmp_path: Path) -> None:
+    made = inventory(tmp_path, control_planes=2, workers=1)
+    joined = {**MEMBER, "ca_sha256": CONTROL_PLANE["ca_sha256"]}
+    found = findings(made, hosts(made, cp1=CONTROL_PLANE, cp2=joined))
+    assert [(finding.host, finding.level) for finding in found] == [("cp2", "error")]
+    assert "is a worker of this cluster, but a control plane host in the inventory" in found[0].text
+    assert "kbootstrap reset --limit cp2" in found[0].hint
 
 
 def test_everything_is_found_at_once(tmp_path: Path) -> None:

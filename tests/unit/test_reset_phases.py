@@ -15,11 +15,12 @@ from kbootstrap.inventory.models import Inventory
 from kbootstrap.phases import RESET, join_token
 from kbootstrap.phases.phase import Context
 from kbootstrap.phases.reset import DRAIN, FORGET, PHASE, RESTORE
-from kbootstrap.phases.reset.requirements import reset_findings
+from kbootstrap.phases.reset.requirements import reset_findings, staying_findings
 from kbootstrap.remote.facts import Facts
 from kbootstrap.run import reset
 from kbootstrap.run.options import Options
 from kbootstrap.run.scheduler import Scheduler, Task
+from kbootstrap.run.workflow import RESET as RESETTING
 
 MEMBER = {"kubelet_conf": True, "ca_sha256": "a" * 64, "kubelet_server": "https://192.168.1.10:6443"}
 
@@ -159,3 +160,46 @@ def test_options_name_hosts_of_the_inventory(tmp_path: Path) -> None:
     for options in (Options(limit=("w7",)), Options(force_hosts=("w7",))):
         with pytest.raises(InventoryError, match="w7"):
             reset(made, options=options, view=lambda _event: None)
+
+
+# --- those that stay -------------------------------------------------------------------------------------------------
+
+WORKS = {**MEMBER, "listening": frozenset({6443}), "manifests": True}
+DOWN = {**WORKS, "listening": frozenset()}
+
+
+def about_staying(made: Inventory, going: set[str], **members: dict[str, Any] | None) -> dict[str, str]:
+    """The errors of a reset of these hosts, by host; None in ``members`` is a host that cannot be reached."""
+    facts = {name: replace(EL9, **changes) for name, changes in members.items() if changes is not None}
+    return {finding.host: f"{finding.text} {finding.hint}" for finding in staying_findings(made, facts, going)}
+
+
+def test_the_last_control_plane_host_does_not_leave_its_workers_behind(tmp_path: Path) -> None:
+    made = inventory(tmp_path, workers=2)
+    assert about_staying(made, {"cp1", "w1", "w2"}, cp1=WORKS, w1=MEMBER, w2=MEMBER) == {}
+    assert about_staying(made, {"w1"}, cp1=WORKS, w1=MEMBER) == {}
+    found = about_staying(made, {"cp1"}, cp1=WORKS, w1=MEMBER, w2=MEMBER)
+    assert list(found) == ["cp1"]
+    assert "no control plane host would stay, but w1, w2 would" in found["cp1"]
+    assert "--limit w1,w2" in found["cp1"]
+    assert "but w1 would" in about_staying(made, {"cp1", "w2"}, cp1=WORKS, w1=None, w2=MEMBER)["cp1"]
+    assert about_staying(made, {"cp1"}, cp1=WORKS, w1={}, w2={}) == {}, "the workers have left before"
+
+
+def test_etcd_keeps_its_majority(tmp_path: Path) -> None:
+    made = inventory(tmp_path, control_planes=3)
+    assert about_staying(made, {"cp3"}, cp1=WORKS, cp2=WORKS, cp3=WORKS) == {}
+    assert about_staying(made, {"cp3"}, cp1=WORKS, cp2=WORKS, cp3=DOWN) == {}, "a broken host may leave"
+    assert about_staying(made, {"cp2", "cp3"}, cp1=WORKS, cp2=WORKS, cp3=WORKS) == {}
+    for broken in (DOWN, None):
+        found = about_staying(made, {"cp3"}, cp1=WORKS, cp2=broken, cp3=WORKS)
+        assert "etcd would lose its majority: of the control plane hosts that stay, cp2 would not work" in found["cp3"]
+    assert about_staying(made, {"cp1"}, cp1=WORKS, cp2={}, cp3=WORKS) == {}, "cp2 has not joined yet"
+    assert "cp2 would" in about_staying(made, {"cp1"}, cp1=WORKS, cp2=None, cp3={})["cp1"]
+
+
+def test_a_run_looks_at_those_that_stay(tmp_path: Path) -> None:
+    made = inventory(tmp_path, control_planes=2, workers=2)
+    assert RESETTING.observed(made, frozenset({"w1"})) == frozenset()
+    assert RESETTING.observed(made, frozenset({"cp1"})) == {"cp2"}
+    assert RESETTING.observed(made, frozenset({"cp1", "cp2"})) == {"w1", "w2"}

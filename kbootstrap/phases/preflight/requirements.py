@@ -283,6 +283,14 @@ def _membership(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Fi
                 f"is a member of another cluster ({mine.kubelet_server})",
                 "Remove it from the inventory, or from that cluster: run `kubeadm reset` on this host.",
             )
+        elif mine.manifests != host.is_control_plane:
+            is_now, wanted = ("control plane host", "worker") if mine.manifests else ("worker", "control plane host")
+            yield Finding(
+                host.name,
+                "error",
+                f"is a {is_now} of this cluster, but a {wanted} in the inventory: `up` does not change a node's role",
+                f"Set its role back, or remove it first: `kbootstrap reset --limit {host.name}` with the old role.",
+            )
 
 
 def differ(one: str, other: str) -> bool:
@@ -303,8 +311,8 @@ def _first_control_plane(inventory: Inventory, facts: Facts) -> Iterator[Finding
         yield Finding(
             name,
             "error",
-            f"is a worker of another cluster ({facts.kubelet_server})",
-            "Remove it from that cluster first: run `kubeadm reset` on this host.",
+            f"is a worker of a cluster ({facts.kubelet_server}), but the first control plane host in the inventory",
+            "Set its role to worker, or remove it from that cluster first: run `kubeadm reset` on this host.",
         )
         return
     try:

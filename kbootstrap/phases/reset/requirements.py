@@ -21,6 +21,37 @@ def reset_findings(inventory: Inventory, facts: Mapping[str, Facts], leaving: Co
     return found
 
 
+def staying_findings(inventory: Inventory, facts: Mapping[str, Facts], leaving: Collection[str]) -> list[Finding]:
+    """Problems for those that stay: members without a control plane, and an etcd without its majority."""
+    going = [host for host in inventory.control_planes if host.name in leaving and host.name in facts]
+    staying = [host.name for host in inventory.hosts if host.name not in leaving]
+    left = [name for name in staying if name not in facts or facts[name].cluster_state != "fresh"]
+    members = [host.name for host in inventory.control_planes if host.name in left]
+    problem = _majority(members, facts) if members else _orphans(left)
+    return [Finding(host.name, "error", *problem) for host in going] if problem else []
+
+
+def _orphans(left: list[str]) -> tuple[str, str] | None:
+    if not left:
+        return None
+    return (
+        f"no control plane host would stay, but {', '.join(left)} would: their cluster would be destroyed",
+        f"Reset the whole cluster (without --limit), or first: --limit {','.join(left)}. "
+        "Remove hosts that no longer exist from the inventory.",
+    )
+
+
+def _majority(members: list[str], facts: Mapping[str, Facts]) -> tuple[str, str] | None:
+    running = [name for name in members if name in facts and API_SERVER in facts[name].listening]
+    if 2 * len(running) > len(members):
+        return None
+    broken = [name for name in members if name not in running]
+    return (
+        f"etcd would lose its majority: of the control plane hosts that stay, {', '.join(broken)} would not work",
+        "Repair those first. If nothing of the cluster is to stay, reset it without --limit.",
+    )
+
+
 def _of_another_cluster(inventory: Inventory, host: Host, facts: Mapping[str, Facts]) -> Iterator[Finding]:
     """Report a member of a cluster that is not in this inventory: its API server or its CA is different."""
     mine, first = facts[host.name], inventory.first_control_plane
