@@ -5,15 +5,17 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import signal
 import sys
 from pathlib import Path
 
 import click
 
 from kbootstrap import __version__
-from kbootstrap.cli import explain, inventories, plugins, verbs
+from kbootstrap.cli import explain, inventories, plugins, runs, streams, verbs
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.redact import Redactor
+from kbootstrap.ui import Style
 
 GARBAGE = 100_000
 """New objects before a garbage collection. With Python's default, imports cause hundreds of collections."""
@@ -40,9 +42,13 @@ for module in (verbs, explain, inventories):
 
 def main() -> None:
     """The entry point: every error becomes a message and an exit code, never a traceback."""
+    streams.protect()
     _no_core_dumps()
     gc.set_threshold(GARBAGE)
     redactor = Redactor()
+    for number in runs.ENDING[1:]:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         code = cli.main(standalone_mode=False, obj=redactor)
     except click.ClickException as error:
@@ -54,16 +60,13 @@ def main() -> None:
     except KbootstrapError as error:
         _show(error, redactor)
         code = error.exit_code
-    except BrokenPipeError:
-        # The reader of our output has closed the pipe. Without this, Python reports the error again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except Exception as error:
         _report_bug(error, redactor)
         code = 1
     # Without this, Python collects garbage once more at exit.
     gc.freeze()
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    sys.exit(1 if code == 0 and streams.broken() else code)
 
 
 def _no_core_dumps() -> None:
@@ -73,7 +76,7 @@ def _no_core_dumps() -> None:
 
 
 def _show(error: KbootstrapError, redactor: Redactor) -> None:
-    click.echo(f"{click.style('Error:', fg='red')} {redactor.clean(error.message)}", err=True)
+    click.echo(f"{Style(sys.stderr).red('Error:')} {redactor.clean(error.message)}", err=True)
     if error.hint:
         click.echo(f"Hint: {redactor.clean(error.hint)}", err=True)
 

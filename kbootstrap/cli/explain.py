@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 
 from kbootstrap.errors import InventoryError
 from kbootstrap.steps import Step
+from kbootstrap.ui import Style
 
 if TYPE_CHECKING:
     from kbootstrap.phases.phase import Phase
@@ -21,9 +23,9 @@ def phases() -> None:
     from kbootstrap.phases.catalogue import catalogue
 
     for command, listed in catalogue().items():
-        click.echo(click.style(f"kbootstrap {command}", bold=True))
+        click.echo(Style(sys.stdout).bold(f"kbootstrap {command}"))
         for phase, steps in listed:
-            click.echo(f"  {click.style(f'{phase.name:<17}', bold=True)}  {phase.title}")
+            click.echo(f"  {Style(sys.stdout).bold(f'{phase.name:<17}')}  {phase.title}")
             _list(steps)
 
 
@@ -51,7 +53,7 @@ def explain(step: str) -> None:
     if not phases and not found:
         raise InventoryError(f"there is no step or phase {step!r}", _nearest(wanted, listed))
     for phase, steps in phases:
-        click.echo(click.style(phase.name, bold=True) + f"  {phase.title}")
+        click.echo(Style(sys.stdout).bold(phase.name) + f"  {phase.title}")
         click.echo(textwrap.fill(phase.why, 100))
         _list(steps)
         # A phase with a single step is explained as that step.
@@ -81,7 +83,7 @@ def _nearest(wanted: str, listed: list[tuple[Phase, list[Step]]]) -> str:
 def _explain(phase: Phase, one: Step) -> None:
     from kbootstrap.remote.script import PACKAGE
 
-    click.echo(click.style(f"{phase.name}.{one.id}", bold=True) + f"  {one.title}")
+    click.echo(Style(sys.stdout).bold(f"{phase.name}.{one.id}") + f"  {one.title}")
     click.echo(textwrap.fill(one.why, 100))
     if not one.script:
         click.echo("This step runs in Python on this machine (kbootstrap/run/hosts.py and run.py).")

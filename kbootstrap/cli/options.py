@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kbootstrap.secret import Secret
+from kbootstrap.ui import Style
 
 if TYPE_CHECKING:
     from kbootstrap.inventory.models import Inventory
@@ -55,7 +57,7 @@ def load(path: Path) -> Inventory:
 
     loaded = load_inventory(path)
     for warning in loaded.warnings:
-        click.echo(f"{click.style('Warning:', fg='yellow')} {warning}", err=True)
+        click.echo(f"{Style(sys.stderr).yellow('Warning:')} {warning}", err=True)
     return loaded
 
 

@@ -6,19 +6,26 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from kbootstrap.cli import streams
 from kbootstrap.errors import KbootstrapError
-from kbootstrap.events import Event, RunEnded
+from kbootstrap.events import Event, Notice, RunEnded
 from kbootstrap.text import counted
 
 if TYPE_CHECKING:
     from kbootstrap.inventory.models import Inventory
+    from kbootstrap.run.journal import Journal
     from kbootstrap.run.options import Options
     from kbootstrap.ui import View
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that ask kbootstrap to end."""
 
 PENDING = 3
 """Exit code of ``plan --exit-code`` when changes are pending."""
@@ -28,20 +35,42 @@ Verb = Callable[..., RunEnded]
 
 
 def execute(verb: Verb, inventory: Inventory, options: Options, view: View, *, stoppable: bool = False) -> RunEnded:
-    """Run the verb with its view and journal. With ``stoppable``, the first Ctrl-C lets the running steps finish."""
+    """Run the verb with its view and journal. With ``stoppable``, the first Ctrl-C lets the running steps finish.
+
+    The exit code is not zero when a part of the run could not be shown or logged.
+    """
     from kbootstrap.run.journal import Journal
     from kbootstrap.run.options import Control, new_run_id
 
     run_id = new_run_id()
     with Journal(run_id) as journal, view:
         control = Control(run_id, str(journal.path), redactor=click.get_current_context().find_root().obj)
-
-        def handle(event: Event) -> None:
-            journal.handle(event)
-            view.handle(event)
-
+        watched = _Watched(journal, view)
         with _interruptible(control.stop) if stoppable else contextlib.nullcontext():
-            return verb(inventory, options=options, control=control, view=handle)
+            ended = verb(inventory, options=options, control=control, view=watched.handle)
+    return replace(ended, exit_code=ended.exit_code or watched.exit_code)
+
+
+class _Watched:
+    """Journal and view of a run. Where one of them cannot be written, the other says so once, and the run goes on."""
+
+    def __init__(self, journal: Journal, view: View) -> None:
+        self._journal = journal
+        self._view = view
+        self._unread = False
+        self.exit_code = 0
+
+    def handle(self, event: Event) -> None:
+        try:
+            self._journal.handle(event)
+        except OSError as error:
+            self.exit_code = 1
+            text = f"the log of this run cannot be written: {error.strerror} ({self._journal.path}); the run goes on"
+            self._view.handle(Notice(time.time(), "warning", text))
+        self._view.handle(event)
+        if not self._unread and streams.broken():
+            self._unread = True
+            click.echo(f"Standard output is gone; the run goes on. Its log is {self._journal.path}", err=True)
 
 
 def control() -> Any:
@@ -53,18 +82,25 @@ def control() -> Any:
 
 @contextlib.contextmanager
 def _interruptible(stop: threading.Event) -> Iterator[None]:
-    """The first Ctrl-C stops the run after the running steps; the second ends kbootstrap immediately."""
+    """The first Ctrl-C stops the run after the running steps; the second ends kbootstrap immediately.
+
+    SIGTERM is the same. A terminal that is closed sends SIGHUP, sometimes twice: that never ends anything immediately.
+    """
 
     def on_interrupt(number: int, frame: object) -> None:
-        if stop.is_set():
+        if stop.is_set() and number != signal.SIGHUP:
             raise KeyboardInterrupt
         stop.set()
 
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    before = {number: signal.getsignal(number) for number in ENDING}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # nohup
+            signal.signal(number, on_interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def plan_view(inventory: Inventory, output: str, verbose: bool, *, run_follows: bool = False) -> View:
@@ -124,8 +160,8 @@ def confirm_reset(planned: RunEnded, inventory: Inventory, options: Options) -> 
 def _what_is_lost(cluster: str, hosts: str, *, whole: bool) -> str:
     if whole:
         return (
-            f"This destroys the cluster {cluster} on {hosts}: every object in it, all running pods and their local data. "
-            "There is no way back."
+            f"This destroys the cluster {cluster} on {hosts}: every object in it, "
+            "all running pods and their local data. There is no way back."
         )
     return f"This removes {hosts} from the cluster {cluster}: their pods end, and the pods' local data there is lost."
 

@@ -22,7 +22,13 @@ from kbootstrap.cli.options import OUTPUT, VERBOSE, chosen, common, load, shown
     help="Also write the scripts that `up` would run to this folder, per host.",
 )
 def plan(
-    inventory: Path, exit_code: bool, script: Path | None, limit: tuple[str, ...], output: str, verbose: bool, **asks: Any
+    inventory: Path,
+    exit_code: bool,
+    script: Path | None,
+    limit: tuple[str, ...],
+    output: str,
+    verbose: bool,
+    **asks: Any,
 ) -> int:
     """Show what `up` would change, without changing anything."""
     from kbootstrap import run

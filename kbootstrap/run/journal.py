@@ -5,6 +5,7 @@ A journal is in ``$XDG_STATE_HOME/kbootstrap/runs/RUN/events.jsonl``; the newest
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -32,7 +33,7 @@ class Journal:
             for folder in (self._folder.parent.parent, self._folder.parent, self._folder):
                 folder.mkdir(parents=True, mode=0o700, exist_ok=folder is not self._folder)
             fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        except (NotADirectoryError, PermissionError) as error:
+        except OSError as error:
             raise KbootstrapError(
                 f"{self._folder} cannot be written: {error.strerror}",
                 "The journals of runs are kept there; set XDG_STATE_HOME to use another folder.",
@@ -43,15 +44,21 @@ class Journal:
 
     def __exit__(self, *details: object) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):
+                self._file.close()
             self._file = None
 
     def handle(self, event: Event) -> None:
+        """Write the event. Raises OSError once, when it cannot; after that the journal ignores every event."""
         if self._file is None:
             return
         line = {"event": type(event).__name__, **self._plain(event)}
-        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._file.flush()
+        except OSError:
+            self.__exit__()
+            raise
 
     def _plain(self, value: Any) -> Any:
         """The value as JSON data."""

@@ -78,6 +78,7 @@ kb_step() {
 
 # kb_change ID RETRIES WAITS [NEXT] - the same for a step whose check is known not to hold.
 kb_change() {
+    [ -d "$KB_DIR" ] || (umask 077 && mkdir -p "$KB_DIR") # a script that is run by hand
     kb_leave_session
     kb_report apply "$1"
     kb_try "$1" "$2"

@@ -38,10 +38,10 @@ class CompositeView:
 
 
 class Style:
-    """Colours for a stream. There are none when it is not a terminal or NO_COLOR is set (https://no-color.org)."""
+    """Colours for a stream. There are none when it is not a terminal that knows them, or NO_COLOR is set (https://no-color.org)."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._on = stream.isatty() and not os.environ.get("NO_COLOR")
+        self._on = can_redraw(stream) and not os.environ.get("NO_COLOR")
 
     def _wrap(self, code: str, text: str) -> str:
         return f"\033[{code}m{text}\033[0m" if self._on else text

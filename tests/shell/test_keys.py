@@ -1,7 +1,7 @@
 """Odd key files, read by the real gpg, apt and rpm: no file makes a key trusted that is not pinned.
 
-The servers that a host asks for keys can be mirrors, and the way to them can be plain HTTP. Each file here tries to bring a
-stranger's key along with the genuine one. The files are made with real keys; nothing outside the test's folder is touched.
+The servers that a host asks for keys can be mirrors, and the way to them can be plain HTTP. Each file here tries to
+bring a stranger's key along with the genuine one. The keys are real; nothing outside the test's folder is touched.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def unknown_block(keys: Keys) -> bytes:
 
 
 def without_binding(keys: Keys) -> bytes:
-    """The genuine key with the stranger's as a subkey that nobody has signed (a primary key's packet, tag 6 to tag 14)."""
+    """The genuine key with the stranger's as a subkey that nobody has signed (packet of tag 6 made one of tag 14)."""
     stranger = keys.binary("stranger")
     length = stranger[1]
     return keys.binary("genuine") + bytes([0x80 | 14 << 2]) + stranger[1 : 2 + length]
@@ -153,7 +153,9 @@ def apt_accepts(keys: Keys, signer: str, trusted: Path, folder: Path) -> bool:
     (root / "var/lib/dpkg/status").write_text("")
     options = [f"Dir={root}", f"Dir::State::status={root}/var/lib/dpkg/status", "APT::Sandbox::User=root"]
     command = ["apt-get", "update", *(word for option in options for word in ("-o", option))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "LC_ALL": "C"}, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, "LC_ALL": "C"}, check=False
+    )
     refused = bool(re.search(r"NO_PUBKEY|not signed|could not be verified|GPG error", done.stdout + done.stderr))
     assert refused or done.returncode == 0, done.stdout + done.stderr
     return not refused
@@ -186,7 +188,15 @@ def test_only_the_pinned_key_of_an_odd_file_is_ever_trusted(keys: Keys, name: st
 
 
 def test_the_ordinary_files_are_used(keys: Keys, tmp_path: Path) -> None:
-    for name in ("armored", "binary", "twice", "junk before", "junk after", "windows line ends", "an unknown block before"):
+    for name in (
+        "armored",
+        "binary",
+        "twice",
+        "junk before",
+        "junk after",
+        "windows line ends",
+        "an unknown block before",
+    ):
         assert pinned(keys, FILES[name](keys), tmp_path, "debian")[1] is not None, name
 
 

@@ -180,6 +180,7 @@ def test_no_core_dumps_and_no_secret_in_the_report_of_a_bug(
         raise RuntimeError("token abcdef.0123456789abcdef \x1b[31m")
 
     monkeypatch.setattr(kbootstrap_cli.cli, "main", broken)
+    monkeypatch.setattr(kbootstrap_cli.streams, "protect", lambda: None)
     with pytest.raises(SystemExit) as ended:
         kbootstrap_cli.main()
     assert ended.value.code == 1

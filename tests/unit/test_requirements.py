@@ -126,7 +126,12 @@ CONTROL_PLANE = {"admin_conf": True, "manifests": True, "kubelet_conf": True, "e
         ({"w1": MEMBER}, "w1", "error", "cp1 is not"),
         ({"cp1": CONTROL_PLANE, "w1": MEMBER}, "w1", "error", "member of another cluster"),
         ({"cp1": MEMBER}, "cp1", "error", "is a worker of a cluster (https://10.9.9.9:6443)"),
-        ({"cp1": CONTROL_PLANE, "w1": CONTROL_PLANE}, "w1", "error", "a control plane host of this cluster, but a worker"),
+        (
+            {"cp1": CONTROL_PLANE, "w1": CONTROL_PLANE},
+            "w1",
+            "error",
+            "a control plane host of this cluster, but a worker",
+        ),
         ({"cp1": {**CONTROL_PLANE, "apiserver_version": "1.33.5"}}, "cp1", "error", "runs Kubernetes 1.33.5"),
         ({"cp1": {"init_begun": True, "manifests": True}}, "cp1", "warning", "init did not finish"),
         ({"w1": {"join_begun": True, "bootstrap_conf": True}}, "w1", "warning", "join did not finish"),
