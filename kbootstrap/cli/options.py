@@ -40,6 +40,11 @@ def common(function: F) -> F:
         click.option("--parallelism", type=click.IntRange(1, 1000), help="Work on at most this many hosts at once."),
         click.option("--ask-sudo-password", "-K", is_flag=True, help="Ask for the sudo password."),
         click.option("--ask-password", "-k", is_flag=True, help="Ask for the SSH password."),
+        click.option(
+            "--trust-inventory",
+            is_flag=True,
+            help="Let the inventory read any variable and file, and use an ssh_config that runs programs.",
+        ),
         click.argument("inventory", type=click.Path(dir_okay=False, path_type=Path)),
     ):
         function = option(function)
@@ -51,11 +56,11 @@ def shown(function: F) -> F:
     return LIMIT(OUTPUT(VERBOSE(function)))
 
 
-def load(path: Path) -> Inventory:
-    """Load the inventory and print its warnings."""
+def load(path: Path, common: dict[str, Any]) -> Inventory:
+    """Load the inventory, with the options of ``common``, and print its warnings."""
     from kbootstrap.inventory import load as load_inventory
 
-    loaded = load_inventory(path)
+    loaded = load_inventory(path, trusted=common["trust_inventory"])
     for warning in loaded.warnings:
         click.echo(f"{Style(sys.stderr).yellow('Warning:')} {warning}", err=True)
     return loaded

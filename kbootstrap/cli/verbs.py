@@ -33,7 +33,7 @@ def plan(
     """Show what `up` would change, without changing anything."""
     from kbootstrap import run
 
-    wanted = load(inventory)
+    wanted = load(inventory, asks)
     verb: runs.Verb = run.plan if script is None else functools.partial(run.write_scripts, directory=script)
     planned = runs.execute(verb, wanted, chosen(asks, limit), runs.plan_view(wanted, output, verbose))
     return runs.exit_code_of_plan(planned, exit_code=exit_code)
@@ -67,7 +67,7 @@ def up(
     from kbootstrap import run
     from kbootstrap.ui import choose_view
 
-    wanted = load(inventory)
+    wanted = load(inventory, asks)
     options = chosen(asks, limit, start=start, only=only)
     if dry_run or not yes:
         if not dry_run:
@@ -91,7 +91,7 @@ def check(inventory: Path, limit: tuple[str, ...], output: str, verbose: bool, *
     """
     from kbootstrap import run
 
-    wanted = load(inventory)
+    wanted = load(inventory, asks)
     view = runs.plan_view(wanted, output, verbose)
     return runs.execute(run.check, wanted, chosen(asks, limit), view).exit_code
 
@@ -108,7 +108,7 @@ def verify(inventory: Path, output: str, verbose: bool, **asks: Any) -> int:
     from kbootstrap import run
     from kbootstrap.ui import choose_view
 
-    wanted = load(inventory)
+    wanted = load(inventory, asks)
     view = choose_view(output, verbose=verbose)
     return runs.execute(run.verify, wanted, chosen(asks), view, stoppable=True).exit_code
 
@@ -127,7 +127,7 @@ def status(inventory: Path, output: str, **asks: Any) -> int:
     from kbootstrap import run
     from kbootstrap.ui.status import status_lines
 
-    wanted = load(inventory)
+    wanted = load(inventory, asks)
     state = run.status(wanted, options=chosen(asks), control=runs.control())
     if output == "json":
         click.echo(json.dumps({**dataclasses.asdict(state), "ok": state.ok}))
@@ -155,7 +155,7 @@ def kubeconfig(inventory: Path, path: Path | None, merge: bool, **asks: Any) -> 
     from kbootstrap import run
     from kbootstrap.kubernetes import kubeconfig as files
 
-    wanted = load(inventory)
+    wanted = load(inventory, asks)
     text = run.kubeconfig(wanted, options=chosen(asks), control=runs.control())
     if path is None and not merge:
         click.echo(text, nl=False)
@@ -204,7 +204,7 @@ def reset(
     from kbootstrap import run
     from kbootstrap.ui import choose_view
 
-    wanted = load(inventory)
+    wanted = load(inventory, asks)
     options = chosen(asks, limit, keep_settings=keep_host_settings, purge=purge, force_hosts=force_hosts)
     if dry_run or not yes:
         if not dry_run:

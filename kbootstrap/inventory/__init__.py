@@ -20,10 +20,14 @@ from kbootstrap.text import printable
 _M = TypeVar("_M", bound=Model)
 
 
-def load(path: str | os.PathLike[str], env: Mapping[str, str] | None = None) -> Inventory:
-    """Read and check an inventory. Raises InventoryError that lists every mistake with its line and key path."""
+def load(path: str | os.PathLike[str], env: Mapping[str, str] | None = None, *, trusted: bool = False) -> Inventory:
+    """Read and check an inventory. Raises InventoryError that lists every mistake with its line and key path.
+
+    Secrets can come from the variables of ``env`` (default: the environment's) whose names begin with KB_, and from
+    files in the inventory's folder. A ``trusted`` inventory may use any of both, and an ssh_config that runs programs.
+    """
     path = Path(path)
-    source = read(path, os.environ if env is None else env)
+    source = read(path, os.environ if env is None else env, trusted=trusted)
     inventory = validated(source)
     for place, mistake in list(cross_checks(source)):
         source.add(place, mistake)
@@ -31,6 +35,7 @@ def load(path: str | os.PathLike[str], env: Mapping[str, str] | None = None) -> 
         raise InventoryError(_listing(source), "See docs/inventory.md, or `kbootstrap schema` for your editor.")
     inventory = _with_ssh_defaults(inventory, path.parent)
     inventory._path = path
+    inventory._trusted = trusted
     inventory._warnings = tuple(_warnings(inventory, source))
     return inventory
 

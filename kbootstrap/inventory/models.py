@@ -277,6 +277,7 @@ class Inventory(Model):
 
     _path: Path = Path()
     _warnings: tuple[str, ...] = ()
+    _trusted: bool = False
 
     @property
     def path(self) -> Path:
@@ -286,6 +287,11 @@ class Inventory(Model):
     def warnings(self) -> tuple[str, ...]:
         """Settings that are valid but risky, as text for the operator."""
         return self._warnings
+
+    @property
+    def trusted(self) -> bool:
+        """Whether its ssh_config may run programs (``--trust-inventory``)."""
+        return self._trusted
 
     @property
     def control_planes(self) -> list[Host]:

@@ -15,10 +15,15 @@ from typing import Any
 import yaml
 
 from kbootstrap.errors import InventoryError
+from kbootstrap.plain_file import read_plain
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NODES = 200_000
 """Limits for a file and for its number of nodes with aliases resolved: nested aliases grow exponentially."""
+
+MAX_SECRET_BYTES = 64 * 1024
+ENV_PREFIX = "KB_"
+_TRUST = "--trust-inventory allows it: its hosts get the secret"
 
 SECRET_KEYS = frozenset({"password", "passphrase", "sudo_password"})
 
@@ -56,14 +61,18 @@ class Source:
         self.problems.append(Problem(self.line(place), place, text))
 
 
-def read(path: Path, env: Mapping[str, str]) -> Source:
-    """Read a file and resolve its aliases. Raises InventoryError when it is not readable or not YAML."""
+def read(path: Path, env: Mapping[str, str], *, trusted: bool = False) -> Source:
+    """Read a file and resolve its aliases. Raises InventoryError when it is not readable or not YAML.
+
+    Only a ``trusted`` file may name any variable of ``env`` and any file: a secret goes to the hosts of the inventory,
+    and whoever wrote the inventory chose those.
+    """
     source = Source(path)
     text = _text(path)
     try:
         root = compose(text)
         if root is not None:
-            source.data = _Unfolder(source, env).value(root, ())
+            source.data = _Unfolder(source, env, trusted).value(root, ())
     except yaml.YAMLError as error:
         raise InventoryError(f"{path}:{_yaml_line(error)}: this is not YAML: {_yaml_text(error)}") from None
     except RecursionError:
@@ -94,9 +103,7 @@ def compose(text: str) -> yaml.Node | None:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InventoryError(f"{path}: the file is larger than {MAX_BYTES // 1024 // 1024} MiB")
-        return path.read_text(encoding="utf-8")
+        return read_plain(path, MAX_BYTES, pipes=True).decode("utf-8")
     except FileNotFoundError:
         raise InventoryError(
             f"{path}: there is no such file",
@@ -126,9 +133,10 @@ def _whole(text: str) -> bool:
 class _Unfolder:
     """Converts YAML nodes to plain data and records the line of every key path."""
 
-    def __init__(self, source: Source, env: Mapping[str, str]) -> None:
+    def __init__(self, source: Source, env: Mapping[str, str], trusted: bool) -> None:
         self._source = source
         self._env = env
+        self._trusted = trusted
         self._nodes = 0
         self._open: set[int] = set()
 
@@ -198,6 +206,9 @@ class _Unfolder:
         return self._from_env(match[2], place) if match[1] == "env" else self._from_file(match[2], place)
 
     def _from_env(self, name: str, place: KeyPath) -> str | None:
+        if not (self._trusted or name.startswith(ENV_PREFIX)):
+            self._source.add(place, f"only variables named {ENV_PREFIX}... can be used, not {name} ({_TRUST})")
+            return None
         if name not in self._env:
             self._source.add(place, f"the environment variable {name} is not set")
             return None
@@ -205,7 +216,12 @@ class _Unfolder:
 
     def _from_file(self, name: str, place: KeyPath) -> str | None:
         try:
-            return (self._source.path.parent / Path(name).expanduser()).read_text(encoding="utf-8").rstrip("\n")
+            folder = self._source.path.parent.resolve()
+            path = (folder / Path(name).expanduser()).resolve()
+            if not (self._trusted or path.is_relative_to(folder)):
+                self._source.add(place, f"{name} is not in the folder of the inventory ({_TRUST})")
+                return None
+            return read_plain(path, MAX_SECRET_BYTES).decode("utf-8").rstrip("\n")
         except UnicodeDecodeError:
             self._source.add(place, f"{name} cannot be read: it is not UTF-8 text")
         except (OSError, ValueError, RuntimeError) as error:

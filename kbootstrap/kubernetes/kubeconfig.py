@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import os
 import re
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from kbootstrap.errors import KbootstrapError
+from kbootstrap.plain_file import read_plain
 from kbootstrap.secret import Secret
 
 Entry = dict[str, Any]
@@ -27,6 +31,10 @@ _CA = "certificate-authority-data"
 _CERTIFICATE, _KEY = "client-certificate-data", "client-key-data"
 MAX_BYTES = 64 * 1024
 """An admin.conf has about 6 KiB."""
+MOST_EXISTING = 16 * 1024 * 1024
+"""The largest kubeconfig to merge into, in bytes."""
+LOCK_S = 10
+"""Wait for the lock of another kubectl, in seconds."""
 _LINE = re.compile(r" *(- )?[A-Za-z][A-Za-z-]*:( [^\s\[\]{}&*!|>?-].*| \{\})?\Z")
 """The lines that kubeadm writes. Nested, repeated or self-referencing YAML can keep a parser busy for hours."""
 
@@ -101,20 +109,50 @@ def default_path() -> Path:
 def save(text: str, path: Path, cluster: str, *, merge: bool) -> None:
     """Write the kubeconfig ``text`` of ``cluster`` to ``path``.
 
-    With ``merge`` the file's other entries and its current context are kept. Raises KbootstrapError when an entry of
-    that name belongs to another cluster, when the file is not a kubeconfig, and when it cannot be read or written.
+    With ``merge`` the file's other entries and its current context are kept, value for value. Raises KbootstrapError
+    when an entry of that name belongs to another cluster, when the file is not a kubeconfig, when kubectl has locked
+    it, and when it cannot be read or written.
     """
     ours = _named(_parse(text, "the control plane's answer"), cluster)
+    new = yaml.safe_dump(ours, sort_keys=False)
     try:
-        existing = _parse(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {}
-        _refuse_foreign(existing, ours, path, merge)
-        _write(path, yaml.safe_dump(_merged(existing, ours) if existing else ours, sort_keys=False))
+        # A symbolic link is kept, and its target is replaced.
+        path = path.resolve()
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked(path):
+            there = read_plain(path, MOST_EXISTING).decode("utf-8") if path.exists() else ""
+            if there.strip():
+                _refuse_foreign(_parse(there, str(path)), ours, path, merge)
+                new = _merged(there, new)
+            _write(path, new)
     except UnicodeDecodeError:
         raise _no_kubeconfig(str(path)) from None
     except OSError as error:
         raise KbootstrapError(
             f"{path} cannot be written: {error.strerror}", "Choose another file with --file."
         ) from None
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """kubectl's own lock: a file beside the kubeconfig (client-go, tools/clientcmd/config.go, lockFile)."""
+    lock = path.with_name(path.name + ".lock")
+    deadline = time.monotonic() + LOCK_S
+    while True:
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            break
+        except FileExistsError:
+            if time.monotonic() > deadline:
+                raise KbootstrapError(
+                    f"{path} is locked by another kubectl or kbootstrap",
+                    f"If none is at work on it, remove {lock} and try again.",
+                ) from None
+            time.sleep(0.05)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
 
 
 def keep(text: str, folder: Path, cluster: str) -> Path:
@@ -133,14 +171,16 @@ def keep(text: str, folder: Path, cluster: str) -> Path:
 def _parse(text: str, where: str) -> Entry:
     """The file as data whose sections are lists of named entries; an empty file is an empty kubeconfig."""
     try:
-        data = yaml.safe_load(text) if text.strip() else {"clusters": []}
-    except (yaml.YAMLError, RecursionError, ValueError):
-        # ValueError: PyYAML's constructors raise it for an invalid date.
+        # This loader creates only text, lists and maps: no value is read as a number or a date.
+        data = yaml.BaseLoader(text).get_single_data() if text.strip() else {"clusters": []}
+    except (yaml.YAMLError, RecursionError):
         data = None
     if not isinstance(data, dict) or "clusters" not in data:
         raise _no_kubeconfig(where)
     for section, inner in _SECTIONS.items():
         entries = data.get(section) or []
+        if entries == "null":
+            entries = []
         good = isinstance(entries, list) and all(
             isinstance(entry, dict) and isinstance(entry.get("name"), str) and isinstance(entry.get(inner), dict)
             for entry in entries
@@ -200,20 +240,32 @@ def _refuse_foreign(existing: Entry, ours: Entry, path: Path, merge: bool) -> No
         )
 
 
-def _merged(existing: Entry, ours: Entry) -> Entry:
-    merged = dict(existing)
-    for section in ("clusters", "users", "contexts"):
-        new = ours[section][0]
-        others = [entry for entry in existing[section] if entry["name"] != new["name"]]
-        merged[section] = [*others, new]
-    merged["current-context"] = existing.get("current-context") or ours["current-context"]
+def _merged(existing: str, ours: str) -> str:
+    """The existing file with our entries. Works on YAML's nodes, which keep every value as it is written."""
+    root: Any = yaml.compose(existing, yaml.SafeLoader)
+    new: Any = yaml.compose(ours, yaml.SafeLoader)
+    there = {key.value: index for index, (key, _value) in enumerate(root.value)}
+    for key, value in new.value:
+        if key.value not in there:
+            root.value.append((key, value))
+        elif key.value in _SECTIONS:
+            old_key, old = root.value[there[key.value]]
+            kept = old.value if isinstance(old, yaml.SequenceNode) else []
+            mine = _name_of(value.value[0])
+            entries = [entry for entry in kept if _name_of(entry) != mine] + value.value
+            root.value[there[key.value]] = (old_key, yaml.SequenceNode("tag:yaml.org,2002:seq", entries))
+        elif key.value == "current-context" and root.value[there[key.value]][1].value in ("", "null", "~"):
+            root.value[there[key.value]] = (key, value)
+    merged: str = yaml.serialize(root, Dumper=yaml.SafeDumper, allow_unicode=True, width=float("inf"))
     return merged
 
 
+def _name_of(entry: yaml.MappingNode) -> str:
+    return next((str(value.value) for key, value in entry.value if key.value == "name"), "")
+
+
 def _write(path: Path, text: str) -> None:
-    """Write the file atomically. A symbolic link is kept, and its target is replaced."""
-    path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Write the file atomically."""
     fd, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:

@@ -67,7 +67,7 @@ class Hosts:
     exit_codes: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._shared = SshShared(self.control.timeouts)
+        self._shared = SshShared(self.control.timeouts, trusted=self.state.given.inventory.trusted)
 
     def open_task(self, host: Host, post: Post) -> Task:
         """The task that connects to the host and gathers its facts. The session's notices go to ``post``."""

@@ -34,7 +34,7 @@ def test_an_unknown_host_is_refused_with_its_fingerprint(server: Server, tmp_pat
 
 
 def test_accept_new_learns_once(server: Server, tmp_path: Path) -> None:
-    learnt = tmp_path / "new folder" / "learnt"
+    learnt = tmp_path / "new folder" / "learnt_known_hosts"
     assert say(inventory_host(tmp_path, server, known_hosts=str(learnt), host_key_policy="accept-new"), "echo in")
     assert stat.S_IMODE(learnt.stat().st_mode) == 0o600
     assert stat.S_IMODE(learnt.parent.stat().st_mode) == 0o700
@@ -48,7 +48,7 @@ def test_accept_new_leaves_what_is_there(server: Server, tmp_path: Path) -> None
     """The operator's file: comments, keys of others, another mode, and no newline at its end."""
     make_key(tmp_path / "other")
     before = "# mine\nother.example " + " ".join((tmp_path / "other.pub").read_text().split()[:2])
-    learnt = tmp_path / "learnt"
+    learnt = tmp_path / "learnt_known_hosts"
     learnt.write_text(before)
     learnt.chmod(0o644)
     assert say(inventory_host(tmp_path, server, known_hosts=str(learnt), host_key_policy="accept-new"), "echo in")
@@ -59,17 +59,17 @@ def test_accept_new_leaves_what_is_there(server: Server, tmp_path: Path) -> None
 
 def test_accept_new_through_a_link(server: Server, tmp_path: Path) -> None:
     """Dotfiles are often links into a repository; the link stays one."""
-    (tmp_path / "target").touch(mode=0o600)
+    (tmp_path / "target_known_hosts").touch(mode=0o600)
     link = tmp_path / "link"
-    link.symlink_to(tmp_path / "target")
+    link.symlink_to(tmp_path / "target_known_hosts")
     assert say(inventory_host(tmp_path, server, known_hosts=str(link), host_key_policy="accept-new"), "echo in")
     assert link.is_symlink()
-    assert (tmp_path / "target").read_text() == server.known_hosts.read_text()
+    assert (tmp_path / "target_known_hosts").read_text() == server.known_hosts.read_text()
 
 
 def test_accept_new_with_many_at_once(server: Server, tmp_path: Path) -> None:
     """Runs side by side write one file; every line of it stays whole."""
-    host = inventory_host(tmp_path, server, known_hosts=str(tmp_path / "learnt"), host_key_policy="accept-new")
+    host = inventory_host(tmp_path, server, known_hosts=str(tmp_path / "known_hosts"), host_key_policy="accept-new")
     shared = SshShared()
     said: list[list[str]] = []
     ways = [shared, shared, shared, SshShared(), SshShared(), SshShared()]
@@ -79,7 +79,7 @@ def test_accept_new_with_many_at_once(server: Server, tmp_path: Path) -> None:
     for thread in threads:
         thread.join(30)
     assert said == [["in"]] * len(ways)
-    assert set((tmp_path / "learnt").read_text().splitlines()) == {server.known_hosts.read_text().strip()}
+    assert set((tmp_path / "known_hosts").read_text().splitlines()) == {server.known_hosts.read_text().strip()}
 
 
 def test_a_known_hosts_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_known_hosts_that_cannot_be_written(server: Server, tmp_path: Path) ->
 
 def test_a_changed_key_is_refused_with_both_fingerprints(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server()
-    learnt = tmp_path / "learnt"
+    learnt = tmp_path / "learnt_known_hosts"
     host = inventory_host(tmp_path, server, known_hosts=str(learnt), host_key_policy="accept-new")
     assert say(host, "echo in") == ["in"]
     server.new_host_key()
@@ -263,3 +263,28 @@ def test_the_key_is_looked_at_again_after_a_break(make_server: MakeServer, tmp_p
     assert time.monotonic() - began < 60
     assert refused.value.exit_code == 4
     assert lines(items) == ["begun"]
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("authorized_keys", "restrict ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA mine\n"),
+        ("authorized_keys", ""),
+        (".bash_profile", "export EDITOR=vi\n"),
+        ("not_yet_there", None),
+        ("known_hosts", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA me@laptop\n"),
+        ("known_hosts", "alias ll='ls -l'\n"),
+        ("known_hosts_link", None),
+    ],
+)
+def test_a_key_is_added_to_known_hosts_files_only(server: Server, tmp_path: Path, name: str, there: str | None) -> None:
+    """The inventory chooses the path: it must not make kbootstrap add a line to any other file."""
+    path = tmp_path / name
+    if there is not None:
+        path.write_text(there)
+    if name == "known_hosts_link":
+        path.symlink_to(tmp_path / "authorized_keys")
+    refused = refusal(inventory_host(tmp_path, server, known_hosts=str(path), host_key_policy="accept-new"))
+    assert "is not a known_hosts file" in refused.message
+    assert (path.read_text() if path.exists() else None) == there
+    assert not (tmp_path / "authorized_keys").exists() or name == "authorized_keys"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import socket
@@ -21,6 +22,7 @@ from ssh.conftest import MakePair
 from ssh.servers import Server, Sshd, connections, hop, inventory_host, known_line, make_key
 from ssh.talk import eventually, refusal, say, session
 
+from kbootstrap.errors import KbootstrapError
 from kbootstrap.inventory.models import Host
 from kbootstrap.remote.ssh.known_hosts import KnownHosts
 from kbootstrap.remote.ssh.shared import SshShared
@@ -94,13 +96,44 @@ wire.shutdown(socket.SHUT_WR)
 def test_a_proxy_command(server: Server, tmp_path: Path) -> None:
     (tmp_path / "relay.py").write_text(RELAY)
     command = shlex.join([sys.executable, str(tmp_path / "relay.py"), "%h", "%p"])
-    assert say(configured(tmp_path, server, entry("short", server, f"ProxyCommand {command}")), "echo in") == ["in"]
+    host = configured(tmp_path, server, entry("short", server, f"ProxyCommand {command}"))
+    assert say(host, "echo in", shared=SshShared(trusted=True)) == ["in"]
     eventually(lambda: connections(server) == 0)
 
 
 @pytest.mark.parametrize("command", ["/no/such/program", "true", "echo no ssh", "'half a word"])
 def test_a_proxy_command_that_does_not_work(server: Server, tmp_path: Path, command: str) -> None:
-    refusal(configured(tmp_path, server, entry("short", server, f"ProxyCommand {command}")))
+    refusal(configured(tmp_path, server, entry("short", server, f"ProxyCommand {command}")), SshShared(trusted=True))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "Host *\n  ProxyCommand touch {here}/run\n",
+        'Host *\n  "proxycommand" touch {here}/run\n',
+        "host *\n\tPROXYCOMMAND=touch {here}/run\n",
+        'Match exec "touch {here}/run"\n  Port 22\n',
+        'Match host short exec="touch {here}/run"\n  Port 22\n',
+        "Match all\nHost other\n  ProxyCommand touch {here}/run\n",
+    ],
+)
+def test_an_ssh_config_of_the_inventory_runs_no_program(server: Server, tmp_path: Path, lines: str) -> None:
+    config = lines.format(here=tmp_path) + entry("short", server)
+    with contextlib.suppress(KbootstrapError):
+        say(configured(tmp_path, server, config), "echo in")
+    assert not (tmp_path / "run").exists()
+
+
+def test_your_own_ssh_config_may_run_programs(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "relay.py").write_text(RELAY)
+    command = shlex.join([sys.executable, str(tmp_path / "relay.py"), "%h", "%p"])
+    (tmp_path / ".ssh").mkdir()
+    host = configured(tmp_path, server, entry("short", server, f"ProxyCommand {command}"))
+    assert host.ssh.config is not None
+    own = host.ssh.config.rename(tmp_path / ".ssh/config")
+    host = host.model_copy(update={"ssh": host.ssh.model_copy(update={"config": own})})
+    assert say(host, "echo in") == ["in"]
 
 
 def test_a_proxy_jump(pair: tuple[Server, Server], tmp_path: Path) -> None:
@@ -211,7 +244,7 @@ def test_the_host_key_of_a_bastion_is_verified(
 
 def test_a_new_bastion_is_learnt(pair: tuple[Server, Server], behind: Callable[..., Host], tmp_path: Path) -> None:
     bastion, server = pair
-    learnt = tmp_path / "learnt"
+    learnt = tmp_path / "learnt_known_hosts"
     with closing(SshShared()) as shared:
         host = behind(known_hosts=str(learnt), host_key_policy="accept-new")
         assert say(host, "echo in", shared=shared) == ["in"]

@@ -106,7 +106,7 @@ def test_every_mistake_at_once_with_line_place_and_suggestion(tmp_path: Path) ->
         (lambda d: d["cluster"].update(runtime={"insecure_registries": ["*"]}), "'*' is not a registry"),
         (lambda d: d["cluster"].update(image_repository="a b"), "cluster.image_repository"),
         (lambda d: d["cluster"].update(ntp=["-x"]), "cluster.ntp"),
-        (lambda d: d.update(ssh={"password": "${env:NOT_SET}"}), "NOT_SET"),
+        (lambda d: d.update(ssh={"password": "${env:KB_NOT_SET}"}), "KB_NOT_SET"),
         (lambda d: d.update(ssh={"password": "${file:/nowhere/at/all}"}), "/nowhere/at/all"),
         (lambda d: d.pop("hosts"), "hosts: this key is missing"),
         (lambda d: d.update(hosts=[]), "hosts"),
@@ -224,8 +224,8 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_secrets_come_from_the_environment_and_from_files(tmp_path: Path) -> None:
     (tmp_path / "pass").write_text("from a file\n")
     data = document()
-    data["ssh"] = {"password": "${env:PW}", "sudo": "password", "sudo_password": f"${{file:{tmp_path / 'pass'}}}"}
-    made = load(written(tmp_path, data), env={"PW": "from the environment"})
+    data["ssh"] = {"password": "${env:KB_PW}", "sudo": "password", "sudo_password": f"${{file:{tmp_path / 'pass'}}}"}
+    made = load(written(tmp_path, data), env={"KB_PW": "from the environment"})
     assert made.hosts[0].ssh.password is not None
     assert made.hosts[0].ssh.password.reveal() == "from the environment"
     assert made.hosts[0].ssh.sudo_password is not None
@@ -233,6 +233,41 @@ def test_secrets_come_from_the_environment_and_from_files(tmp_path: Path) -> Non
     assert {secret.reveal() for secret in made.secrets()} == {"from the environment", "from a file"}
     assert "from the environment" not in repr(made)
     assert made.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("secret", "says"),
+    [
+        ("${env:AWS_SECRET_ACCESS_KEY}", "only variables named KB_... can be used, not AWS_SECRET_ACCESS_KEY"),
+        ("${env:}", "only variables named KB_"),
+        ("${file:/etc/passwd}", "/etc/passwd is not in the folder of the inventory"),
+        ("${file:~/.ssh/id_ed25519}", "is not in the folder of the inventory"),
+        ("${file:../other}", "is not in the folder of the inventory"),
+        ("${file:link}", "is not in the folder of the inventory"),
+        ("${file:pipe}", "it is not a plain file"),
+        ("${file:large}", "it is larger than 64 KiB"),
+    ],
+)
+def test_an_inventory_does_not_choose_which_secrets_its_hosts_get(tmp_path: Path, secret: str, says: str) -> None:
+    folder = tmp_path / "inventory"
+    folder.mkdir()
+    (tmp_path / "other").write_text("secret")
+    (folder / "link").symlink_to(tmp_path / "other")
+    os.mkfifo(folder / "pipe")
+    (folder / "large").write_bytes(b"x" * 100_000)
+    data = document()
+    data["ssh"] = {"password": secret}
+    assert says in mistakes(folder, data, env={"AWS_SECRET_ACCESS_KEY": "x", "": "x"})
+
+
+def test_a_trusted_inventory_may(tmp_path: Path) -> None:
+    folder = tmp_path / "inventory"
+    folder.mkdir()
+    (tmp_path / "other").write_text("from a file")
+    data = document()
+    data["ssh"] = {"password": "${env:MINE}", "sudo_password": "${file:../other}"}
+    made = load(written(folder, data), env={"MINE": "from the environment"}, trusted=True)
+    assert {secret.reveal() for secret in made.secrets()} == {"from the environment", "from a file"}
 
 
 def test_a_secret_in_clear_in_a_file_others_read_is_warned_of(tmp_path: Path) -> None:
@@ -245,10 +280,10 @@ def test_a_secret_in_clear_in_a_file_others_read_is_warned_of(tmp_path: Path) ->
         (warning,) = load(path, env={}).warnings
         assert "ssh.password" in warning
         assert "in clear:" not in warning
-    data["ssh"] = {"password": "${env:PW}"}
+    data["ssh"] = {"password": "${env:KB_PW}"}
     path = written(tmp_path, data)
     path.chmod(0o644)
-    assert load(path, env={"PW": "elsewhere"}).warnings == ()
+    assert load(path, env={"KB_PW": "elsewhere"}).warnings == ()
 
 
 def test_plain_http_is_warned_of(tmp_path: Path) -> None:
@@ -279,8 +314,8 @@ def test_an_invisible_key_is_reported_in_a_visible_form(tmp_path: Path, key: str
 def test_surrogates_are_refused(tmp_path: Path) -> None:
     """They come from YAML's escapes, and from a variable that is not UTF-8."""
     data = document()
-    data["ssh"] = {"password": "${env:PW}"}
-    assert "ssh.password: this is not UTF-8 text" in mistakes(tmp_path, data, env={"PW": "\udcff"})
+    data["ssh"] = {"password": "${env:KB_PW}"}
+    assert "ssh.password: this is not UTF-8 text" in mistakes(tmp_path, data, env={"KB_PW": "\udcff"})
 
 
 def test_an_even_number_of_control_planes_is_warned_of(tmp_path: Path) -> None:

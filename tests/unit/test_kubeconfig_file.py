@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import yaml
 
 from kbootstrap.errors import KbootstrapError
+from kbootstrap.kubernetes import kubeconfig
 from kbootstrap.kubernetes.kubeconfig import default_path, save
 
 Entry = dict[str, Any]
@@ -141,3 +144,82 @@ def test_a_file_others_could_read_becomes_private(tmp_path: Path) -> None:
     path.chmod(0o644)
     save(OURS, path, "demo", merge=True)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+ODD = """\
+apiVersion: v1
+clusters:
+- name: 12:34:56
+  cluster: {server: 'https://y:6443', insecure-skip-tls-verify: true, tls-server-name: 0o17}
+users:
+- name: &who on
+  user:
+    token: 2026-01-01
+    exec: {command: 1_000, args: [~, null, 1e3, 'yes', "no", .5], interactiveMode: Never}
+contexts:
+- name: 0x1F
+  context: {cluster: 12:34:56, user: *who}
+current-context: 0x1F
+preferences: {}
+"""
+
+
+def test_every_other_value_stays_as_it_was_written(tmp_path: Path) -> None:
+    """YAML 1.1 reads 12:34:56 as 45296 and `on` as true."""
+    path = tmp_path / "config"
+    path.write_text(ODD)
+    save(OURS, path, "demo", merge=True)
+    was, now = yaml.BaseLoader(ODD).get_single_data(), yaml.BaseLoader(path.read_text()).get_single_data()
+    for section in ("clusters", "users", "contexts"):
+        assert now[section][:1] == was[section]
+        assert len(now[section]) == 2
+    for key in ("current-context", "preferences", "apiVersion"):
+        assert now[key] == was[key]
+    typed = yaml.safe_load(path.read_text())
+    assert typed["clusters"][0]["cluster"]["insecure-skip-tls-verify"] is True
+    assert typed["users"][0]["user"]["exec"]["args"] == yaml.safe_load(ODD)["users"][0]["user"]["exec"]["args"]
+
+
+def test_merges_side_by_side_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    names = [f"cluster{n}" for n in range(9)]
+    for _round in range(5):
+        path.unlink(missing_ok=True)
+        together = threading.Barrier(len(names))
+
+        def merge(name: str, together: threading.Barrier = together) -> None:
+            together.wait()
+            save(OURS, path, name, merge=True)
+
+        with ThreadPoolExecutor(len(names)) as pool:
+            list(pool.map(merge, names))
+        assert {entry["name"] for entry in yaml.safe_load(path.read_text())["clusters"]} == set(names)
+    assert [file.name for file in tmp_path.iterdir()] == ["config"]
+
+
+def test_the_lock_of_kubectl_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config"
+    (tmp_path / "config.lock").touch()
+    monkeypatch.setattr(kubeconfig, "LOCK_S", 0.1)
+    with pytest.raises(KbootstrapError) as locked:
+        save(OURS, path, "demo", merge=True)
+    assert f"{path} is locked" in locked.value.message
+    assert f"remove {path}.lock" in locked.value.hint
+    assert not path.exists()
+    assert (tmp_path / "config.lock").exists()
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize("kind", ["/dev/null", "/dev/full", "fifo", "folder"])
+def test_only_a_plain_file_is_replaced(tmp_path: Path, kind: str, merge: bool) -> None:
+    path = Path(kind) if kind.startswith("/") else tmp_path / kind
+    if kind == "fifo":
+        os.mkfifo(path)
+    if kind == "folder":
+        path.mkdir()
+    before = path.stat().st_mode
+    with pytest.raises(KbootstrapError) as refused:
+        save(OURS, path, "demo", merge=merge)
+    assert str(path) in refused.value.message
+    assert path.stat().st_mode == before
+    assert not list(tmp_path.glob("*.lock"))

@@ -19,6 +19,11 @@ from pathlib import Path
 from typing import Literal
 
 from kbootstrap.errors import ConnectError
+from kbootstrap.plain_file import read_plain
+
+OWN = Path("~/.ssh/known_hosts")
+MAX_BYTES = 64 * 1024 * 1024
+_NAME = re.compile(r"[A-Za-z0-9_.:%\[\]-]+")
 
 Verdict = Literal["known", "unknown", "changed", "revoked"]
 
@@ -60,8 +65,9 @@ class KnownHosts:
         self._size = 0
         self._plain: dict[str, list[_Line]] = {}
         self._special: list[_Line] = []
+        self._strange = 0
         try:
-            self._load(path.read_bytes())
+            self._load(read_plain(path, MAX_BYTES))
         except (FileNotFoundError, NotADirectoryError):
             self._load(b"")
         except OSError as error:
@@ -88,6 +94,7 @@ class KnownHosts:
 
     def _learn(self, name: str, key: HostKey) -> Verdict:
         """Append a line, unless another run added this host since we read the file."""
+        self._refuse_to_append(name)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with os.fdopen(os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
@@ -96,6 +103,7 @@ class KnownHosts:
                     self._load(file.read())
                 verdict = self._judge(name, key)
                 if verdict == "unknown":
+                    self._refuse_to_append(name)
                     line = f"{name} {key.kind} {base64.b64encode(key.blob).decode()}\n"
                     start = "\n" if self._size and os.pread(file.fileno(), 1, self._size - 1) != b"\n" else ""
                     self._size += file.write((start + line).encode())
@@ -108,21 +116,37 @@ class KnownHosts:
                 "Check ssh.known_hosts, or pin the host's key (ssh.fingerprint).",
             ) from None
 
+    def _refuse_to_append(self, name: str) -> None:
+        """An inventory names the file, and an ssh_config the host: a line goes only where such lines are."""
+        if not _NAME.fullmatch(name):
+            raise ConnectError(f"{name!r} cannot be a host's name in known_hosts", "Check HostKeyAlias in ssh_config.")
+        if self.path != OWN.expanduser() and (self._strange or "known_hosts" not in self.path.resolve().name):
+            raise ConnectError(
+                f"{self.path} is not a known_hosts file, by its name or its lines: no host key is added to it",
+                "Check ssh.known_hosts, or pin the host's key (ssh.fingerprint).",
+            )
+
     # --- lines -------------------------------------------------------------------------------------------------------
 
     def _load(self, content: bytes) -> None:
         self._size = len(content)
         self._plain.clear()
         self._special.clear()
+        self._strange = 0
         for text in content.decode("latin-1").split("\n"):
             self._add(text)
 
     def _add(self, text: str) -> None:
         words = text.split()
         marker = words.pop(0) if words and words[0].startswith("@") else ""
-        if len(words) < 3 or words[0].startswith("#") or marker not in ("", "@revoked"):
+        if not words or words[0].startswith("#") or marker == "@cert-authority":
+            return
+        if len(words) < 3 or marker not in ("", "@revoked"):
+            self._strange += 1
             return
         line = _Line(marker == "@revoked", words[0].lower(), words[1], words[2])
+        if not re.fullmatch(r"[A-Za-z0-9@.-]+", words[1]) or not words[2].startswith("AAAA"):
+            self._strange += 1
         if words[0].startswith("|"):
             self._special.append(_Line(line.revoked, words[0], line.kind, line.encoded))
         elif re.search(r"[*?!]", words[0]):

@@ -37,6 +37,18 @@ OUTDATED = {
 """Old algorithms of paramiko that we offer only to hosts with ``legacy_algorithms``. ssh-rsa is RSA with SHA-1."""
 
 
+def program_of(config: paramiko.SSHConfig) -> str:
+    """The first setting of an ssh_config that runs a program on this machine, or an empty text."""
+    for section in config._config:  # type: ignore[attr-defined]
+        command = section["config"].get("proxycommand")
+        if command is not None:
+            return f"ProxyCommand {command}"
+        for match in section.get("matches", ()):
+            if match["type"] == "exec":
+                return f"Match exec {match['param']}"
+    return ""
+
+
 class ChannelReply(threading.Event):
     """The event on which paramiko waits for the reply to a channel request. The wait ends with the connection.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kbootstrap.errors import ConnectError
+from kbootstrap.plain_file import read_plain
 from kbootstrap.remote.ssh.known_hosts import KnownHosts
 from kbootstrap.remote.timeouts import DEFAULTS, Timeouts
 from kbootstrap.secret import Secret
@@ -19,11 +20,19 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class SshShared:
-    """ssh_config, known_hosts and private keys, each read once; bastions, each connected once; and the timeouts."""
+OWN_CONFIG = Path("~/.ssh/config")
+MAX_CONFIG_BYTES = 4 * 1024 * 1024
 
-    def __init__(self, timeouts: Timeouts = DEFAULTS) -> None:
+
+class SshShared:
+    """ssh_config, known_hosts and private keys, each read once; bastions, each connected once; and the timeouts.
+
+    An ssh_config that runs programs must be the operator's own, unless the inventory is ``trusted``.
+    """
+
+    def __init__(self, timeouts: Timeouts = DEFAULTS, *, trusted: bool = False) -> None:
         self.timeouts = timeouts
+        self._trusted = trusted
         self._lock = threading.RLock()
         self._cache: dict[tuple[str, object], Any] = {}
 
@@ -41,7 +50,7 @@ class SshShared:
         """
         import fabric
 
-        return fabric.Config(lazy=True, ssh_config=self._once("config", path, lambda: _ssh_config(path)))
+        return fabric.Config(lazy=True, ssh_config=self._once("config", path, lambda: _ssh_config(path, self._trusted)))
 
     def known_hosts(self, path: Path) -> KnownHosts:
         return self._once("known_hosts", path, lambda: KnownHosts(path))
@@ -65,12 +74,21 @@ class LockedKeyError(ConnectError):
     """A private key needs a passphrase, and the inventory has none."""
 
 
-def _ssh_config(path: Path | None) -> paramiko.SSHConfig:
+def _ssh_config(path: Path | None, trusted: bool) -> paramiko.SSHConfig:
     import paramiko
+
+    from kbootstrap.remote.ssh.paramiko_private import program_of
 
     try:
         if path is not None and path.exists():
-            return paramiko.SSHConfig.from_path(str(path))
+            config = paramiko.SSHConfig.from_text(read_plain(path, MAX_CONFIG_BYTES).decode("utf-8"))
+            program = "" if trusted or path == OWN_CONFIG.expanduser() else program_of(config)
+            if program:
+                raise ConnectError(
+                    f"{path} runs a program ({program}), and only your own {OWN_CONFIG} may do that",
+                    "Copy the entry there, or add --trust-inventory.",
+                )
+            return config
     except (paramiko.SSHException, OSError, ValueError) as error:
         raise ConnectError(
             f"{path} cannot be read: {error}", "Correct that file, or set ssh.config: null in the inventory."

@@ -1,0 +1,33 @@
+"""Reads files that others name: plain files of a bounded size, never a device, and no pipe that never ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+
+def read_plain(path: Path, most: int, *, pipes: bool = False) -> bytes:
+    """The content of a plain file of at most ``most`` bytes; with ``pipes`` also of a pipe (``<(sops -d ...)``).
+
+    Raises OSError, also when the file is larger (EFBIG) or neither plain nor a pipe (EINVAL).
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb", buffering=0) as file:
+        mode = os.fstat(fd).st_mode
+        if pipes and stat.S_ISFIFO(mode):
+            os.set_blocking(fd, True)
+        elif not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is not a plain file")
+        parts, size = [], 0
+        while size <= most and (part := file.read(min(1 << 20, most + 1 - size))):
+            parts.append(part)
+            size += len(part)
+    if size > most:
+        raise OSError(errno.EFBIG, f"it is larger than {_shown(most)}")
+    return b"".join(parts)
+
+
+def _shown(size: int) -> str:
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
