@@ -8,14 +8,17 @@ import stat
 from pathlib import Path
 
 
-def read_plain(path: Path, most: int, *, pipes: bool = False) -> bytes:
+def read_plain(path: Path, most: int, *, pipes: bool = False, null: bool = False) -> bytes:
     """The content of a plain file of at most ``most`` bytes; with ``pipes`` also of a pipe (``<(sops -d ...)``).
 
-    Raises OSError, also when the file is larger (EFBIG) or neither plain nor a pipe (EINVAL).
+    With ``null``, the null device is an empty file. Raises OSError, also when the file is larger (EFBIG) or of another
+    kind (EINVAL).
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb", buffering=0) as file:
         mode = os.fstat(fd).st_mode
+        if null and path == Path(os.devnull):
+            return b""
         if pipes and stat.S_ISFIFO(mode):
             os.set_blocking(fd, True)
         elif not stat.S_ISREG(mode):

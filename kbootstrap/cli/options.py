@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kbootstrap.secret import Secret
+from kbootstrap.text import printable
 from kbootstrap.ui import Style
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def load(path: Path, common: dict[str, Any]) -> Inventory:
 
     loaded = load_inventory(path, trusted=common["trust_inventory"])
     for warning in loaded.warnings:
-        click.echo(f"{Style(sys.stderr).yellow('Warning:')} {warning}", err=True)
+        click.echo(f"{Style(sys.stderr).yellow('Warning:')} {printable(warning)}", err=True)
     return loaded
 
 

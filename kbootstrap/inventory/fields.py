@@ -13,10 +13,13 @@ from kbootstrap import versions
 from kbootstrap.secret import Secret
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z")
-LABEL = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?\Z")
-LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?\Z")
-TAINT = re.compile(r"[^=:\s]+(=[^=:\s]*)?:(NoSchedule|PreferNoSchedule|NoExecute)\Z")
-_URL = re.compile(r"https?://[^\s/'\"\\]+[^\s'\"\\]*\Z")
+_KEY = r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_VALUE = r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?"
+LABEL = re.compile(rf"{_KEY}\Z")
+LABEL_VALUE = re.compile(rf"{_VALUE}\Z")
+TAINT = re.compile(rf"{_KEY}(={_VALUE})?:(NoSchedule|PreferNoSchedule|NoExecute)\Z")
+_URL = re.compile(r"https?://[A-Za-z0-9._:\[\]{}-]+(/[!#-&(-\[\]-~]*)?\Z")
+"""Printable ASCII without quotes and backslash, and no user or password: files that everyone can read will have it."""
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?\Z")
 _GPG = re.compile(r"[0-9A-F]{40}\Z")
 _REGISTRY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[1-9][0-9]{0,4})?\Z")
@@ -31,6 +34,14 @@ def matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
         return text
 
     return AfterValidator(check)
+
+
+def _url(text: str) -> str:
+    if "@" in text.partition("://")[2].partition("/")[0]:
+        raise ValueError("a user or a password in a URL is not supported: every user of a host could read it")
+    if not _URL.match(text):
+        raise ValueError(f"{text!r} is not an http:// or https:// address")
+    return text.rstrip("/")
 
 
 def _no_control(text: str) -> str:
@@ -104,7 +115,7 @@ Plain = Annotated[str, AfterValidator(_no_control)]
 Name = Annotated[str, matching(_NAME, "a name of lower-case letters, digits, '-' and '.'")]
 HostName = Annotated[Name, Field(max_length=63)]
 """Linux takes 64 characters, a DNS label 63."""
-Url = Annotated[str, matching(_URL, "an http:// or https:// address"), AfterValidator(lambda url: url.rstrip("/"))]
+Url = Annotated[str, AfterValidator(_url)]
 Cidr = Annotated[
     ipaddress.IPv4Network, BeforeValidator(cidr), WithJsonSchema({"type": "string", "format": "ipv4-cidr"})
 ]

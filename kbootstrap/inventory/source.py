@@ -29,6 +29,7 @@ SECRET_KEYS = frozenset({"password", "passphrase", "sudo_password"})
 
 KeyPath = tuple[str | int, ...]
 _STRING = "tag:yaml.org,2002:str"
+_NULL = "tag:yaml.org,2002:null"
 _REFERENCE = re.compile(r"\$\{(env|file):([^}]*)\}\Z")
 
 
@@ -178,7 +179,8 @@ class _Unfolder:
             )
             return node.value
         try:
-            plain = node.value if node.tag == _STRING else yaml.SafeLoader("").construct_object(node)
+            as_written = node.tag == _STRING or (place[-1:] and place[-1] in SECRET_KEYS and node.tag != _NULL)
+            plain = node.value if as_written else yaml.SafeLoader("").construct_object(node)
         except Exception:
             # PyYAML's constructors raise KeyError, IndexError, AttributeError and others for invalid values.
             self._source.add(place, f"{node.value!r} cannot be read as {node.tag.rpartition(':')[2]}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -265,7 +266,9 @@ def _name_of(entry: yaml.MappingNode) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write the file atomically."""
+    """Write the file atomically. Only a plain file is ever replaced: root must not rename over /dev/null."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a plain file")
     fd, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:

@@ -62,6 +62,8 @@ class Answer(StrEnum):
     ALIVE = "alive"
     GONE = "gone"
     KILLED = "killed"
+    UNUSABLE = "unusable"
+    """The host cannot take part; the words after it say why."""
     DONE = "done"
 
 

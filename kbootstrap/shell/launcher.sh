@@ -12,7 +12,8 @@
 #   ping N | kill SIGNAL N            is it alive | kill the whole script; the answer repeats N, the number of the script
 #   stop                              stop after the running step
 #   quit                              remove the files of this run and end
-# Answers: ready, busy WHO, waiting STEP WHO (again every few seconds), done STATUS, alive N, gone [N], killed N.
+# Answers: ready, busy WHO, waiting STEP WHO (again every few seconds), done STATUS, alive N, gone [N], killed N; or
+# unusable WHY, and then the connection ends.
 #
 # In apply mode two locks guard the host. This process holds `session`. It also holds `script` from the first script on, and so
 # does every running script. A second operator is turned away at once; a script whose operator is gone is waited for. No lock
@@ -26,6 +27,12 @@ kb_script='' kb_starter='' kb_tail='' kb_inline=''
 export KB_DIR
 
 kb_say() { printf '%s %s\n' "$KB_MARKER" "$*"; }
+
+# kb_unusable WHY - nothing can be done on this host. /run may be full or read-only, or a program may be missing.
+kb_unusable() {
+    kb_say unusable "$*"
+    exit 1
+}
 
 # kb_run_inline TEXT - in a process of its own, so that this one can still read requests. It reports itself how it ended.
 kb_run_inline() {
@@ -76,7 +83,9 @@ kb_follow() {
 }
 
 kb_lock() {
-    [ -d "$kb_root" ] || mkdir -m 700 "$kb_root" 2>/dev/null || [ -d "$kb_root" ] || exit 1
+    command -v flock >/dev/null || kb_unusable "the command flock is missing (package util-linux)"
+    [ -d "$kb_root" ] || kb_error=$(mkdir -m 700 "$kb_root" 2>&1) || [ -d "$kb_root" ] || kb_unusable "$kb_error"
+    kb_error=$( (: >>"$kb_root/session" && : >>"$kb_root/script") 2>&1) || kb_unusable "$kb_error"
     exec 8>>"$kb_root/session" 9>>"$kb_root/script"
     if ! flock -n 8; then
         read -r kb_other kb_other_pid kb_who <"$kb_root/owner"
@@ -98,7 +107,7 @@ kb_lock() {
 }
 
 # kb_folder - make the folder for the scripts of this run. The first one makes it, so a run that changes nothing has none.
-kb_folder() { [ -d "$KB_DIR" ] || mkdir "$KB_DIR" || exit 1; }
+kb_folder() { [ -d "$KB_DIR" ] || kb_error=$(mkdir "$KB_DIR" 2>&1) || kb_unusable "$kb_error"; }
 
 # kb_wait_for_script - another run's script is still running here although nobody follows it. Report its step until it ends.
 kb_wait_for_script() {
@@ -179,9 +188,12 @@ while read -r kb_word kb_a kb_b; do
                 read -r kb_word
             else
                 kb_folder
-                head -c "$kb_b" >"$kb_script.sh"
+                # tee reads everything, also when the disk is full.
+                head -c "$kb_b" | tee "$kb_script.sh" >/dev/null 2>&1
                 # The connection broke half way. Half a script is not run.
                 read -r kb_word && [ "$kb_word" = whole ] || exit 1
+                [ "$(wc -c <"$kb_script.sh")" -eq "$kb_b" ] ||
+                    kb_unusable "the script does not fit into $KB_DIR: $(df -h "$KB_DIR" | tail -n 1)"
                 # After a reconnect the shell around the previous script may not have ended yet.
                 flock -w 10 9 || exit 1
                 : >"$kb_script.log"

@@ -177,8 +177,13 @@ fail() {
 # as it is.
 requirement_failed() { kb_report requirement_failed "$1"; }
 
-# value NAME TEXT - hand a value to later phases (at most 1 MiB; it is treated as a secret).
-value() { kb_report value "$1" "$(printf '%s' "$2" | base64 | tr -d '\n')"; }
+# value NAME TEXT - hand a value to later phases (at most 1 MiB; it is treated as a secret). A script that is run by hand has no
+# later phases, and does not print it.
+value() {
+    if [ "$KB_MARKER" != @kbootstrap ]; then
+        kb_report value "$1" "$(printf '%s' "$2" | base64 | tr -d '\n')"
+    fi
+}
 
 # have COMMAND - is this command installed?
 have() { command -v "$1" >/dev/null 2>&1; }

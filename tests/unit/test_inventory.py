@@ -260,6 +260,36 @@ def test_an_inventory_does_not_choose_which_secrets_its_hosts_get(tmp_path: Path
     assert says in mistakes(folder, data, env={"AWS_SECRET_ACCESS_KEY": "x", "": "x"})
 
 
+@pytest.mark.parametrize("secret", ["2026-01-01", "2026-13-45", "12:34:56", "0x1F", "on", "1_000", "!!binary x", "1e3"])
+def test_a_secret_is_the_text_as_it_is_written(tmp_path: Path, secret: str) -> None:
+    text = f"cluster: {{name: t, kubernetes: '1.34'}}\nssh: {{password: {secret}}}\n"
+    made = load(written(tmp_path, text + "hosts: [{name: a, address: 10.0.0.1, role: control-plane}]\n"), env={})
+    assert [known.reveal() for known in made.secrets()] == [secret.removeprefix("!!binary ")]
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda d: d["hosts"][0].update(taints=["--kubeconfig=/tmp/x:NoSchedule"]), "hosts[0].taints"),
+        (lambda d: d["hosts"][0].update(taints=["*=*:NoSchedule"]), "hosts[0].taints"),
+        (lambda d: d["hosts"][0].update(taints=["a=b c:NoSchedule"]), "hosts[0].taints"),
+        (lambda d: d["hosts"][0].update(taints=["a=-b:NoSchedule"]), "hosts[0].taints"),
+        (lambda d: d["hosts"][0].update(labels={"-a": "b"}), "hosts[0].labels"),
+        (lambda d: d["cluster"].update(package_repository="https://me:secret@mirror.example/x"), "package_repository"),
+        (lambda d: d["cluster"].update(package_repository="http://mirror.example/\x1b[2J"), "package_repository"),
+        (lambda d: d["cluster"].update(package_repository="http://mirror.example/\u202ex"), "package_repository"),
+        (lambda d: d["cluster"].update(package_repository="https://-o/x y"), "package_repository"),
+    ],
+)
+def test_values_have_the_grammar_of_what_they_are(tmp_path: Path, change: Any, place: str) -> None:
+    data = document()
+    change(data)
+    said = mistakes(tmp_path, data)
+    assert place in said
+    assert "secret" not in said
+    assert printable(said) == said
+
+
 def test_a_trusted_inventory_may(tmp_path: Path) -> None:
     folder = tmp_path / "inventory"
     folder.mkdir()

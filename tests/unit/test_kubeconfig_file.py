@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -210,9 +211,10 @@ def test_the_lock_of_kubectl_is_respected(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("merge", [True, False])
-@pytest.mark.parametrize("kind", ["/dev/null", "/dev/full", "fifo", "folder"])
+@pytest.mark.parametrize("kind", ["a terminal", "fifo", "folder"])
 def test_only_a_plain_file_is_replaced(tmp_path: Path, kind: str, merge: bool) -> None:
-    path = Path(kind) if kind.startswith("/") else tmp_path / kind
+    master, terminal = pty.openpty()
+    path = Path(os.ttyname(terminal)) if kind == "a terminal" else tmp_path / kind
     if kind == "fifo":
         os.mkfifo(path)
     if kind == "folder":
@@ -223,3 +225,5 @@ def test_only_a_plain_file_is_replaced(tmp_path: Path, kind: str, merge: bool) -
     assert str(path) in refused.value.message
     assert path.stat().st_mode == before
     assert not list(tmp_path.glob("*.lock"))
+    os.close(master)
+    os.close(terminal)

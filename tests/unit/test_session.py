@@ -606,3 +606,53 @@ def test_sudo_that_wants_a_password_where_none_was_given(tmp_path: Path) -> None
     with pytest.raises(StepError, match="but none is set"):
         session.open()
     session.close()
+
+
+# --- a host that cannot take part ------------------------------------------------------------------------------------
+
+
+class OddRun(PrivateRun):
+    """A private /run after these commands, which run as root in the mount namespace."""
+
+    def __init__(self, run: Path, commands: str) -> None:
+        super().__init__(run)
+        self._shell = ("unshare", "-rm", "sh", "-c", f'mount --bind {run} /run && {commands} && exec sh -c "$1"', "sh")
+
+
+def refused(transport: PrivateRun, run: Path, script: str = "echo no") -> str:
+    items: list[Item] = []
+    session = make(run, transport=transport)
+
+    def attempt() -> None:
+        session.open()
+        session.run_detached("phase", script, items.append, lambda: False)
+
+    with pytest.raises(LostError) as caught:
+        attempt()
+    session.close()
+    assert "no" not in lines(items)
+    assert caught.value.hint
+    return caught.value.message
+
+
+def test_half_a_script_is_never_run(run_dir: Path) -> None:
+    """/run is full. The script would do something else than all of it."""
+    full = OddRun(run_dir, "mount -t tmpfs -o size=16k,mode=755 tmpfs /run")
+    script = "echo no\n" + "# a long script\n" * 10_000
+    assert "the script does not fit into /run/kbootstrap/" in (said := refused(full, run_dir, script))
+    assert "tmpfs" in said
+
+
+def test_a_read_only_run_is_named(run_dir: Path) -> None:
+    said = refused(OddRun(run_dir, "mount -o remount,bind,ro /run"), run_dir)
+    assert "/run/kbootstrap" in said
+    assert "Read-only file system" in said
+    (run_dir / "kbootstrap").mkdir()
+    said = refused(OddRun(run_dir, "mount -o remount,bind,ro /run"), run_dir)
+    assert "/run/kbootstrap/session: Read-only file system" in said
+
+
+def test_a_missing_flock_is_no_other_run(run_dir: Path) -> None:
+    some = "for name in sh mkdir cat head; do ln -s $(command -v $name) /run/bin; done"
+    without = f"mkdir /run/bin && {some} && export PATH=/run/bin"
+    assert "the command flock is missing (package util-linux)" in refused(OddRun(run_dir, without), run_dir)

@@ -157,6 +157,7 @@ def test_signals_end_a_command_alike(tmp_path: Path, number: signal.Signals) -> 
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(8)
+        silent.settimeout(30)
         data = document(workers=0)
         data["hosts"][0].update(
             internal_address="192.168.1.10",

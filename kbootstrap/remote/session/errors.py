@@ -47,6 +47,11 @@ def flood(host: str) -> LostError:
     )
 
 
+def unusable(host: str, why: tuple[str, ...]) -> LostError:
+    """The error for a host whose launcher says that it cannot work there."""
+    return LostError(f"{host}: {' '.join(why)[:500]}", "Correct that on the host, then run the command again.")
+
+
 def error_text(error: OSError) -> str:
     """The text of a connection error. A timeout has no text, so it gets one here."""
     return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)

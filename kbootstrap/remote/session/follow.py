@@ -9,7 +9,7 @@ from collections.abc import Callable
 from kbootstrap.remote.protocol import ANSWERS_OUTSIDE_THE_LOG, Answer, Request, Status
 from kbootstrap.remote.script import Report
 from kbootstrap.remote.session.channel import Channel, Item
-from kbootstrap.remote.session.errors import MAX_ANSWERS, MAX_OUTPUT, LostError, flood
+from kbootstrap.remote.session.errors import MAX_ANSWERS, MAX_OUTPUT, LostError, flood, unusable
 from kbootstrap.remote.timeouts import Timeouts
 
 _ANSWERS = frozenset(Answer)
@@ -60,6 +60,8 @@ class Follower:
             return None
         if item.word == Answer.DONE:
             return self._status(item)
+        if item.word == Answer.UNUSABLE:
+            raise unusable(self._host, item.args)
         self._answers += item.word in ANSWERS_OUTSIDE_THE_LOG
         if item.args and item.args != (self._number,):
             return None

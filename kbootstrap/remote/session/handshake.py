@@ -12,7 +12,7 @@ from kbootstrap.errors import Failure
 from kbootstrap.remote.protocol import Answer
 from kbootstrap.remote.script import Output, Report, bootstrap, launcher
 from kbootstrap.remote.session.channel import Channel
-from kbootstrap.remote.session.errors import MAX_ANSWERS, LockedError, SudoError, flood
+from kbootstrap.remote.session.errors import MAX_ANSWERS, LockedError, SudoError, flood, unusable
 from kbootstrap.remote.timeouts import Timeouts
 from kbootstrap.secret import Secret
 
@@ -76,6 +76,8 @@ class Handshake:
                 return
             elif item.word == Answer.BUSY:
                 raise self._busy(item)
+            elif item.word == Answer.UNUSABLE:
+                raise unusable(self.host, item.args)
             elif item.word == Answer.WAITING:
                 step = self._tell_step(item, step)
                 # The launcher repeats this report every two seconds.

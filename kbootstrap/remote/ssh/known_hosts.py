@@ -67,7 +67,7 @@ class KnownHosts:
         self._special: list[_Line] = []
         self._strange = 0
         try:
-            self._load(read_plain(path, MAX_BYTES))
+            self._load(read_plain(path, MAX_BYTES, null=True))
         except (FileNotFoundError, NotADirectoryError):
             self._load(b"")
         except OSError as error:
@@ -120,7 +120,8 @@ class KnownHosts:
         """An inventory names the file, and an ssh_config the host: a line goes only where such lines are."""
         if not _NAME.fullmatch(name):
             raise ConnectError(f"{name!r} cannot be a host's name in known_hosts", "Check HostKeyAlias in ssh_config.")
-        if self.path != OWN.expanduser() and (self._strange or "known_hosts" not in self.path.resolve().name):
+        ours = self.path in (OWN.expanduser(), Path(os.devnull))
+        if not ours and (self._strange or "known_hosts" not in self.path.resolve().name):
             raise ConnectError(
                 f"{self.path} is not a known_hosts file, by its name or its lines: no host key is added to it",
                 "Check ssh.known_hosts, or pin the host's key (ssh.fingerprint).",

@@ -81,7 +81,7 @@ def _ssh_config(path: Path | None, trusted: bool) -> paramiko.SSHConfig:
 
     try:
         if path is not None and path.exists():
-            config = paramiko.SSHConfig.from_text(read_plain(path, MAX_CONFIG_BYTES).decode("utf-8"))
+            config = paramiko.SSHConfig.from_text(read_plain(path, MAX_CONFIG_BYTES, null=True).decode("utf-8"))
             program = "" if trusted or path == OWN_CONFIG.expanduser() else program_of(config)
             if program:
                 raise ConnectError(

@@ -19,11 +19,34 @@ have_cluster() {
 api_answers() { have kubectl && [ -s /etc/kubernetes/admin.conf ] && admin get --raw /healthz >/dev/null 2>&1; }
 
 # nodes - one line per node, fields separated by tabs: name, Ready status, kubelet version, address, labels, reason.
+# Each kubelet writes the status of its node as it likes. So kubectl prints it as JSON, in which a line break is no line
+# break: a node cannot add a line about another one.
 nodes() {
-    admin get nodes -o 'jsonpath={range .items[*]}{.metadata.name}{"\t"}{.status.conditions[?(@.type=="Ready")].status}{"\t"}{.status.nodeInfo.kubeletVersion}{"\t"}{.status.addresses[?(@.type=="InternalIP")].address}{"\t"}{.metadata.labels}{"\t"}{.status.conditions[?(@.type=="Ready")].message}{"\n"}{end}'
+    kb_listed=$(admin get nodes -o 'jsonpath={range .items[*]}{.metadata.name}{"\t"}{.status.conditions[?(@.type=="Ready")]}{"\t"}{.status.nodeInfo}{"\t"}{.status.addresses[?(@.type=="InternalIP")]}{"\t"}{.metadata.labels}{"\n"}{end}') || return
+    printf '%s\n' "$kb_listed" | awk -F '\t' "$KB_JSON"'
+        BEGIN { OFS = FS }
+        NF { print $1, text($2, "status"), text($3, "kubeletVersion"), text($4, "address"), $5, text($2, "message") }'
 }
 
 # pods NAMESPACE-OPTIONS - one line per pod: namespace, name, phase, ready flags, owner, waiting reasons and messages.
 pods() {
-    admin get pods "$@" -o 'jsonpath={range .items[*]}{.metadata.namespace}{"\t"}{.metadata.name}{"\t"}{.status.phase}{"\t"}{.status.containerStatuses[*].ready}{"\t"}{.metadata.ownerReferences[*].kind}{"\t"}{.status.containerStatuses[*].state.waiting.reason}{"\t"}{.status.containerStatuses[*].state.waiting.message}{"\n"}{end}'
+    kb_listed=$(admin get pods "$@" -o 'jsonpath={range .items[*]}{.metadata.namespace}{"\t"}{.metadata.name}{"\t"}{.status.phase}{"\t"}{.status.containerStatuses[*].ready}{"\t"}{.metadata.ownerReferences[*].kind}{"\t"}{.status.containerStatuses[*].state.waiting}{"\n"}{end}') || return
+    printf '%s\n' "$kb_listed" | awk -F '\t' "$KB_JSON"'
+        BEGIN { OFS = FS }
+        NF == 6 { print $1, $2, $3, $4, $5, text($6, "reason"), text($6, "message") }'
 }
+
+# awk: text(JSON, KEY) - the texts of this key in one line of JSON, without escapes, separated by spaces.
+KB_JSON='
+    function text(json, key,   all, one) {
+        while (match(json, "\"" key "\":\"([^\"\\\\]|\\\\.)*\"")) {
+            one = substr(json, RSTART + length(key) + 4, RLENGTH - length(key) - 5)
+            json = substr(json, RSTART + RLENGTH)
+            gsub(/\\[nrt]/, " ", one)
+            gsub(/\\u003[cC]/, "<", one); gsub(/\\u003[eE]/, ">", one); gsub(/\\u0026/, "\\&", one)
+            gsub(/\\"/, "\"", one)
+            all = all (all == "" ? "" : " ") one
+        }
+        return all
+    }
+'

@@ -12,16 +12,16 @@ pinned_keys() {
         awk -F: '$1 == "pub" { primary = 1; revoked = $2 == "r" }
             $1 == "fpr" && primary { print $10 (revoked ? ":revoked" : ""); primary = 0 }')
     if [ -z "$kb_keys_in" ]; then
-        fail "$3 is not a GPG public key" "Is there a proxy or a mirror in between that answers with a web page?"
+        kb_refuse "$3 is not a GPG public key" "Is there a proxy or a mirror in between that answers with a web page?"
     fi
     for kb_key in $kb_keys_in; do
         case " $4 " in
             *" ${kb_key%:revoked} "*) ;;
-            *) fail "$3 has the key ${kb_key%:revoked}, the inventory pins $4" \
+            *) kb_refuse "$3 has the key ${kb_key%:revoked}, the inventory pins $4" \
                 "If the repository is yours or changed its key, set package_key; otherwise do not trust it." ;;
         esac
         if [ "$kb_key" != "${kb_key%:revoked}" ]; then
-            fail "the key ${kb_key%:revoked} of $3 has been revoked by its owner" \
+            kb_refuse "the key ${kb_key%:revoked} of $3 has been revoked by its owner" \
                 "Find out from the owner of the repository which key is right now, and set package_key."
         fi
     done
@@ -31,6 +31,12 @@ pinned_keys() {
     done >"$2"
     rm -rf "$kb_ring"
     [ -s "$2" ]
+}
+
+# Without its folder, the agent that some versions of gpg have started ends by itself.
+kb_refuse() {
+    rm -rf "$kb_ring"
+    fail "$@"
 }
 
 kb_gpg() { gpg --homedir "$kb_ring" --batch --no-options --no-tty --trust-model always "$@"; }

@@ -6,14 +6,19 @@
 # state_folder - make the folder for records.
 state_folder() { [ -d "$KB_STATE" ] || mkdir -m 700 "$KB_STATE"; }
 
-# save_state KIND KEY [VALUE] - record the original state of KEY, before it is changed.
+# save_state KIND KEY [VALUE] - record the original state of KEY, before it is changed. The records are written anew and moved
+# into place, so that a full disk or a power cut leaves no torn line.
 save_state() {
     if saved_state "$1" "$2" >/dev/null; then
         return 0
     fi
     state_folder
-    printf '%s %s %s\n' "$1" "$2" "${3:-}" >>"$KB_STATE/original"
-    to_disk "$KB_STATE/original"
+    if [ -e "$KB_STATE/original" ]; then
+        cat "$KB_STATE/original"
+    fi >"$KB_STATE/original.new"
+    printf '%s %s %s\n' "$1" "$2" "${3:-}" >>"$KB_STATE/original.new"
+    to_disk "$KB_STATE/original.new"
+    mv -f "$KB_STATE/original.new" "$KB_STATE/original"
 }
 
 # saved_state KIND KEY - print the recorded value; fails where there is none.
