@@ -72,7 +72,14 @@ def chosen(common: dict[str, Any], limit: tuple[str, ...] = (), **others: Any) -
     from kbootstrap.run.options import Options
 
     def ask(wanted: bool, prompt: str) -> Secret | None:
-        return Secret(click.prompt(prompt, hide_input=True, err=True)) if wanted else None
+        if not wanted:
+            return None
+        try:
+            typed = click.prompt(prompt, hide_input=True, err=True)
+            typed.encode()
+        except UnicodeError:
+            raise click.UsageError(f"{prompt}: this is not UTF-8 text; check the encoding of the terminal") from None
+        return Secret(typed)
 
     return Options(
         limit=limit or None,

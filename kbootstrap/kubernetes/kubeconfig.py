@@ -24,6 +24,7 @@ import yaml
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.plain_file import read_plain
 from kbootstrap.secret import Secret
+from kbootstrap.state_home import home
 
 Entry = dict[str, Any]
 _SECTIONS = {"clusters": "cluster", "users": "user", "contexts": "context"}
@@ -104,7 +105,7 @@ def _base64(key: str, value: Any) -> None:
 def default_path() -> Path:
     """The file kubectl writes to: the first of ``$KUBECONFIG``, else ``~/.kube/config``."""
     first = next(filter(None, os.environ.get("KUBECONFIG", "").split(os.pathsep)), "")
-    return Path(first) if first else Path.home() / ".kube" / "config"
+    return Path(first) if first else home() / ".kube" / "config"
 
 
 def save(text: str, path: Path, cluster: str, *, merge: bool) -> None:

@@ -179,7 +179,8 @@ def _number(text: str, base: int = 10) -> int:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    # busybox's date knows no nanoseconds and prints the letters.
+    seconds = float(text.removesuffix(".%N"))
     if not 0 <= seconds <= MAX_TIME:
         raise ValueError(f"{text[:50]} is not a time in range")
     return seconds

@@ -82,7 +82,7 @@ def resolve(names: Iterable[str], family: str) -> list[str]:
 
 def bootstrap() -> str:
     """The text of bootstrap.sh, the command of a connection."""
-    return shell_file("shell/bootstrap.sh")
+    return shell_file("shell/bootstrap.sh").strip()
 
 
 def launcher(marker: str) -> bytes:

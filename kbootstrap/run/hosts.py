@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import os
+import re
 import socket
 import threading
 import time
@@ -107,7 +109,7 @@ class Hosts:
             self._transport(host),
             mode=self.mode,
             run_id=self.control.run_id,
-            owner=f"{getpass.getuser()}@{socket.gethostname()} since {time.strftime('%H:%M:%S %Z')} ({self.command})",
+            owner=f"{_operator()} since {time.strftime('%H:%M:%S %Z')} ({self.command})",
             sudo=host.ssh.sudo,
             sudo_password=self.options.sudo_password or host.ssh.sudo_password,
             notice=lambda text: post(Notice(time.time(), "warning", text, host.name)),
@@ -134,6 +136,15 @@ class Hosts:
         post(lambda: self.state.facts.update({name: found}))
         size = f"{counted(found.cpus, 'CPU')}, {found.memory_mib / 1024:.1f} GiB"
         return (f"{(found.os_name or found.os_id)[:100]} ({found.arch[:20]}, {size})",)
+
+
+def _operator() -> str:
+    """Who runs this, as plain words: they are part of a command line for shells of every kind."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return re.sub(r"[^A-Za-z0-9@._-]", "?", f"{user}@{socket.gethostname()}")
 
 
 def _gathered(name: str, session: Session) -> Facts:

@@ -28,6 +28,9 @@ export KB_DIR
 
 kb_say() { printf '%s %s\n' "$KB_MARKER" "$*"; }
 
+# kb_read SIZE - exactly this many bytes of stdin. busybox's `head -c` takes more.
+kb_read() { dd bs="$1" count=1 iflag=fullblock 2>/dev/null; }
+
 # kb_unusable WHY - nothing can be done on this host. /run may be full or read-only, or a program may be missing.
 kb_unusable() {
     kb_say unusable "$*"
@@ -82,6 +85,16 @@ kb_follow() {
     kb_tail=$!
 }
 
+# kb_wait_for_lock FD - take it within some ten seconds. busybox has no `flock -w`, and some no `sleep 0.1`.
+kb_wait_for_lock() {
+    kb_left=100
+    until flock -n "$1"; do
+        kb_left=$((kb_left - 1))
+        [ "$kb_left" -gt 0 ] || return
+        sleep 0.1 2>/dev/null || sleep 1
+    done
+}
+
 kb_lock() {
     command -v flock >/dev/null || kb_unusable "the command flock is missing (package util-linux)"
     [ -d "$kb_root" ] || kb_error=$(mkdir -m 700 "$kb_root" 2>&1) || [ -d "$kb_root" ] || kb_unusable "$kb_error"
@@ -95,7 +108,7 @@ kb_lock() {
         fi
         # Our own earlier connection, which is broken although sshd here has not noticed.
         kill "$kb_other_pid" 2>/dev/null
-        flock -w 10 8 || exit 1
+        kb_wait_for_lock 8 || exit 1
     fi
     for kb_old in "$kb_root"/r-*; do
         if [ -e "$kb_old" ] && [ "$kb_old" != "$KB_DIR" ]; then
@@ -114,7 +127,8 @@ kb_wait_for_script() {
     read -r kb_other kb_other_pid kb_who <"$kb_root/owner"
     while :; do
         kb_say waiting "$(kb_step_of "$kb_root/$kb_other")" "$kb_who"
-        flock -w 2 9 && return
+        sleep 2
+        flock -n 9 && return
     done
 }
 
@@ -177,25 +191,25 @@ kb_say ready
 while read -r kb_word kb_a kb_b; do
     case $kb_word in
         inline)
-            kb_text=$(head -c "$kb_b")
+            kb_text=$(kb_read "$kb_b")
             kb_run_inline "$kb_text"
             ;;
         detached)
             kb_script=$KB_DIR/$kb_a
             if [ -f "$kb_script.log" ]; then
                 # It was sent again after a break, because the first answer was lost.
-                head -c "$kb_b" >/dev/null
+                kb_read "$kb_b" >/dev/null
                 read -r kb_word
             else
                 kb_folder
                 # tee reads everything, also when the disk is full.
-                head -c "$kb_b" | tee "$kb_script.sh" >/dev/null 2>&1
+                kb_read "$kb_b" | tee "$kb_script.sh" >/dev/null 2>&1
                 # The connection broke half way. Half a script is not run.
                 read -r kb_word && [ "$kb_word" = whole ] || exit 1
                 [ "$(wc -c <"$kb_script.sh")" -eq "$kb_b" ] ||
                     kb_unusable "the script does not fit into $KB_DIR: $(df -h "$KB_DIR" | tail -n 1)"
                 # After a reconnect the shell around the previous script may not have ended yet.
-                flock -w 10 9 || exit 1
+                kb_wait_for_lock 9 || exit 1
                 : >"$kb_script.log"
                 kb_detach
             fi

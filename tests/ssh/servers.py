@@ -61,6 +61,7 @@ class Server(Protocol):
 _HOST = """
 mount -t tmpfs -o mode=0755 none /run && mkdir /run/sshd && mount --bind "$1/passwd" /etc/passwd &&
 mount --bind "$1/shadow" /etc/shadow && mount --bind "$1/pam" /etc/pam.d/sshd || exit 1
+eval "$3" || exit 1
 while sleep 0.02; do
     [ -e "$1/cut" ] || "$2" -D -e -f "$1/sshd_config"
 done
@@ -69,10 +70,11 @@ done
 
 @dataclass
 class Sshd:
-    """OpenSSH's sshd. ``options`` are lines of sshd_config that come before ours."""
+    """OpenSSH's sshd. ``options`` are lines of sshd_config before ours, ``mounts`` more commands for the host."""
 
     folder: Path
     options: tuple[str, ...] = ()
+    mounts: str = ":"
     address: str = "127.0.0.1"
     user: str = "root"
     port: int = field(init=False)
@@ -89,15 +91,16 @@ class Sshd:
         make_key(self.folder / "host_key")
         self.authorize(self.key)
         self.known_hosts.write_text(known_line(self, self.folder / "host_key.pub"))
+        self._write_accounts()
+        self._start()
+
+    def _write_accounts(self) -> None:
         (self.folder / "passwd").write_text(
             f"root:x:0:0::{self.folder}:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"
             "nobody:x:65534:65534::/:/bin/sh\n"
         )
         (self.folder / "pam").write_text("auth required pam_unix.so\naccount required pam_unix.so\n")
-        command = ["openssl", "passwd", "-6", "-stdin"]
-        hashed = subprocess.run(command, input=PASSWORD.encode(), capture_output=True, check=True).stdout.decode()
-        (self.folder / "shadow").write_text(f"root:{hashed.strip()}:19000:0:99999:7:::\nsshd:!:19000::::::\n")
-        self._start()
+        (self.folder / "shadow").write_text(f"root:{hashed_password()}:19000:0:99999:7:::\nsshd:!:19000::::::\n")
 
     def authorize(self, key: Path) -> None:
         with (self.folder / "authorized_keys").open("a") as file:
@@ -134,7 +137,9 @@ class Sshd:
             "--mount-proc",
         ]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([*namespaces, "sh", "-c", _HOST, "sh", self.folder, program], stderr=log)
+            self._process = subprocess.Popen(
+                [*namespaces, "sh", "-c", _HOST, "sh", self.folder, program, self.mounts], stderr=log
+            )
         self._wait()
 
     def _wait(self) -> None:
@@ -190,6 +195,12 @@ class Sshd:
     def stop(self) -> None:
         self._process.kill()
         self._process.wait(timeout=10)
+
+
+def hashed_password() -> str:
+    """PASSWORD as shadow has it."""
+    command = ["openssl", "passwd", "-6", "-stdin"]
+    return subprocess.run(command, input=PASSWORD.encode(), capture_output=True, check=True).stdout.decode().strip()
 
 
 @dataclass

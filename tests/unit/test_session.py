@@ -653,6 +653,6 @@ def test_a_read_only_run_is_named(run_dir: Path) -> None:
 
 
 def test_a_missing_flock_is_no_other_run(run_dir: Path) -> None:
-    some = "for name in sh mkdir cat head; do ln -s $(command -v $name) /run/bin; done"
+    some = "for name in sh mkdir cat dd; do ln -s $(command -v $name) /run/bin; done"
     without = f"mkdir /run/bin && {some} && export PATH=/run/bin"
     assert "the command flock is missing (package util-linux)" in refused(OddRun(run_dir, without), run_dir)

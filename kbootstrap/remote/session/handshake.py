@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections import deque
@@ -26,6 +27,18 @@ _HINTS = {
     "passwordless": "Give the user NOPASSWD in sudoers, or set ssh.sudo: password and use -K.",
     "password": "Check the sudo password, and run `sudo -l` to check that the user can use sudo.",
 }
+_NO_COMMAND = "Run `ssh HOST true`: it must end at once. A login shell, its rc files or a ForceCommand are in the way."
+_ABOUT_SUDO = re.compile(r"sudo|password|root|sorry|try again|incorrect", re.I)
+_FITTING = (
+    (r"must have a tty|no tty present|requiretty", "Remove requiretty for this user: `Defaults:USER !requiretty`."),
+    (
+        r"sudo: .*not found|sudo: No such file|unknown command:? *'?sudo",
+        "Install sudo, or log in as root (ssh.sudo: none).",
+    ),
+    (r"account is .*not available|nologin|only be used by", "Give this user a login shell: `usermod -s /bin/sh USER`."),
+    (r"password .*expired|change your password|passwd", "Log in once by hand and set a new password."),
+)
+"""Hints for what hosts say."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +57,17 @@ class Handshake:
     def command(self) -> str:
         """The command of the connection."""
         shell = ["sh", "-c", bootstrap(), "kbootstrap", *self.arguments]
+        # PAM's own prompt replaces sudo's, unless it is the English one: hence LC_ALL.
         sudo = {
             "none": [],
             "passwordless": ["sudo", "-n", "--"],
-            "password": ["sudo", "-S", "-p", self._prompt, "--"],
+            "password": ["env", "LC_ALL=C", "sudo", "-S", "-p", self._prompt, "--"],
         }[self.sudo]
         return shlex.join(sudo + shell)
 
     @property
     def _prompt(self) -> str:
-        return f"{_GREETING} sudo {self.marker[4:12]}\n"
+        return f"{_GREETING} sudo {self.marker[4:12]} "
 
     def shake_hands(self, ahead: bytes) -> None:
         """Send the launcher, then ``ahead``, and wait until the host is ready.
@@ -65,26 +79,37 @@ class Handshake:
             self._answer_sudo(deadline)
         self.channel.send(launcher(self.marker) + ahead)
         output: deque[str] = deque(maxlen=20)
+        greeted = False
         step, wait_until = "", time.monotonic() + self.timeouts.wait
         items = self.channel.items(lambda: deadline)
-        for number, item in enumerate(items):
-            if number > MAX_ANSWERS:
-                raise flood(self.host)
-            if isinstance(item, Output):
-                output.extend([item.line] if item.line and item.line != _HELLO else [])
-            elif item.word == Answer.READY:
-                return
-            elif item.word == Answer.BUSY:
-                raise self._busy(item)
-            elif item.word == Answer.UNUSABLE:
-                raise unusable(self.host, item.args)
-            elif item.word == Answer.WAITING:
-                step = self._tell_step(item, step)
-                # The launcher repeats this report every two seconds.
-                deadline = min(time.monotonic() + self.timeouts.dead, wait_until)
-                if time.monotonic() > wait_until:
-                    raise self._still_running(step)
-        raise self._refused(list(output))
+        try:
+            for number, item in enumerate(items):
+                if number > MAX_ANSWERS:
+                    raise flood(self.host)
+                if isinstance(item, Output):
+                    greeted = greeted or item.line.endswith(_HELLO)
+                    output.extend([item.line] if item.line and not item.line.endswith(_HELLO) else [])
+                elif item.word == Answer.READY:
+                    return
+                elif item.word == Answer.BUSY:
+                    raise self._busy(item)
+                elif item.word == Answer.UNUSABLE:
+                    raise unusable(self.host, item.args)
+                elif item.word == Answer.WAITING:
+                    step = self._tell_step(item, step)
+                    # The launcher repeats this report every two seconds.
+                    deadline = min(time.monotonic() + self.timeouts.dead, wait_until)
+                    if time.monotonic() > wait_until:
+                        raise self._still_running(step)
+        except TimeoutError:
+            if step:
+                raise
+            output.append(self._no_answer)
+        raise self._refused(list(output), greeted)
+
+    @property
+    def _no_answer(self) -> str:
+        return f"no answer within {self.timeouts.opening:.0f} s"
 
     def _busy(self, item: Report) -> LockedError:
         return LockedError(
@@ -118,17 +143,26 @@ class Handshake:
                 _, _, seen = seen.partition(prompt)
                 self.channel.send(self.sudo_password.reveal().encode() + b"\n")
                 asked = True
-            data = self.channel.receive(deadline)
+            try:
+                data = self.channel.receive(deadline)
+            except TimeoutError:
+                data, seen = b"", seen + b"\n" + self._no_answer.encode()
             seen += data
             if not data or (asked and prompt in seen) or len(seen) > MAX_GREETING:
                 raise self._refused(seen.decode("utf-8", "replace").replace(self._prompt, "").splitlines())
 
-    def _refused(self, output: list[str]) -> SudoError:
+    def _refused(self, output: list[str], greeted: bool = False) -> SudoError:
+        """The error for a host whose last words were ``output``."""
+        output = [line for line in output if line.strip()]
+        said = "\n".join(output)
+        hint = next((hint for pattern, hint in _FITTING if re.search(pattern, said, re.I)), "")
+        about_sudo = not greeted and self.sudo != "none" and _ABOUT_SUDO.search(said)
+        what = f"cannot become root ({self.sudo})" if about_sudo else "the host does not run our command"
         return SudoError(
             Failure(
-                message=f"{self.host}: cannot become root ({self.sudo}): " + (output[-1] if output else "no answer"),
+                message=f"{self.host}: {what}: " + (output[-1].strip() if output else "no answer"),
                 command=" ".join(["sudo"] if self.sudo != "none" else ["sh"]),
                 output=tuple(output[-20:]),
-                hint=_HINTS[self.sudo],
+                hint=hint or (_HINTS[self.sudo] if about_sudo else _NO_COMMAND),
             )
         )
