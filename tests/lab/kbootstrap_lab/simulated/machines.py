@@ -69,6 +69,8 @@ class Machine:
         self._answers: dict[int, tuple[threading.Event, dict[str, Any]]] = {}
         self._processes: dict[int, Process] = {}
         self._lock = threading.Lock()
+        # A lock of its own: sending waits while PID 1 has ten messages unread, and the receiver needs the other lock.
+        self._sending = threading.Lock()
         self._ready = threading.Event()
         self._error = ""
 
@@ -130,6 +132,7 @@ class Machine:
             raise LabError("the command is too long for a simulated host")
         with self._lock:
             self._answers[number] = (event, answer)
+        with self._sending:
             socket.send_fds(self.control, [message], list(fds))
         if not event.wait(timeout):
             raise LabError(f"host {self.spec.name} does not answer")
@@ -153,6 +156,7 @@ class Machine:
         process, number = Process(), next(self._ids)
         with self._lock:
             self._processes[number] = process
+        with self._sending:
             socket.send_fds(self.control, [json.dumps({"id": number, "op": "boot"}).encode()], [])
         if process.wait(60) != 0:
             _status, out, _err = self.output("tail -n 5 /var/log/boot.log")

@@ -67,6 +67,8 @@ class StandIns:
             return True
         for pid, caller in self._callers.items():
             if caller.fileno() == fd:
+                if not _is_gone(caller):  # the event was for an earlier descriptor of this number
+                    return True
                 self._poll.unregister(caller)
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
@@ -102,6 +104,15 @@ class StandIns:
                 os.close(fd)
         self._callers[child] = caller
         self._poll.register(caller, select.POLLIN)
+
+
+def _is_gone(caller: socket.socket) -> bool:
+    try:
+        return caller.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _received(caller: socket.socket) -> list[str]:
