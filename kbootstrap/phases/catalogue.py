@@ -43,7 +43,13 @@ def _steps(phase: Phase) -> list[Step]:
     variants: dict[str, dict[str, Step]] = {}
     if phase in PREFLIGHT:
         variants[builtin.REQUIREMENTS.id] = {"": builtin.REQUIREMENTS}
-    for context in (_context(), _context({"firewall": "open-ports"}), _context(leaving="w1")):
+    contexts = (
+        _context(),
+        _context({"firewall": "open-ports"}),
+        _context(leaving="w1"),
+        _context(kubelet_conf=True, manifests=True),
+    )
+    for context in contexts:
         for host in phase.hosts(context.inventory):
             for step in phase.steps(context, host):
                 name = _NAMES.sub(NODE, step.id)
@@ -52,7 +58,7 @@ def _steps(phase: Phase) -> list[Step]:
     return [step for scripts in variants.values() for step in scripts.values()]
 
 
-def _context(cluster: dict[str, str] | None = None, leaving: str = "") -> Context:
+def _context(cluster: dict[str, str] | None = None, leaving: str = "", **found: Any) -> Context:
     inventory = Inventory.model_validate({**_EXAMPLE, "cluster": {**_EXAMPLE["cluster"], **(cluster or {})}})
-    facts = Facts(os_id="centos", os_version="9", arch="x86_64", kernel="5.14.0")
+    facts = Facts(os_id="centos", os_version="9", arch="x86_64", kernel="5.14.0", **found)
     return Context(inventory, {host.name: facts for host in inventory.hosts}, leaving=frozenset(leaving.split()))

@@ -69,6 +69,9 @@ class Facts:
     ca_sha256: str = ""
     kubelet_server: str = ""
     apiserver_version: str = ""
+    pod_cidr: str = ""
+    service_cidr: str = ""
+    """The networks of the control plane on this host."""
 
     @property
     def family(self) -> Literal["el", "debian", ""]:
@@ -168,6 +171,8 @@ def _facts(values: Mapping[str, list[str]], received_at: float) -> Facts:
         ca_sha256=one("ca_sha256"),
         kubelet_server=one("kubelet_server"),
         apiserver_version=one("apiserver_version"),
+        pod_cidr=one("pod_cidr"),
+        service_cidr=one("service_cidr"),
     )
 
 

@@ -157,6 +157,10 @@ kubernetes() {
     fi
     if [ -r /etc/kubernetes/manifests/kube-apiserver.yaml ]; then
         fact apiserver_version "$(sed -n 's/^ *image: .*kube-apiserver:v//p' /etc/kubernetes/manifests/kube-apiserver.yaml)"
+        fact service_cidr "$(sed -n 's/^ *- --service-cluster-ip-range=//p' /etc/kubernetes/manifests/kube-apiserver.yaml)"
+    fi
+    if [ -r /etc/kubernetes/manifests/kube-controller-manager.yaml ]; then
+        fact pod_cidr "$(sed -n 's/^ *- --cluster-cidr=//p' /etc/kubernetes/manifests/kube-controller-manager.yaml)"
     fi
 }
 

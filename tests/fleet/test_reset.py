@@ -104,6 +104,23 @@ def test_what_was_there_is_there_again(lab: MakeLab, distribution: str, options:
     assert "2 of 2 nodes Ready" in fleet.kbootstrap("status", str(fleet.inventory))
 
 
+def test_the_last_control_plane_host_stays_with_its_workers(finished: MakeLab) -> None:
+    fleet = finished(1, 1)
+    before = fleet.snapshot(*RUNTIME_STATE)
+    refused = fleet.events("reset", "--yes", "--limit", "cp1", code=1)
+    assert "no control plane host would stay, but w1 would" in refused.result["hosts"]["cp1"]["failure"]["message"]
+    assert refused.result["changed"] == 0
+    for empty in ("", ",", "w1,"):
+        assert "--limit has an empty name" in fleet.kbootstrap(
+            "reset", str(fleet.inventory), "--yes", "--limit", empty, code=2
+        )
+    assert fleet.snapshot(*RUNTIME_STATE) ^ before == set()
+    gone = fleet.events("reset", "--yes", "--limit", "role=worker")
+    assert {host for host, phase, _ in gone.those("changed") if phase == "reset"} == {"w1"}
+    gone = fleet.events("reset", "--yes", "--limit", "cp*")
+    assert {host for host, phase, _ in gone.those("changed") if phase == "reset"} == {"cp1"}
+
+
 def test_a_host_that_was_never_touched_is_left_alone(lab: MakeLab) -> None:
     fleet = lab(1, 0, state="dirty")
     before = fleet.snapshot(*RUNTIME_STATE)

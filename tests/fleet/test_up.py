@@ -295,6 +295,21 @@ def test_only_and_from(lab: MakeLab) -> None:
     assert {"network", "verify"} <= phases
 
 
+def test_what_up_leaves_as_it_is_is_a_line_of_the_plan(finished: MakeLab) -> None:
+    fleet = finished(1, 1)
+    whole = fleet.inventory.read_text()
+    fleet.change_inventory(lambda text: text[: text.index("  - name: w1")])
+    said = fleet.kbootstrap("plan", str(fleet.inventory))
+    assert "node w1 is in the cluster, but not in the inventory: it stays" in said
+    fleet.inventory.write_text(whole.replace("cluster:\n", "cluster:\n  pod_cidr: 10.200.0.0/16\n", 1))
+    said = fleet.kbootstrap("plan", str(fleet.inventory), code=1)
+    assert "the cluster's pod_cidr is 10.244.0.0/16, but the inventory has 10.200.0.0/16" in said
+    fleet.inventory.write_text(whole.replace("role: worker", "role: control-plane", 1))
+    fleet.change_inventory(lambda text: text.replace("cluster:\n", "cluster:\n  control_plane_endpoint: cp1:6443\n", 1))
+    said = fleet.kbootstrap("plan", str(fleet.inventory), code=1)
+    assert "is a worker of this cluster, but a control plane host in the inventory" in said
+
+
 def test_labels_and_taints_follow_the_inventory(finished: MakeLab) -> None:
     fleet = finished(1, 1)
     fleet.change_inventory(

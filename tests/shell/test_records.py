@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from support.shell import SHELLS, sh
 
+from kbootstrap.remote.script import shell_file
+
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_record_that_cannot_be_written_leaves_the_others_whole(shell: str, tmp_path: Path) -> None:
@@ -43,6 +45,32 @@ def test_a_node_cannot_add_a_line_about_another(shell: str, odd: str, tmp_path: 
     assert [line.split("\t")[0] for line in said] == ["w1", "w2", "status 0"]
     assert said[1].split("\t")[1:4] == ["False", "v1.34.2", "10.0.0.1"]
     assert all(len(line.split("\t")) == 6 for line in said[:2])
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_nodes_that_stay_as_they_are_are_named(shell: str, tmp_path: Path) -> None:
+    def line(name: str, runtime: str) -> str:
+        return f"{name}\t" + json.dumps(
+            {"containerRuntimeVersion": runtime, "kubeletVersion": "v1"}, separators=(",", ":")
+        )
+
+    listed = [
+        line("cp1", "containerd://1.7"),
+        line("old", "containerd://1.7"),
+        line("w1", "docker://27\nx"),
+        line("w10", ""),
+    ]
+    (tmp_path / "listed").write_text("\n".join(listed))
+    text = shell_file("phases/preflight/compare.sh")
+    script = f"{text}\nadmin() {{ cat {tmp_path}/listed; }}\nNODES='cp1 w1 w2' RUNTIME=containerd\ncheck"
+    said = [line.removeprefix("@m warning ") for line in sh(shell, script, folder=tmp_path)]
+    assert said == [
+        "node old is in the cluster, but not in the inventory: it stays (kubectl drain old, kubectl delete node old)",
+        "node w1 runs docker, the inventory has containerd: it stays",
+        "node w10 is in the cluster, but not in the inventory: it stays (kubectl drain w10, kubectl delete node w10)",
+        "status 0",
+    ]
+    assert sh(shell, script.replace("cat", "false; cat /none"), folder=tmp_path) == ["status 0"]
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -133,6 +133,8 @@ CONTROL_PLANE = {"admin_conf": True, "manifests": True, "kubelet_conf": True, "e
             "a control plane host of this cluster, but a worker",
         ),
         ({"cp1": {**CONTROL_PLANE, "apiserver_version": "1.33.5"}}, "cp1", "error", "runs Kubernetes 1.33.5"),
+        ({"cp1": {**CONTROL_PLANE, "pod_cidr": "10.9.0.0/16"}}, "cp1", "error", "pod_cidr is 10.9.0.0/16, but"),
+        ({"cp1": {**CONTROL_PLANE, "service_cidr": "10.8.0.0/16"}}, "cp1", "error", "service_cidr is 10.8.0.0/16"),
         ({"cp1": {"init_begun": True, "manifests": True}}, "cp1", "warning", "init did not finish"),
         ({"w1": {"join_begun": True, "bootstrap_conf": True}}, "w1", "warning", "join did not finish"),
     ],

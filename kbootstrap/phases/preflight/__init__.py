@@ -13,7 +13,7 @@ from kbootstrap.steps import Step
 def steps(context: Context, host: Host) -> list[Step]:
     facts = context.facts[host.name]
     if facts.cluster_state == "member":
-        return []
+        return [_compare(context.inventory)] if host == context.inventory.first_control_plane else []
     cluster = context.inventory.cluster
     urls = {
         "kubelet": repositories.kubernetes(cluster, facts).key_url,
@@ -40,6 +40,19 @@ def steps(context: Context, host: Host) -> list[Step]:
             wait_only=True,
         )
     ]
+
+
+def _compare(inventory: Inventory) -> Step:
+    """The step that names the differences between the cluster and the inventory that `up` does not remove."""
+    return Step(
+        "compare",
+        "Compare the cluster with the inventory",
+        "preflight/compare.sh",
+        why="A node that is no longer in the inventory, or has another container runtime, stays as it is: you decide.",
+        libraries=("cluster",),
+        params={"NODES": " ".join(host.name for host in inventory.hosts), "RUNTIME": inventory.cluster.runtime.name},
+        wait_only=True,
+    )
 
 
 def _peers(inventory: Inventory, host: Host) -> list[Host]:

@@ -325,6 +325,14 @@ def _first_control_plane(inventory: Inventory, facts: Facts) -> Iterator[Finding
             "Check the image in /etc/kubernetes/manifests/kube-apiserver.yaml on this host.",
         )
         return
+    for key, has in (("pod_cidr", facts.pod_cidr), ("service_cidr", facts.service_cidr)):
+        if differ(has, str(getattr(cluster, key))):
+            yield Finding(
+                name,
+                "error",
+                f"the cluster's {key} is {has[:100]}, but the inventory has {getattr(cluster, key)}",
+                f"The networks of a running cluster cannot be changed. Set cluster.{key} to {has[:100]}.",
+            )
     if minor != cluster.minor or (cluster.exact is not None and cluster.exact != running):
         yield Finding(
             name,
