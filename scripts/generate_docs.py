@@ -37,7 +37,8 @@ def inventory_page() -> Iterator[str]:
     yield "# Inventory reference\n"
     yield "Generated from the code by `scripts/docs`. The JSON Schema for editors is `docs/inventory.schema.json`, or"
     yield "`kbootstrap schema`. Examples are in `inventories/`.\n"
-    yield "Secrets (`password`, `passphrase`, `sudo_password`) may be `${env:NAME}` or `${file:PATH}`.\n"
+    yield "Secrets (`password`, `passphrase`, `sudo_password`) may be `${env:KB_NAME}`, a variable whose name"
+    yield "begins with `KB_`, or `${file:PATH}`, a file in the inventory's folder. `--trust-inventory` allows others.\n"
     for title, model in SECTIONS:
         yield f"## {title}\n"
         yield f"{(model.__doc__ or '').strip().splitlines()[0]}\n"

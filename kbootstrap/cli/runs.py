@@ -68,9 +68,9 @@ class _Watched:
             text = f"the log of this run cannot be written: {error.strerror} ({self._journal.path}); the run goes on"
             self._view.handle(Notice(time.time(), "warning", text))
         self._view.handle(event)
-        if not self._unread and streams.broken():
+        if not self._unread and streams.unread():
             self._unread = True
-            click.echo(f"Standard output is gone; the run goes on. Its log is {self._journal.path}", err=True)
+            click.echo(f"Nobody reads the output any more; the run goes on. Its log is {self._journal.path}", err=True)
 
 
 def control() -> Any:
@@ -146,11 +146,15 @@ def confirm_up(planned: RunEnded) -> bool:
 
 def confirm_reset(planned: RunEnded, inventory: Inventory, options: Options) -> bool:
     """Whether to reset: the plan has changes, and the operator types the cluster's name."""
+    from kbootstrap.inventory.selection import select
+
     if _nothing_to_do(planned):
         return False
     name = inventory.cluster.name
     hosts = [host for host, summary in planned.hosts.items() if not summary.failure and summary.counts.get("change")]
-    click.echo(_what_is_lost(name, ", ".join(hosts), whole=options.limit is None), err=True)
+    everyone = {host.name for host in inventory.hosts}
+    whole = options.limit is None or set(select(inventory, options.limit)) == everyone
+    click.echo(_what_is_lost(name, ", ".join(hosts), whole=whole), err=True)
     typed = click.prompt(f"Type the cluster's name ({name}) to continue", default="", show_default=False, err=True)
     if typed.strip() != name:
         raise KbootstrapError(f"{typed.strip()!r} is not the cluster's name: nothing was changed")

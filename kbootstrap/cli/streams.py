@@ -17,6 +17,9 @@ _NAMES = {1: "standard output", 2: "standard error"}
 _broken: dict[int, OSError] = {}
 """Why a stream is no longer written to, by file descriptor."""
 
+_closed: dict[int, OSError] = {}
+"""Streams that were closed from the start. That is no failure as long as there is nothing to say."""
+
 
 class _Forgiving(io.FileIO):
     """A stream's file. After the first failed write it takes everything and writes nothing."""
@@ -24,6 +27,8 @@ class _Forgiving(io.FileIO):
     def write(self, data: Any, /) -> int:
         if self.fileno() not in _broken:
             try:
+                if self.fileno() in _closed:
+                    raise _closed[self.fileno()]
                 written = super().write(data)
                 return len(data) if written is None else written
             except OSError as error:
@@ -38,8 +43,7 @@ def protect() -> None:
             os.fstat(fd)
         except OSError as error:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
-            if fd:
-                _gave_up(fd, error)
+            _closed[fd] = error
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115 - for the whole process
     sys.stdout = _protected(1, sys.stdout)
@@ -58,6 +62,12 @@ def broken() -> str:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     return ", ".join(f"{_NAMES[fd]}: {error.strerror}" for fd, error in _broken.items())
+
+
+def unread() -> bool:
+    """Whether the reader of standard output has gone away."""
+    sys.stdout.flush()
+    return 1 in _broken and _broken[1].errno == errno.EPIPE
 
 
 def _gave_up(fd: int, error: OSError) -> None:

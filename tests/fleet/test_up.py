@@ -322,14 +322,15 @@ def test_labels_and_taints_follow_the_inventory(finished: MakeLab) -> None:
     assert {"key": "gpu", "value": "yes", "effect": "NoSchedule"} in node["spec"]["taints"]
 
 
-def test_the_first_interrupt_stops_after_the_running_steps(lab: MakeLab) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_interrupt_stops_after_the_running_steps(lab: MakeLab, number: signal.Signals) -> None:
     fleet = lab(1, 1, latency_ms=20)
     process = fleet.start("up", "--yes", "--output", "lines", str(fleet.inventory))
     assert process.stdout is not None
     for line in process.stdout:
         if "prepare.swap" in line:
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "stopping after the running steps" in out

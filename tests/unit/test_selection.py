@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from support.examples import document, inventory, written
 
 from kbootstrap import cli
-from kbootstrap.errors import InventoryError
+from kbootstrap.cli import runs
+from kbootstrap.errors import InventoryError, KbootstrapError
+from kbootstrap.events import HostSummary, RunEnded
 from kbootstrap.inventory.selection import select
 from kbootstrap.run import reset
 from kbootstrap.run.options import Options
@@ -59,3 +62,27 @@ def test_every_command_refuses_an_empty_limit(tmp_path: Path, command: list[str]
     assert isinstance(done.exception, InventoryError)
     assert done.exception.exit_code == 2
     assert "--limit has an empty name" in done.exception.message
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        (None, "This destroys the cluster test on cp1, w1: every object in it"),
+        (("*",), "This destroys the cluster test on cp1, w1: every object in it"),
+        (("role=worker", "cp1"), "This destroys the cluster test on cp1, w1: every object in it"),
+        (("w1",), "This removes w1 from the cluster test: their pods end"),
+    ],
+)
+def test_the_confirmation_of_a_reset_says_what_is_lost(
+    tmp_path: Path, limit: tuple[str, ...] | None, says: str, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    made = inventory(tmp_path)
+    touched = made.hosts if limit is None else [made.host(name) for name in select(made, limit)]
+    hosts = {host.name: HostSummary(counts={"change": 3}) for host in touched}
+    planned = RunEnded(0, "ok", 0, 1, {"change": 3}, hosts)
+    monkeypatch.setattr("click.prompt", lambda *_words, **_options: "test")
+    assert runs.confirm_reset(planned, made, Options(limit=limit))
+    assert says in capsys.readouterr().err
+    monkeypatch.setattr("click.prompt", lambda *_words, **_options: "tset")
+    with pytest.raises(KbootstrapError, match="nothing was changed"):
+        runs.confirm_reset(planned, made, Options(limit=limit))

@@ -12,10 +12,13 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from support.examples import document, written
+
+from kbootstrap.cli import runs
 
 KBOOTSTRAP = [sys.executable, "-m", "kbootstrap"]
 STREAMS = {
@@ -177,3 +180,33 @@ def test_signals_end_a_command_alike(tmp_path: Path, number: signal.Signals) -> 
     assert process.returncode == 130, out + err
     assert "interrupted" in err
     assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_asks_and_the_second_ends(number: signal.Signals) -> None:
+    """But not a second SIGHUP: a terminal that is closed sends it twice."""
+    stop = threading.Event()
+    before = signal.getsignal(number)
+    with runs._interruptible(stop):
+        os.kill(os.getpid(), number)
+        assert stop.is_set()
+        if number == signal.SIGHUP:
+            os.kill(os.getpid(), number)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), number)
+    assert signal.getsignal(number) == before
+
+
+def test_nohup_stays_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with runs._interruptible(threading.Event()):
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_closed_standard_error_is_no_failure_while_there_is_nothing_to_say(tmp_path: Path) -> None:
+    assert run([*KBOOTSTRAP, "phases"], "2>&-", {}, tmp_path).returncode == 0
+    assert run([*KBOOTSTRAP, "phases"], "<&-", {}, tmp_path).returncode == 0

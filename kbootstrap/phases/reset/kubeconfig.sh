@@ -20,6 +20,7 @@ is_original() { [ -e "$(copy_of "$1")" ] && kube_config_equals "$1" <"$(copy_of 
 left() {
     as_user "$1" 'ls -d .kube/config.kb?????? 2>/dev/null || true'
     if saved_state kube-folder "$1" >/dev/null; then
+        # shellcheck disable=SC2016 # the user's shell expands it
         as_user "$1" 'if [ -d .kube ] && [ -z "$(ls -A .kube)" ]; then echo .kube; fi'
     fi
 }

@@ -43,6 +43,7 @@ kube_config() { as_user "$1" "[ -f .kube/config ] && [ ! -L .kube/config ] && he
 
 # put_kube_config USER MODE - replace it by stdin in one move. What the user has put there meanwhile is not followed.
 put_kube_config() {
+    # shellcheck disable=SC2016 # the user's shell expands it
     as_user "$1" '
         new=$(mktemp .kube/config.kbXXXXXX) && cat >"$new" && chmod '"$2"' "$new" || exit
         sync "$new" 2>/dev/null || sync
