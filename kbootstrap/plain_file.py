@@ -1,4 +1,4 @@
-"""Reads files that others name: plain files of a bounded size, never a device, and no pipe that never ends."""
+"""Files of the operator's machine: plain ones of a bounded size are read, and folders are made private."""
 
 from __future__ import annotations
 
@@ -30,6 +30,13 @@ def read_plain(path: Path, most: int, *, pipes: bool = False, null: bool = False
     if size > most:
         raise OSError(errno.EFBIG, f"it is larger than {_shown(most)}")
     return b"".join(parts)
+
+
+def make_private(folder: Path) -> None:
+    """Make the folder and those above it, where they are missing, for this user only, whatever the umask."""
+    if not folder.is_dir():
+        make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _shown(size: int) -> str:

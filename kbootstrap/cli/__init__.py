@@ -14,6 +14,7 @@ import click
 from kbootstrap import __version__
 from kbootstrap.cli import explain, inventories, plugins, runs, streams, verbs
 from kbootstrap.errors import KbootstrapError
+from kbootstrap.plain_file import make_private
 from kbootstrap.redact import Redactor
 from kbootstrap.ui import Style
 
@@ -96,7 +97,7 @@ def _keep_traceback(redactor: Redactor) -> Path:
     text = redactor.clean(traceback.format_exc())
     path = state_home() / "last-bug.txt"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(path.parent)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     except OSError:
         fd, name = tempfile.mkstemp(prefix="kbootstrap-bug-", suffix=".txt")

@@ -88,7 +88,7 @@ class Ssh(Model):
     password: SecretText | None = Field(None, description="Login password (also keyboard-interactive).")
     agent: bool = Field(True, description="Ask the SSH agent when no key or password is given.")
     config: File | None = Field(Path("~/.ssh/config"), description="The ssh_config file to use; `null` for none.")
-    bastions: tuple[Bastion, ...] = Field((), description="Jump hosts, in order.")
+    bastions: tuple[Bastion, ...] = Field((), max_length=10, description="Jump hosts, in order.")
     host_key_policy: Literal["strict", "accept-new"] = Field(
         "strict",
         description="`strict` refuses hosts that are not in known_hosts; `accept-new` adds them at the first"

@@ -25,6 +25,9 @@ MAX_SECRET_BYTES = 64 * 1024
 ENV_PREFIX = "KB_"
 _TRUST = "--trust-inventory allows it: its hosts get the secret"
 
+MAX_NUMBER = 200
+"""The longest number or date, in characters."""
+
 SECRET_KEYS = frozenset({"password", "passphrase", "sudo_password"})
 
 KeyPath = tuple[str | int, ...]
@@ -178,6 +181,10 @@ class _Unfolder:
                 place, f'write the version in quotes: "{node.value}" (YAML reads {node.value} as a number)'
             )
             return node.value
+        if len(node.value) > MAX_NUMBER and node.tag not in (_STRING, _NULL):
+            # PyYAML needs minutes for a long 1:1:1:..., which is a number to base 60.
+            self._source.add(place, "this is too long for a number or a date")
+            return None
         try:
             as_written = node.tag == _STRING or (place[-1:] and place[-1] in SECRET_KEYS and node.tag != _NULL)
             plain = node.value if as_written else yaml.SafeLoader("").construct_object(node)

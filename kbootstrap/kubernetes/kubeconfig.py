@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from kbootstrap.errors import KbootstrapError
-from kbootstrap.plain_file import read_plain
+from kbootstrap.plain_file import make_private, read_plain
 from kbootstrap.secret import Secret
 from kbootstrap.state_home import home
 
@@ -120,7 +120,7 @@ def save(text: str, path: Path, cluster: str, *, merge: bool) -> None:
     try:
         # A symbolic link is kept, and its target is replaced.
         path = path.resolve()
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(path.parent)
         with _locked(path):
             there = read_plain(path, MOST_EXISTING).decode("utf-8") if path.exists() else ""
             if there.strip():

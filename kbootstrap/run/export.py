@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from kbootstrap.events import RunEnded
@@ -40,9 +41,14 @@ def export_scripts(
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for number, phase in enumerate((*UP.before, *UP.phases), start=1):
             if host in phase.hosts(inventory) and (steps := phase.steps(context, host)):
-                path = folder / f"{number:02d}-{phase.name}.sh"
-                path.touch(mode=0o700)
-                path.write_text(script.build(steps, context.facts[host.name].family), encoding="utf-8")
-                path.chmod(0o700)
-    (directory / "README").write_text(README, encoding="utf-8")
+                text = script.build(steps, context.facts[host.name].family)
+                _write(folder / f"{number:02d}-{phase.name}.sh", text, 0o700)
+    _write(directory / "README", README, 0o600)
     return ended
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    """Write a new file. A link that somebody has put there is replaced and not followed."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+        file.write(text)

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.events import Event
+from kbootstrap.plain_file import make_private
 from kbootstrap.secret import Secret
 from kbootstrap.state_home import state_home
 
@@ -30,8 +31,8 @@ class Journal:
 
     def __enter__(self) -> Journal:
         try:
-            for folder in (self._folder.parent.parent, self._folder.parent, self._folder):
-                folder.mkdir(parents=True, mode=0o700, exist_ok=folder is not self._folder)
+            make_private(self._folder.parent)
+            self._folder.mkdir(mode=0o700)
             fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         except OSError as error:
             raise KbootstrapError(

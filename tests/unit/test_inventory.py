@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,15 @@ def test_values_have_the_grammar_of_what_they_are(tmp_path: Path, change: Any, p
     assert place in said
     assert "secret" not in said
     assert printable(said) == said
+
+
+@pytest.mark.parametrize("number", ["1:" * 500_000 + "1", "1" * 1_000_000, "1" * 900_000 + ".5", "0x" + "f" * 900_000])
+def test_a_number_that_never_ends_costs_nothing(tmp_path: Path, number: str) -> None:
+    began = time.process_time()
+    said = mistakes(tmp_path, f"cluster: {{name: t, kubernetes: '1.34'}}\nparallelism: {number}\nhosts: []\n")
+    assert "parallelism: this is too long for a number or a date" in said
+    assert len(said) < 2000
+    assert time.process_time() - began < 5
 
 
 def test_a_trusted_inventory_may(tmp_path: Path) -> None:

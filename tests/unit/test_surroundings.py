@@ -210,3 +210,14 @@ def test_nohup_stays_nohup() -> None:
 def test_a_closed_standard_error_is_no_failure_while_there_is_nothing_to_say(tmp_path: Path) -> None:
     assert run([*KBOOTSTRAP, "phases"], "2>&-", {}, tmp_path).returncode == 0
     assert run([*KBOOTSTRAP, "phases"], "<&-", {}, tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("umask", ["000", "022", "077", "277"])
+def test_what_the_operator_gets_is_private(refusing: Path, tmp_path: Path, umask: str) -> None:
+    script = f"umask {umask}; exec {' '.join(KBOOTSTRAP)} check {refusing}"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home")}
+    (tmp_path / "home").mkdir()
+    subprocess.run(["bash", "-c", script], env=environment, capture_output=True, timeout=60, check=False)
+    made = sorted((tmp_path / "home").rglob("*"))
+    assert [path.name for path in made][-1] == "events.jsonl"
+    assert {path.stat().st_mode & 0o077 for path in made} == {0}

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from kbootstrap.errors import ConnectError
-from kbootstrap.plain_file import read_plain
+from kbootstrap.plain_file import make_private, read_plain
 
 OWN = Path("~/.ssh/known_hosts")
 MAX_BYTES = 64 * 1024 * 1024
@@ -96,7 +96,7 @@ class KnownHosts:
         """Append a line, unless another run added this host since we read the file."""
         self._refuse_to_append(name)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(self.path.parent)
             with os.fdopen(os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if os.fstat(file.fileno()).st_size != self._size:

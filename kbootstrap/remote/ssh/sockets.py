@@ -91,7 +91,11 @@ class ProxySocket(socket.socket):
         super().close()
         if self._process is not None:
             self._process.terminate()
-            self._process.wait()
+            try:
+                self._process.wait(timeout=2)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
 
 class WatchedSocket:
