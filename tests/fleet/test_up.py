@@ -10,6 +10,7 @@ import signal
 import stat
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -194,25 +195,34 @@ class Watch:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look)
+        # Secrets are born and gone in the time that a look at all processes takes.
+        looks = (self._look_at_processes, self._look_for_secrets)
+        self._threads = [threading.Thread(target=self._repeat, args=(look,)) for look in looks]
         self.processes: set[str] = set()
         self.samples = 0
         self.born: set[str] = set()
 
-    def _look(self) -> None:
-        while not self._done.wait(0.05):
-            self.processes |= set(self._fleet.run("cp1", self.LOOK).stdout.splitlines())
-            born = self._fleet.run("cp1", self.BORN).stdout
-            self.born |= set(re.findall(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b|^[0-9a-f]{64}$", born, re.M))
-            self.samples += 1
+    def _repeat(self, look: Callable[[], None]) -> None:
+        while not self._done.wait(0.02):
+            look()
+
+    def _look_at_processes(self) -> None:
+        self.processes |= set(self._fleet.run("cp1", self.LOOK).stdout.splitlines())
+        self.samples += 1
+
+    def _look_for_secrets(self) -> None:
+        born = self._fleet.run("cp1", self.BORN).stdout
+        self.born |= set(re.findall(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b|^[0-9a-f]{64}$", born, re.M))
 
     def __enter__(self) -> Watch:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *details: object) -> None:
         self._done.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
 
 def assert_nowhere(fleet: Fleet, *secrets: str) -> None:

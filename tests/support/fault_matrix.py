@@ -119,7 +119,7 @@ def reference(lab: MakeLab, distributions: tuple[str, ...]) -> Reference:
     steps = sorted(fleet.up().states)
     moments = {step: list(_of_step(step, _noted(fleet, step[0]))) for step in steps}
     silent = [step for step, those in moments.items() if not those and step[2] not in IN_PYTHON]
-    assert silent == [], "no moment was seen of these steps"
+    assert silent == [], f"no moment was seen of these steps: {silent}"
     for host in fleet.hosts:
         fleet.fault(host, "heal")
     return Reference(steps, moments, end_state(fleet), make)
