@@ -345,8 +345,8 @@ def test_no_damaged_key_file_puts_a_strangers_key_in_place(keys: Keys, seed: int
             assert written == b"", shown
             assert "is not a GPG public key" in said or "the inventory pins" in said, shown
             refused += "the inventory pins" in said
-    assert used
-    assert refused
+    # A few files show nothing about the damage, but many must be neither too broken nor too good.
+    assert len(contents) < 200 or min(used, refused) > 20
 
 
 @pytest.mark.parametrize("family", ["debian", "el"])

@@ -6,6 +6,7 @@ The expected verdicts are from a second, slower reader of known_hosts files, whi
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import re
@@ -148,7 +149,7 @@ GOOD = st.builds(
 FINE = st.builds(lambda names, key: f"{names} {key.kind} {base64.b64encode(key.blob).decode()}".encode(), FIELDS, KEY)
 JUNK = st.one_of(
     st.sampled_from([b"", b" ", b"# a comment", b"@revoked", b"[defaults]", b"key: value", b"a b c", b"* * *", b"|1|"]),
-    st.sampled_from([b"x" * 100_000, b"a," * 20_000 + b" ssh-rsa AAAA", b"|" * 5000, b"node1.example.com " * 3000]),
+    st.sampled_from([b"x" * 20_000, b"a," * 3000 + b" ssh-rsa AAAA", b"|" * 5000, b"node1.example.com " * 300]),
     st.binary(max_size=40),
     st.text(max_size=20).map(lambda text: text.encode()),
 )
@@ -176,7 +177,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 ANY_NAME = NAME | NAME.map(str.upper) | st.sampled_from(["", "a b", "*", "|1|", "node1.example.com,evil", "@revoked"])
-ANY_NAME |= st.text(max_size=8)
+ANY_NAME |= st.text(st.characters(max_codepoint=127, exclude_characters="\n"), max_size=8)
 
 
 @cases(40, 10_000)
@@ -228,6 +229,21 @@ def test_learning_appends_one_whole_line_or_refuses(
     assert hosts.judge(name, key, learn=True) == "known"
     assert KnownHosts(path).judge(name, key, learn=True) == "known"
     assert path.read_bytes() == after
+
+
+@cases(20, 10_000)
+@given(
+    files(GOOD | JUNK),
+    st.text(min_size=1, max_size=5) | st.sampled_from(["n\u00f6de", "a\nb", "\u212a8s", "\ud800"]),
+    KEY,
+)
+def test_a_name_that_no_host_has_is_never_added(folder: Path, content: bytes, name: str, key: HostKey) -> None:
+    assume(not re.fullmatch(r"[A-Za-z0-9_.:%\[\]-]+", name.lower()))
+    path = folder / "known_hosts"
+    path.write_bytes(content)
+    with contextlib.suppress(ConnectError):
+        KnownHosts(path).judge(name, key, learn=True)
+    assert path.read_bytes() == content
 
 
 OTHERS = ["config", "id_rsa", ".bashrc", "hosts", "authorized_keys", "known-hosts", "KNOWN_HOSTS", "x/known_hosts/y"]
