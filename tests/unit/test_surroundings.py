@@ -15,10 +15,16 @@ import sys
 import threading
 from pathlib import Path
 
+import click
 import pytest
 from support.examples import document, written
 
 from kbootstrap.cli import runs
+from kbootstrap.cli.options import chosen
+from kbootstrap.errors import KbootstrapError
+from kbootstrap.events import Notice
+from kbootstrap.run import hosts
+from kbootstrap.state_home import state_home
 
 KBOOTSTRAP = [sys.executable, "-m", "kbootstrap"]
 STREAMS = {
@@ -221,3 +227,66 @@ def test_what_the_operator_gets_is_private(refusing: Path, tmp_path: Path, umask
     made = sorted((tmp_path / "home").rglob("*"))
     assert [path.name for path in made][-1] == "events.jsonl"
     assert {path.stat().st_mode & 0o077 for path in made} == {0}
+
+
+class Broken:
+    """A journal whose disk is full after the first event."""
+
+    path = Path("/full/events.jsonl")
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def handle(self, _event: object) -> None:
+        self.taken += 1
+        if self.taken == 2:
+            raise OSError(28, "No space left on device")
+
+
+class Seen:
+    def __init__(self) -> None:
+        self.events: list[object] = []
+
+    def handle(self, event: object) -> None:
+        self.events.append(event)
+
+
+def test_a_log_that_can_no_longer_be_written_is_said_once_and_is_no_success() -> None:
+    journal, view = Broken(), Seen()
+    watched = runs._Watched(journal, view)  # type: ignore[arg-type]
+    events = [Notice(float(n), "info", f"event {n}") for n in range(4)]
+    for event in events:
+        watched.handle(event)
+    assert [event for event in view.events if event in events] == events
+    (said,) = (event for event in view.events if event not in events)
+    assert isinstance(said, Notice)
+    assert said.level == "warning"
+    assert "the log of this run cannot be written: No space left on device (/full/events.jsonl)" in said.text
+    assert watched.exit_code == 1
+
+
+def test_a_missing_home_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nobody)
+    with pytest.raises(KbootstrapError, match="no home folder") as refused:
+        state_home()
+    assert "Set HOME" in refused.value.hint
+
+
+def test_an_operator_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+    monkeypatch.setattr("socket.gethostname", lambda: "ann's laptop!")
+    assert hosts._operator() == f"{os.getuid()}@ann?s?laptop?"
+
+
+def test_a_typed_password_that_is_not_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
+    asks = {"parallelism": None, "ask_password": True, "ask_sudo_password": False}
+    monkeypatch.setattr("click.prompt", lambda *_words, **_options: "p\udce4ss")
+    with pytest.raises(click.UsageError, match="SSH password: this is not UTF-8 text"):
+        chosen(asks)
