@@ -19,6 +19,9 @@ from kbootstrap.text import printable
 
 _M = TypeVar("_M", bound=Model)
 
+MOST_SHOWN = 100
+"""Mistakes that one error lists."""
+
 
 def load(path: str | os.PathLike[str], env: Mapping[str, str] | None = None, *, trusted: bool = False) -> Inventory:
     """Read and check an inventory. Raises InventoryError that lists every mistake with its line and key path.
@@ -42,8 +45,10 @@ def load(path: str | os.PathLike[str], env: Mapping[str, str] | None = None, *, 
 
 def _listing(source: Source) -> str:
     problems = sorted(set(source.problems), key=lambda problem: (problem.line, str(problem.place)))
-    lines = [_one_line(f"{source.path}:{p.line}: {_dotted(p.place)}: {p.text}") for p in problems]
-    count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    lines = [_one_line(f"{source.path}:{p.line}: {_dotted(p.place)}: {p.text}") for p in problems[:MOST_SHOWN]]
+    if len(problems) > MOST_SHOWN:
+        lines.append(f"... and {len(problems) - MOST_SHOWN} more")
+    count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
     return "\n".join([f"the inventory has {count}:", *(f"  {line}" for line in lines)])
 
 

@@ -28,6 +28,9 @@ from kbootstrap.inventory.models import (
 from kbootstrap.inventory.source import KeyPath, Source
 from kbootstrap.text import counted
 
+MAX_MISTAKES = 500
+"""Mistakes that are looked at. A file with more is something else than an inventory."""
+
 
 def validated(source: Source) -> Inventory | None:
     if not isinstance(source.data, dict):
@@ -36,13 +39,14 @@ def validated(source: Source) -> Inventory | None:
     try:
         return Inventory.model_validate(source.data)
     except ValidationError as error:
-        for item in error.errors():
+        reported = {problem.place for problem in source.problems}
+        for item in error.errors(include_url=False)[:MAX_MISTAKES]:
             place = tuple(part for part in item["loc"] if part != "[key]")
             # A secret that could not be read is already reported; its empty value is not a second mistake.
             # A list that is too short only because its members are wrong is not a mistake either.
-            reported = any(problem.place == place for problem in source.problems)
-            if not reported and not (item["type"] == "too_short" and item["input"]):
+            if place not in reported and not (item["type"] == "too_short" and item["input"]):
                 source.add(place, _error_text(item, place))
+                reported.add(place)
         return None
 
 

@@ -263,7 +263,8 @@ def _merged(existing: str, ours: str) -> str:
 
 
 def _name_of(entry: yaml.MappingNode) -> str:
-    return next((str(value.value) for key, value in entry.value if key.value == "name"), "")
+    """The entry's name; of two keys the last one counts, as for the loader that has checked the entry."""
+    return next((str(value.value) for key, value in reversed(entry.value) if key.value == "name"), "")
 
 
 def _write(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.examples import ROOT, document, inventory, written
@@ -298,6 +299,18 @@ def test_a_number_that_never_ends_costs_nothing(tmp_path: Path, number: str) -> 
     assert "parallelism: this is too long for a number or a date" in said
     assert len(said) < 2000
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("extra", ["keys", "bastions"])
+def test_a_file_that_is_no_inventory_costs_little(tmp_path: Path, extra: str) -> None:
+    lines = {
+        "keys": [f"k{n}: 1" for n in range(40_000)],
+        "bastions": ["ssh:", "  bastions:", *(f"  - {{address: 10.0.0.{n % 250}}}" for n in range(1000))],
+    }
+    began = time.process_time()
+    said = mistakes(tmp_path, yaml.safe_dump(document()) + "\n".join(lines[extra]) + "\n")
+    assert len(said) < 50_000
+    assert time.process_time() - began < 15
 
 
 def test_a_trusted_inventory_may(tmp_path: Path) -> None:

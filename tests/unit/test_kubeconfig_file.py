@@ -227,3 +227,11 @@ def test_only_a_plain_file_is_replaced(tmp_path: Path, kind: str, merge: bool) -
     assert not list(tmp_path.glob("*.lock"))
     os.close(master)
     os.close(terminal)
+
+
+def test_an_entry_with_two_names_is_the_one_of_the_last(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text("clusters: []\nusers:\n- name: demo-admin\n  user: {token: keep}\n  name: other\n")
+    save(OURS, path, "demo", merge=True)
+    assert "token: keep" in path.read_text()
+    assert len(yaml.safe_load(path.read_text())["users"]) == 2

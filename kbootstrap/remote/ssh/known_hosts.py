@@ -25,6 +25,9 @@ OWN = Path("~/.ssh/known_hosts")
 MAX_BYTES = 64 * 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9_.:%\[\]-]+")
 
+_WORDS = re.compile(r"[^ \t\r\n]+")
+"""ssh knows no other white space than these, sshd(8)."""
+
 Verdict = Literal["known", "unknown", "changed", "revoked"]
 
 
@@ -138,7 +141,7 @@ class KnownHosts:
             self._add(text)
 
     def _add(self, text: str) -> None:
-        words = text.split()
+        words = _WORDS.findall(text)
         marker = words.pop(0) if words and words[0].startswith("@") else ""
         if not words or words[0].startswith("#") or marker == "@cert-authority":
             return
@@ -174,7 +177,19 @@ def _covers(names: str, name: str) -> bool:
 
 def _matches(pattern: str, name: str) -> bool:
     """Match a pattern. Only ``*`` and ``?`` are special; brackets enclose the name of a host with a port."""
-    return bool(re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), name))
+    at = star = place = 0
+    while place < len(name):
+        if at < len(pattern) and pattern[at] == "*":
+            star, mark, at = at + 1, place, at + 1
+        elif at < len(pattern) and pattern[at] in ("?", name[place]):
+            at, place = at + 1, place + 1
+        elif star:
+            # Let the last star take one more character. Trying again from earlier stars never helps.
+            mark += 1
+            at, place = star, mark
+        else:
+            return False
+    return not pattern[at:].strip("*")
 
 
 def _hash_is(hashed: str, name: str) -> bool:
