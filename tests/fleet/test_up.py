@@ -173,7 +173,7 @@ def test_no_secret_of_a_run_is_left_anywhere(lab: MakeLab) -> None:
         for form in (secret, base64.b64encode(secret.encode()).decode(), quote(secret)[1:-1]):
             assert form not in "".join(said)
             assert form not in "\n".join(watch.processes)
-    assert watch.samples >= 5
+    assert watch.samples > 10, watch.samples
     assert any("/run/kbootstrap/r-" in process for process in watch.processes)
     assert_nowhere(fleet, *known)
     journals = "".join(path.read_text() for path in journal_files(fleet))
