@@ -90,6 +90,12 @@ def containerd_major(minor: Minor) -> str:
     return "1" if minor < (1, 23) else ""
 
 
+APT_WITH_SEQUOIA = ("trixie", "forky")
+"""Debian's releases whose apt checks signatures with sqv, which refuses version 3 packets since 2026-02-01."""
+OLDEST_WITH_V4_SIGNATURE: Minor = (1, 33)
+"""Minors that ended before have such signatures (https://github.com/kubernetes/release/issues/3869)."""
+
+
 def kubelet_skew_ok(kubelet: Minor, api_server: Minor) -> bool:
     """A kubelet is never newer than the API server and at most 3 minors older, 2 before 1.28.
 
@@ -106,9 +112,11 @@ def kernel(text: str) -> tuple[int, int]:
 
 
 def os_problem(
-    os_id: str, os_version: str, kernel_release: str, minor: Minor, *, cgroup: int = 2
+    el_release: str, kernel_release: str, minor: Minor, *, cgroup: int = 2
 ) -> tuple[Literal["error", "warning"], str] | None:
     """Why a Kubernetes minor does not run, or runs with a warning, on a host's OS; None if there is no problem.
+
+    ``el_release`` is empty for other families than EL.
 
     Kernel limits: kubeadm's SystemVerification requires 4.19 since 1.32 and only warns since 1.34
     (https://github.com/kubernetes/system-validators); the kubelet refuses cgroup v1 by default since 1.35
@@ -116,13 +124,13 @@ def os_problem(
     """
     runs = kernel(kernel_release)
     wanted = show(minor)
-    if os_id in ("centos", "rhel") and os_version.split(".")[0] == "7":
+    if el_release == "7":
         if minor >= (1, 32):
             return (
                 "error",
-                f"{os_id} 7 (kernel 3.10, systemd 219) runs Kubernetes up to 1.31; {wanted} does not run on it",
+                f"EL 7 (kernel 3.10, systemd 219) runs Kubernetes up to 1.31; {wanted} does not run on it",
             )
-        return "warning", f"{os_id} 7 is past its end of life, and Kubernetes 1.31 is the last version that runs on it"
+        return "warning", "EL 7 is past its end of life, and Kubernetes 1.31 is the last version that runs on it"
     if (1, 32) <= minor <= (1, 33) and runs < (4, 19):
         return "error", f"kernel {kernel_release} is older than 4.19, which Kubernetes {wanted} requires"
     if minor >= (1, 35) and cgroup == 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import supported
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -27,6 +28,7 @@ SECTIONS: tuple[tuple[str, type[Any]], ...] = (
     ("cluster.network", models.Network),
     ("cluster.kubeadm", models.Kubeadm),
     ("cluster.kubeadm.extra_args", models.ExtraArgs),
+    ("preflight", models.Preflight),
     ("ssh, and hosts[].ssh", models.Ssh),
     ("ssh.bastions[]", models.Bastion),
     ("hosts[]", models.Host),
@@ -107,6 +109,7 @@ def pages() -> dict[Path, str]:
         DOCS / "inventory.schema.json": json.dumps(models.json_schema(), indent=2) + "\n",
         DOCS / "steps.md": "\n".join(steps_page()),
         DOCS / "commands.md": "\n".join(commands_page()),
+        DOCS / "supported.md": "\n".join(supported.page()) + "\n",
     }
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from kbootstrap import versions
+from kbootstrap.inventory.mirrors import OS_REPOSITORIES
 from kbootstrap.secret import Secret
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z")
@@ -42,6 +43,15 @@ def _url(text: str) -> str:
     if not _URL.match(text):
         raise ValueError(f"{text!r} is not an http:// or https:// address")
     return text.rstrip("/")
+
+
+def archive(text: str) -> str:
+    if text in ("keep", *OS_REPOSITORIES):
+        return text
+    try:
+        return _url(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; or write {', '.join(OS_REPOSITORIES)} or keep") from None
 
 
 def _no_control(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kbootstrap import versions
 from kbootstrap.inventory.fields import (
@@ -32,11 +32,13 @@ from kbootstrap.inventory.fields import (
     SecretText,
     Url,
     Word,
+    archive,
     endpoint,
     ipv4,
     kubernetes_version,
     matching,
 )
+from kbootstrap.inventory.mirrors import with_preset
 from kbootstrap.inventory.source import SECRET_KEYS
 from kbootstrap.ports import API_SERVER
 from kbootstrap.secret import Secret
@@ -201,6 +203,18 @@ class Cluster(Model):
     network: Annotated[Network, BeforeValidator(lambda v: {"name": v} if isinstance(v, str) else v)] = Field(
         default_factory=Network, description="The pod network, `flannel` or a section."
     )
+    mirror: Literal["none", "aliyun", "tsinghua"] = Field(
+        "none",
+        description="Take packages and images from these public mirrors: sets `image_repository`, `package_repository`,"
+        " `os_repository`, `runtime.package_repository` and `network.image_repository` where you do not set them."
+        " `tsinghua` has no images: they come from Aliyun's mirror.",
+    )
+    os_repository: Annotated[str, AfterValidator(archive)] = Field(
+        "vault",
+        description="Where CentOS 7, 8 and Stream 8 get the packages of the OS, whose own servers have ended: `vault`"
+        " (vault.centos.org), `aliyun`, `tsinghua`, or the URL of a mirror of vault.centos.org. `keep` leaves the"
+        " repository files of the hosts as they are.",
+    )
     image_repository: ImageRepository = Field(
         "registry.k8s.io",
         description="The repository of the Kubernetes images, e.g. a mirror such as"
@@ -222,6 +236,11 @@ class Cluster(Model):
     )
     kubeadm: Kubeadm = Field(default_factory=Kubeadm, description="More settings for kubeadm.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, section: Any) -> Any:
+        return with_preset(section)
+
     @property
     def minor(self) -> versions.Minor:
         """The wanted minor, e.g. (1, 34)."""
@@ -231,6 +250,39 @@ class Cluster(Model):
     def exact(self) -> str | None:
         """The wanted version when the inventory names a patch, e.g. 1.34.2."""
         return versions.parse(self.kubernetes)[1]
+
+
+Requirement = Literal[
+    "address",
+    "architecture",
+    "clock",
+    "cpus",
+    "disk",
+    "interface",
+    "kernel",
+    "kernel-modules",
+    "mac-address",
+    "machine-id",
+    "memory",
+    "name-resolution",
+    "package-conflicts",
+    "package-excludes",
+    "package-sources",
+    "ports",
+    "product-uuid",
+    "routes",
+    "systemd",
+]
+"""The requirements that an inventory can turn into warnings. The rest say that `up` would have nothing to work on."""
+
+
+class Preflight(Model):
+    """The requirements that are checked before any change."""
+
+    warn: tuple[Requirement, ...] = Field(
+        (),
+        description="Requirements that are only warnings, by name. An error shows the name of its requirement.",
+    )
 
 
 class Host(Model):
@@ -270,6 +322,7 @@ class Inventory(Model):
 
     cluster: Cluster = Field(description="The cluster.")
     ssh: Ssh = Field(default_factory=Ssh, description="How to reach all hosts.")
+    preflight: Preflight = Field(default_factory=Preflight, description="The requirements of the hosts.")
     parallelism: int = Field(50, ge=1, le=1000, description="The maximum number of hosts to work on at once.")
     hosts: tuple[Host, ...] = Field(
         min_length=1, max_length=5000, description="The hosts. The cluster starts on the first control plane host."

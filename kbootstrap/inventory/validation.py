@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from kbootstrap import versions
 from kbootstrap.inventory.fields import cidr
+from kbootstrap.inventory.mirrors import PRESETS, with_preset
 from kbootstrap.inventory.models import (
     KUBERNETES_REPOSITORY,
     Bastion,
@@ -22,6 +23,7 @@ from kbootstrap.inventory.models import (
     Kubeadm,
     Model,
     Network,
+    Preflight,
     Runtime,
     Ssh,
 )
@@ -125,6 +127,7 @@ _SECTIONS: dict[str, type[Model]] = {
     "runtime": Runtime,
     "network": Network,
     "kubeadm": Kubeadm,
+    "preflight": Preflight,
     "extra_args": ExtraArgs,
 }
 
@@ -184,9 +187,11 @@ def _parts(source: Source) -> _Parts:
         return _HostPart(index, value(*at, "name"), address, internal, node_ip, value(*at, "role"), port)
 
     def of_cluster(key: str) -> Any:
-        """Like ``value``, with the key's default when the file does not have the key."""
-        default = isinstance(value("cluster"), dict) and ("cluster", key) not in wrong
-        return value("cluster", key) or (Cluster.model_fields[key].default if default else None)
+        """Like ``value``, with the preset's or the key's default when the file does not have the key."""
+        section = value("cluster")
+        if not isinstance(section, dict) or ("cluster", key) in wrong:
+            return None
+        return with_preset(section).get(key) or Cluster.model_fields[key].default
 
     listed = value("hosts")
     return _Parts(
@@ -206,13 +211,14 @@ def cross_checks(source: Source) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _version_problems(parts: _Parts) -> Iterator[tuple[KeyPath, str]]:
-    if parts.kubernetes is None or parts.package_repository != KUBERNETES_REPOSITORY:
+    copies = (preset.get("package_repository") for preset in PRESETS.values())
+    if parts.kubernetes is None or parts.package_repository not in (KUBERNETES_REPOSITORY, *copies):
         return
     if versions.parse(parts.kubernetes)[0] < versions.OLDEST_UPSTREAM:
         begin = versions.show(versions.OLDEST_UPSTREAM)
         yield (
             ("cluster", "kubernetes"),
-            f"{KUBERNETES_REPOSITORY} starts with {begin}; for an older version set package_repository",
+            f"{parts.package_repository} starts with {begin}; for an older version set package_repository",
         )
 
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from kbootstrap.distributions import OsRelease
 from kbootstrap.inventory.models import Inventory
 from kbootstrap.phases import PREFLIGHT, RESET, STATUS, UP, builtin
 from kbootstrap.phases.phase import Context, Phase
@@ -60,5 +61,5 @@ def _steps(phase: Phase) -> list[Step]:
 
 def _context(cluster: dict[str, str] | None = None, leaving: str = "", **found: Any) -> Context:
     inventory = Inventory.model_validate({**_EXAMPLE, "cluster": {**_EXAMPLE["cluster"], **(cluster or {})}})
-    facts = Facts(os_id="centos", os_version="9", arch="x86_64", kernel="5.14.0", **found)
+    facts = Facts(os=OsRelease("centos", "9"), arch="x86_64", kernel="5.14.0", **found)
     return Context(inventory, {host.name: facts for host in inventory.hosts}, leaving=frozenset(leaving.split()))

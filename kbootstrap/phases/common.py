@@ -31,13 +31,22 @@ def after_joins(inventory: Inventory, host: Host) -> Pairs:
     return [("join", other.name) for other in other_hosts(inventory)]
 
 
+def kernel_modules(inventory: Inventory) -> tuple[str, ...]:
+    """The kernel modules that the container runtime, the pod network and kube-proxy load."""
+    cluster = inventory.cluster
+    of_proxy = {"ipvs": ("ip_vs", "ip_vs_rr", "nf_conntrack"), "nftables": ("nf_tables",)}
+    mode = cluster.kubeadm.extra_args.kube_proxy.get("mode")
+    vxlan = ("vxlan",) if cluster.network.backend == "vxlan" else ()
+    return ("overlay", "br_netfilter", *vxlan, *of_proxy.get(str(mode), ()))
+
+
 def repository_step(repository: Repository, why: str) -> Step:
     """The step that adds this package repository to the host and trusts only its pinned keys."""
     params: dict[str, Param] = {
         "ID": repository.id,
         "NAME": repository.title,
         "URL": repository.url,
-        "KEY_URL": repository.key_url,
+        "KEY_URLS": " ".join(repository.key_urls),
         "FINGERPRINTS": " ".join(repository.fingerprints),
         "SUITE": repository.suite,
         "EXCLUDE": repository.exclude,

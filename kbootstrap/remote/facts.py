@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from kbootstrap.distributions import Family, OsRelease
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.text import printable
 
@@ -16,24 +17,26 @@ MAX_NUMBER = 2**50
 MAX_TIME = 2**35
 """Limits for the output of a host: hosts are not trusted."""
 
-_EL = {"centos", "rhel", "rocky", "almalinux", "ol", "fedora", "openeuler", "anolis", "kylin", "amzn"}
-_DEBIAN = {"debian", "ubuntu", "raspbian"}
+
+class Route(NamedTuple):
+    """A route of the main table: its network (or ``default``), interface, and gateway where it has one."""
+
+    network: str
+    interface: str
+    gateway: str = ""
 
 
 @dataclass(frozen=True)
 class Facts:
     """All data about a host that the phases and the requirements use.
 
-    ``addresses`` maps an address to its interface; ``routes`` are (network, interface) pairs; ``clock_offset`` is in
-    seconds, positive when the host is ahead of this machine; ``node_name`` is the name under which kbootstrap
-    made the host a node; ``ca_sha256`` is the hash of the cluster CA's file.
+    ``addresses`` maps an address to its interface; ``clock_offset`` is in seconds, positive when the host is ahead of
+    this machine; ``node_name`` is the name under which kbootstrap made the host a node; ``ca_sha256`` is the hash of
+    the cluster CA's file.
     """
 
-    os_id: str = ""
-    os_version: str = ""
+    os: OsRelease = field(default_factory=OsRelease)
     os_name: str = ""
-    os_like: tuple[str, ...] = ()
-    os_codename: str = ""
     arch: str = ""
     kernel: str = ""
     uid: int = -1
@@ -45,9 +48,10 @@ class Facts:
     hostname: str = ""
     machine_id: str = ""
     product_uuid: str = ""
-    macs: tuple[str, ...] = ()
+    macs: Mapping[str, str] = field(default_factory=dict)
+    """Interfaces, each with its MAC address."""
     addresses: Mapping[str, str] = field(default_factory=dict)
-    routes: tuple[tuple[str, str], ...] = ()
+    routes: tuple[Route, ...] = ()
     listening: frozenset[int] = frozenset()
     """TCP ports."""
     udp: frozenset[int] = frozenset()
@@ -74,14 +78,9 @@ class Facts:
     """The networks of the control plane on this host."""
 
     @property
-    def family(self) -> Literal["el", "debian", ""]:
+    def family(self) -> Family:
         """The OS family, which names a file in shell/os; empty when there is none."""
-        for name in (self.os_id, *self.os_like):
-            if name in _EL:
-                return "el"
-            if name in _DEBIAN:
-                return "debian"
-        return ""
+        return self.os.family
 
     @property
     def cluster_state(self) -> Literal["fresh", "member", "half"]:
@@ -133,11 +132,16 @@ def _facts(values: Mapping[str, list[str]], received_at: float) -> Facts:
         return one(key) == "1"
 
     return Facts(
-        os_id=one("os_id"),
-        os_version=one("os_version"),
+        os=OsRelease(
+            one("os_id"),
+            one("os_version"),
+            tuple(one("os_like").split()),
+            one("os_platform"),
+            one("os_codename"),
+            one("os_ubuntu_codename"),
+            one("os_debian_codename"),
+        ),
         os_name=one("os_name"),
-        os_like=tuple(one("os_like").split()),
-        os_codename=one("os_codename"),
         arch=one("arch"),
         kernel=one("kernel"),
         uid=_number(one("uid")),
@@ -149,7 +153,7 @@ def _facts(values: Mapping[str, list[str]], received_at: float) -> Facts:
         hostname=one("hostname"),
         machine_id=one("machine_id"),
         product_uuid=one("product_uuid").lower(),
-        macs=tuple(line.split()[-1].lower() for line in values.get("mac", []) if line),
+        macs=dict(_mac(line) for line in values.get("mac", []) if line),
         addresses=dict(_address(line) for line in values.get("address", [])),
         routes=tuple(_route(line) for line in values.get("route", [])),
         listening=frozenset(_number(port, 16) for port in values.get("listening", [])),
@@ -197,7 +201,14 @@ def _address(line: str) -> tuple[str, str]:
     return str(ipaddress.ip_interface(address).ip), interface
 
 
-def _route(line: str) -> tuple[str, str]:
-    """``10.0.0.0/24 eth0`` as (network, interface); ``default`` stays a word."""
-    network, _, interface = line.partition(" ")
-    return network, interface
+def _mac(line: str) -> tuple[str, str]:
+    """``eth0.5@eth0: AA:BB:CC:00:11:22`` as (interface, address)."""
+    interface, _, address = line.partition(" ")
+    return interface.rstrip(":").partition("@")[0], address.lower()
+
+
+def _route(line: str) -> Route:
+    """``10.0.0.0/24 eth0`` or ``10.0.0.0/24 eth0 192.168.0.1``."""
+    network, _, rest = line.partition(" ")
+    interface, _, gateway = rest.partition(" ")
+    return Route(network, interface, gateway)

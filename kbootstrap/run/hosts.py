@@ -135,7 +135,7 @@ class Hosts:
         found = _gathered(name, session)
         post(lambda: self.state.facts.update({name: found}))
         size = f"{counted(found.cpus, 'CPU')}, {found.memory_mib / 1024:.1f} GiB"
-        return (f"{(found.os_name or found.os_id)[:100]} ({found.arch[:20]}, {size})",)
+        return (f"{(found.os_name or found.os.id)[:100]} ({found.arch[:20]}, {size})",)
 
 
 def _operator() -> str:

@@ -16,7 +16,7 @@ from kbootstrap.inventory.selection import select
 from kbootstrap.kubernetes import kubeconfig
 from kbootstrap.phases.builtin import REQUIREMENTS
 from kbootstrap.phases.phase import Context, Phase
-from kbootstrap.phases.preflight.requirements import Finding
+from kbootstrap.phases.preflight.finding import Finding
 from kbootstrap.run.engine import Engine
 from kbootstrap.run.hosts import Hosts, builtin_step
 from kbootstrap.run.options import Control, Options

@@ -10,7 +10,8 @@ from kbootstrap.errors import InventoryError
 from kbootstrap.inventory.models import Host, Inventory
 from kbootstrap.phases import join
 from kbootstrap.phases.phase import Context, Phase
-from kbootstrap.phases.preflight.requirements import Finding, findings
+from kbootstrap.phases.preflight.finding import Finding
+from kbootstrap.phases.preflight.requirements import findings
 from kbootstrap.phases.reset import staying_control_plane
 from kbootstrap.phases.reset.requirements import reset_findings, staying_findings
 from kbootstrap.run.options import Options

@@ -46,7 +46,10 @@ operating_system() {
     fact os_version "${VERSION_ID:-}"
     fact os_name "${PRETTY_NAME:-}"
     fact os_like "${ID_LIKE:-}"
+    fact os_platform "${PLATFORM_ID:-}"
     fact os_codename "${VERSION_CODENAME:-}"
+    fact os_ubuntu_codename "${UBUNTU_CODENAME:-}"
+    fact os_debian_codename "${DEBIAN_CODENAME:-}"
 }
 
 machine() {
@@ -104,7 +107,13 @@ numbers() {
             for (i = 1; i < NF; i++) if ($i == "link/ether") print "mac=" $2 " " $(i + 1)
         }
         # Only a route has no number in front.
-        part == "@ip" && $1 !~ /^[0-9]+:$/ { for (i = 2; i < NF; i++) if ($i == "dev") print "route=" $1 " " $(i + 1) }
+        part == "@ip" && $1 !~ /^[0-9]+:$/ {
+            via = ""
+            for (i = 2; i < NF; i++) {
+                if ($i == "via") via = " " $(i + 1)
+                if ($i == "dev") print "route=" $1 " " $(i + 1) via
+            }
+        }
         part == "@ss" && ($1 == "tcp" || $1 == "udp") {
             n = split($5, at, ":")
             port($1, sprintf("%04X", at[n]))

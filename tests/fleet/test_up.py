@@ -110,12 +110,27 @@ def test_three_control_planes_two_workers(lab: MakeLab) -> None:
     assert dict(roles) == {name: "control plane" if name.startswith("cp") else "worker" for name in fleet.hosts}
 
 
-def test_twenty_hosts_in_one_up(lab: MakeLab) -> None:
-    fleet = lab(1, 19)
+def test_every_distribution_in_one_up(lab: MakeLab) -> None:
+    """Kubernetes 1.31 is the newest that runs on all of them; docs/supported.md has the others."""
+    names = tuple(sorted(DISTRIBUTIONS, key=lambda name: name != "debian13"))
+    fleet = lab(1, len(names) - 1, distributions=names, kubernetes="1.31")
     assert fleet.up().result["status"] == "ok"
     planned = fleet.kbootstrap("plan", str(fleet.inventory))
-    assert "19 workers, nothing to change" in planned
+    assert f"{len(names) - 1} workers, nothing to change" in planned
     assert len(planned.splitlines()) < 40
+    assert "/etc/yum.repos.d/CentOS-Base.repo" in fleet.text(
+        "w10", "grep -l vault.centos.org/7.9.2009 /etc/yum.repos.d/*"
+    )
+
+
+def test_dead_repositories_that_are_to_stay_stop_a_host_before_any_change(lab: MakeLab) -> None:
+    fleet = lab(1, 1, distributions=("centos9", "centos7"), kubernetes="1.31")
+    fleet.change_inventory(lambda text: text.replace("cluster:\n", "cluster:\n  os_repository: keep\n"))
+    before = fleet.snapshot("/run", "/var/log", "/var/lib/sim")
+    said = fleet.kbootstrap("plan", str(fleet.inventory), code=1)
+    assert "the servers of these repositories are gone: /etc/yum.repos.d/CentOS-Base.repo" in said
+    assert "cluster.os_repository" in said
+    assert fleet.snapshot("/run", "/var/log", "/var/lib/sim") == before
 
 
 @pytest.mark.parametrize("minor", [OLDEST, NEWEST], ids=show)

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,7 @@ def pinned(keys: Keys, content: bytes, folder: Path, family: str) -> tuple[str, 
         + shell_file("shell/lib/keys.sh")
         + f"KB_DIR={quote(str(folder))}\n"
         + f"pinned_keys {quote(str(folder / 'key'))} {quote(str(new))} https://mirror.example/key {quote(names)}\n"
+        + "echo $kb_expires\n"
     )
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode in (0, 64), done
@@ -220,3 +222,24 @@ def test_several_pinned_keys_are_all_trusted(keys: Keys, tmp_path: Path) -> None
     assert trusted, said
     expected = {keys.fingerprints[name][-8:].lower() for name in ("genuine", "expired")}
     assert rpm_trusts(trusted, tmp_path) == expected
+
+
+def test_the_first_expiry_is_known(keys: Keys, tmp_path: Path) -> None:
+    """The key of 2020 expired after a year, with a day's difference for the host's time zone."""
+    assert pinned(keys, keys.armored("genuine"), tmp_path, "el")[0] == "0\n"
+    at = int(pinned(keys, keys.armored("genuine", "expired"), tmp_path, "el")[0])
+    assert abs(at - datetime(2020, 12, 31, tzinfo=UTC).timestamp()) < 2 * 86400
+
+
+def test_a_new_copy_of_a_key_replaces_the_one_in_rpms_database(keys: Keys, tmp_path: Path) -> None:
+    _said, trusted = pinned(keys, keys.armored("genuine", "expired"), tmp_path, "el")
+    assert trusted
+    assert len(rpm_trusts(trusted, tmp_path)) == 2
+    script = (
+        f'set -eu\nrun() {{ "$@"; }}\nrpm() {{ command rpm --dbpath {quote(str(tmp_path / "rpm"))} "$@"; }}\n'
+        + shell_file("shell/os/el.sh")
+        + f"key_replaced {keys.fingerprints['genuine']} {'0' * 40}\nrpm -q gpg-pubkey --qf '%{{VERSION}}\\n'"
+    )
+    for shell in ("dash", "bash"):
+        done = subprocess.run([shell, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.split() == [keys.fingerprints["expired"][-8:].lower()]

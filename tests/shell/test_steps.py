@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.driver import Fleet
-from support.examples import DEBIAN12, EL9, context, inventory
+from support.examples import DEBIAN12, EL7, EL9, context, inventory
 from support.labs import maker
 
 from kbootstrap.inventory.models import Cluster
@@ -21,7 +21,7 @@ from kbootstrap.remote.facts import Facts
 from kbootstrap.remote.script import build, quote, shell_file
 from kbootstrap_lab import simulated
 
-FACTS = {"centos9": EL9, "centos7": replace(EL9, os_version="7"), "debian12": DEBIAN12}
+FACTS = {"centos9": EL9, "centos7": EL7, "debian12": DEBIAN12}
 PHASES = ("prepare", "runtime", "repository")
 
 
@@ -95,7 +95,7 @@ def test_every_repository_is_written_with_its_checks_on(facts: Facts, shell: str
         script = shell_file(f"shell/os/{facts.family}.sh") + call
         text = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True).stdout
         assert source.fingerprints
-        assert "http://" not in text + source.key_url
+        assert "http://" not in text + "".join(source.key_urls)
         if facts.family == "debian":
             # apt refuses unsigned metadata by itself, and the metadata has the packages' checksums.
             assert re.search(rf"^deb \[signed-by=/etc/apt/keyrings/{source.id}.asc\] https://", text, re.M)

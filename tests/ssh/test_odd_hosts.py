@@ -196,7 +196,7 @@ def test_a_busybox_userland(odd: MakeOdd, tmp_path: Path) -> None:
         assert opened.run_inline("facts", script.facts_script(), items.append, lambda: False) == 0
     found = facts.parse([item.line for item in items if isinstance(item, script.Output)], received_at=time.time())
     assert (found.uid, found.cpus) == (0, os.cpu_count())
-    assert found.os_id
+    assert found.os.id
 
 
 # --- what cannot work ------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from kbootstrap.distributions import OsRelease
 from kbootstrap.inventory import load
 from kbootstrap.inventory.models import Inventory
 from kbootstrap.phases.phase import Context
@@ -18,8 +19,7 @@ ROOT = Path(__file__).parents[2]
 MIRROR = "https://mirror.example.com/kubernetes"
 """A repository with Kubernetes packages older than upstream's."""
 EL9 = Facts(
-    os_id="centos",
-    os_version="9",
+    os=OsRelease("centos", "9", ("rhel", "fedora"), "platform:el9"),
     os_name="CentOS Stream 9",
     arch="x86_64",
     kernel="5.14.0",
@@ -30,7 +30,10 @@ EL9 = Facts(
     memory_mib=4096,
     disk_free_mib=40000,
 )
-DEBIAN12 = replace(EL9, os_id="debian", os_version="12", os_name="Debian 12", os_codename="bookworm", kernel="6.1.0")
+EL7 = replace(EL9, os=OsRelease("centos", "7", ("rhel", "fedora")), os_name="CentOS Linux 7 (Core)", kernel="3.10.0")
+DEBIAN12 = replace(
+    EL9, os=OsRelease("debian", "12", codename="bookworm"), os_name="Debian GNU/Linux 12 (bookworm)", kernel="6.1.0"
+)
 
 
 def document(control_planes: int = 1, workers: int = 1, **cluster: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ LIBRARIES = {step.script: step.libraries for _phase, steps in everything() for s
 PRIVATE = ("etc", "var/lib", "run", "usr/local/sbin", "usr/lib/systemd", "proc")
 COMMANDS = {
     "swapoff": "sed -i '2,$d' /run/swaps && cat /run/swaps >/proc/swaps",
-    "modprobe": 'printf "%s 16384 0 - Live 0x0\\n" "$1" >>/proc/modules',
+    "modprobe": '[ "$1" = -n ] || printf "%s 16384 0 - Live 0x0\\n" "$1" >>/proc/modules',
     "sysctl": '[ "$1 $2" = "-q -w" ] && echo "${3#*=}" >"/proc/sys/$(echo "${3%%=*}" | tr . /)"',
     "hostnamectl": '[ "$1" = set-hostname ] && echo "$2" >/etc/hostname && echo "$2" >/run/name',
     "uname": "cat /run/name",
@@ -69,13 +69,13 @@ class Host:
                 found[str(path.relative_to(self.root))] = (stat.filemode(path.lstat().st_mode), content)
         return found
 
-    def run(self, mode: str, step: Step, first: str = "") -> tuple[str, str]:
+    def run(self, mode: str, step: Step, first: str = "", family: str = "el") -> tuple[str, str]:
         """The state a step ends in, and everything it said; ``first`` are commands for the host before it."""
         mounts = "".join(f"mount --bind {self.root}/{path} /{path}\n" for path in PRIVATE)
         inside = f'set -e\n{mounts}{first}\nexec "$@"'
         done = subprocess.run(
             ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inside, "sh", self.shell, "-s", mode],
-            input=build([replace(step, libraries=LIBRARIES[step.script])], "el"),
+            input=build([replace(step, libraries=LIBRARIES[step.script])], family),
             capture_output=True,
             text=True,
             timeout=30,

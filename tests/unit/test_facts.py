@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 import time
 from typing import cast
 
 import pytest
 
+from kbootstrap.distributions import OsRelease
 from kbootstrap.errors import KbootstrapError, StepError
 from kbootstrap.remote.facts import MAX_LINES, MAX_VALUE, Facts, parse
 from kbootstrap.remote.protocol import Status
 from kbootstrap.remote.script import facts_script, quote
 from kbootstrap.remote.session import Session
 from kbootstrap.run.hosts import _gathered
+from kbootstrap_lab.simulated.distributions import DISTRIBUTIONS
 
 LEAST = ["uid=0", "cpus=2", "memory_kib=2048", "disk_free_kib=4096", "epoch=5"]
 
@@ -100,7 +103,7 @@ def test_where_a_host_stands(traces: str, state: str) -> None:
     ],
 )
 def test_the_family_of_an_os(os_id: str, os_like: tuple[str, ...], family: str) -> None:
-    assert Facts(os_id=os_id, os_like=os_like).family == family
+    assert Facts(os=OsRelease(os_id, like=os_like)).family == family
 
 
 @pytest.mark.parametrize(
@@ -136,3 +139,67 @@ def test_a_facts_script_that_hangs_says_so_and_what_to_do() -> None:
     with pytest.raises(StepError, match="did not end within 60 s") as failed:
         _gathered("cp1", cast(Session, Hangs()))
     assert "Log in" in failed.value.failure.hint
+
+
+# --- distributions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "family", "release", "base"),
+    [
+        (OsRelease("centos", "7", ("rhel", "fedora")), "el", "7", "el"),
+        (OsRelease("centos", "8", ("rhel", "fedora"), "platform:el8"), "el", "8", "el"),
+        (OsRelease("rhel", "9.6", ("fedora",), "platform:el9"), "el", "9", "el"),
+        (OsRelease("rhel", "10.0", ("centos", "fedora"), "platform:el10"), "el", "10", "el"),
+        (OsRelease("ol", "8.10", ("fedora",), "platform:el8"), "el", "8", "el"),
+        (OsRelease("amzn", "2023", ("fedora",), "platform:al2023"), "el", "9", "el"),
+        (OsRelease("amzn", "2", ("centos", "rhel", "fedora")), "el", "", "el"),
+        (OsRelease("fedora", "43", (), "platform:f43"), "el", "43", "fedora"),
+        (OsRelease("openEuler", "22.03"), "el", "9", "el"),
+        (OsRelease("openEuler", "20.03"), "el", "8", "el"),
+        (OsRelease("openEuler", "26.09"), "el", "", "el"),
+        (OsRelease("anolis", "8.9", ("rhel", "fedora", "centos"), "platform:an8"), "el", "8", "el"),
+        (OsRelease("anolis", "7.9", ("rhel",)), "el", "7", "el"),
+        (OsRelease("anolis", "23", (), "platform:an23"), "el", "9", "el"),
+        (OsRelease("alinux", "3", ("rhel", "fedora"), "platform:al8"), "el", "8", "el"),
+        (OsRelease("alinux", "2.1903", ("rhel", "fedora")), "el", "7", "el"),
+        (OsRelease("tencentos", "4.2", ("rhel",), "platform:ts4"), "el", "9", "el"),
+        (OsRelease("opencloudos", "9.2"), "el", "9", "el"),
+        (OsRelease("kylin", "V10"), "el", "8", "el"),
+        (OsRelease("kylin", "v10", ("debian",)), "debian", "", "debian"),
+        (OsRelease("virtuozzo", "8.10", ("rhel", "fedora"), "platform:el8"), "el", "8", "el"),
+        (OsRelease("debian", "13", codename="trixie"), "debian", "trixie", "debian"),
+        (OsRelease("ubuntu", "24.04", ("debian",), "", "noble", "noble"), "debian", "noble", "ubuntu"),
+        (
+            OsRelease("linuxmint", "22.1", ("ubuntu", "debian"), "", "xia", "noble"),
+            "debian",
+            "noble",
+            "ubuntu",
+        ),
+        (OsRelease("linuxmint", "6", ("debian",), "", "faye", "", "bookworm"), "debian", "bookworm", "debian"),
+        (OsRelease("kali", "2026.1", ("debian",), "", "kali-rolling"), "debian", "", "debian"),
+        (OsRelease("alpine", "3.22"), "", "", "el"),
+    ],
+    ids=lambda value: f"{value.id}-{value.version}" if isinstance(value, OsRelease) else "",
+)
+def test_which_packages_fit_a_distribution(found: OsRelease, family: str, release: str, base: str) -> None:
+    assert (found.family, found.release, found.base) == (family, release, base)
+
+
+def test_every_simulated_distribution_is_known() -> None:
+    for name, distribution in DISTRIBUTIONS.items():
+        fields = dict(re.findall(r'^(\w+)="(.*)"$', distribution.os_release, re.M))
+        lines = [f"os_{key.lower()}={fields.get(field, '')}" for key, field in FIELDS.items()]
+        facts = parse([*LEAST, *lines, "complete=1"])
+        assert (facts.family, facts.os.release) == (distribution.family, distribution.release), name
+
+
+FIELDS = {
+    "id": "ID",
+    "version": "VERSION_ID",
+    "like": "ID_LIKE",
+    "platform": "PLATFORM_ID",
+    "codename": "VERSION_CODENAME",
+    "ubuntu_codename": "UBUNTU_CODENAME",
+    "debian_codename": "DEBIAN_CODENAME",
+}

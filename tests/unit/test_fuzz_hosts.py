@@ -209,9 +209,9 @@ def test_an_operators_kubeconfig_is_changed_whole_or_not_at_all(
 
 # --- facts -----------------------------------------------------------------------------------------------------------
 
-KEYS = "os_id os_version os_name os_like arch kernel uid cpus memory_kib disk_free_kib hostname machine_id product_uuid"
-KEYS += " systemd cgroup2 selinux address mac route listening runtime has epoch admin_conf kubelet_conf manifests"
-KEYS += " init_begun ca_sha256 kubelet_server apiserver_version complete nonsense"
+KEYS = "os_id os_version os_name os_like os_platform arch kernel uid cpus memory_kib disk_free_kib hostname machine_id"
+KEYS += " product_uuid systemd cgroup2 selinux address mac route listening runtime has epoch admin_conf kubelet_conf"
+KEYS += " manifests init_begun ca_sha256 kubelet_server apiserver_version complete nonsense"
 LEAST = ["uid=0", "cpus=2", "memory_kib=2048", "disk_free_kib=4096", "epoch=5", "complete=1"]
 FACTS = [
     "",

@@ -17,7 +17,7 @@ from support.examples import ROOT, document, inventory, written
 
 from kbootstrap.errors import InventoryError
 from kbootstrap.inventory import load
-from kbootstrap.inventory.models import json_schema
+from kbootstrap.inventory.models import KUBERNETES_KEYS, json_schema
 from kbootstrap.text import printable
 
 
@@ -380,7 +380,7 @@ def test_an_even_number_of_control_planes_is_warned_of(tmp_path: Path) -> None:
 def test_the_schema_knows_every_key_and_no_other() -> None:
     schema = json_schema()
     assert json.dumps(schema)
-    assert set(schema["properties"]) == {"cluster", "ssh", "parallelism", "hosts"}
+    assert set(schema["properties"]) == {"cluster", "ssh", "preflight", "parallelism", "hosts"}
     assert schema["additionalProperties"] is False
 
 
@@ -473,3 +473,58 @@ def test_minors_older_than_upstreams_packages_need_a_repository(tmp_path: Path) 
         inventory(tmp_path, kubernetes="1.23")
     assert inventory(tmp_path, kubernetes="1.23", package_repository="https://mirror.example.com/k8s").cluster.minor
     assert inventory(tmp_path, kubernetes="1.24").cluster.minor == (1, 24)
+
+
+# --- mirrors ---
+
+
+@pytest.mark.parametrize("name", ["aliyun", "tsinghua"])
+def test_a_preset_changes_what_must_change_together(tmp_path: Path, name: str) -> None:
+    cluster = inventory(tmp_path, mirror=name).cluster
+    texts = [cluster.image_repository, cluster.package_repository, cluster.runtime.package_repository]
+    texts.append(cluster.network.image_repository or "")
+    assert not [text for text in texts if re.search(r"k8s\.io|docker\.com|^$|docker\.io|ghcr\.io(/|$)", text)]
+    assert cluster.os_repository == name
+    assert cluster.package_key == KUBERNETES_KEYS
+
+
+def test_own_keys_are_kept_beside_a_preset(tmp_path: Path) -> None:
+    own: dict[str, Any] = {
+        "image_repository": "harbor.example.com/k8s",
+        "runtime": {"version": "1.7.29"},
+        "network": "flannel",
+    }
+    cluster = inventory(tmp_path, mirror="aliyun", **own).cluster
+    assert cluster.image_repository == "harbor.example.com/k8s"
+    assert cluster.runtime.version == "1.7.29"
+    assert cluster.runtime.package_repository == "https://mirrors.aliyun.com/docker-ce"
+    assert cluster.network.image_repository
+    assert inventory(tmp_path, mirror="aliyun", runtime="containerd").cluster.runtime == (
+        inventory(tmp_path, mirror="aliyun").cluster.runtime
+    )
+
+
+@pytest.mark.parametrize(
+    ("cluster", "place", "words"),
+    [
+        ({"mirror": "azure"}, "cluster.mirror", "is not one of 'none', 'aliyun' or 'tsinghua'"),
+        ({"mirror": ["aliyun"]}, "cluster.mirror", "is not one of"),
+        ({"mirror": "aliyun", "runtime": 5}, "cluster.runtime", "must be a mapping"),
+        ({"mirror": "aliyun", "network": [1]}, "cluster.network", "must be a mapping"),
+        ({"os_repository": "valt"}, "cluster.os_repository", "or write vault, aliyun, tsinghua or keep"),
+        ({"os_repository": "http://u:p@a.example"}, "cluster.os_repository", "a user or a password in a URL"),
+        ({"mirror": "aliyun", "kubernetes": "1.23"}, "cluster.kubernetes", "mirrors.aliyun.com/kubernetes-new"),
+    ],
+)
+def test_wrong_mirrors_are_refused(tmp_path: Path, cluster: dict[str, Any], place: str, words: str) -> None:
+    with pytest.raises(InventoryError) as caught:
+        inventory(tmp_path, **{"kubernetes": "1.34", **cluster})
+    assert place in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_requirements_are_named_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match=r"preflight.warn\[0\].*'product_uuid' is not one of .*'product-uuid'"):
+        inventory(tmp_path, lambda data: data.update(preflight={"warn": ["product_uuid"]}))
+    made = inventory(tmp_path, lambda data: data.update(preflight={"warn": ["product-uuid", "clock"]}))
+    assert made.preflight.warn == ("product-uuid", "clock")

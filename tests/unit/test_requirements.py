@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import DEBIAN12, EL9, inventory
 
+from kbootstrap.distributions import OsRelease
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.inventory.models import Inventory
 from kbootstrap.phases.preflight.requirements import findings
-from kbootstrap.remote.facts import Facts, parse
+from kbootstrap.remote.facts import Facts, Route, parse
 
 FACTS = """\
 os_id=centos
@@ -84,7 +85,7 @@ def hosts(made: Inventory, **changes: Any) -> dict[str, Facts]:
             addresses={host.node_ip: "eth0"},
             machine_id=f"id-{host.name}",
             product_uuid=f"uuid-{host.name}",
-            macs=(f"52:54:00:00:00:{index:02x}",),
+            macs={"eth0": f"52:54:00:00:00:{index:02x}"},
         )
         for index, host in enumerate(made.hosts)
     }
@@ -105,22 +106,23 @@ CONTROL_PLANE = {"admin_conf": True, "manifests": True, "kubelet_conf": True, "e
     ("changes", "host", "level", "text"),
     [
         ({"w1": {"uid": 1000}}, "w1", "error", "not as root"),
-        ({"w1": {"os_id": "plan9"}}, "w1", "error", "not supported"),
+        ({"w1": {"os": OsRelease("plan9")}}, "w1", "error", "not supported"),
         ({"w1": {"arch": "i686"}}, "w1", "error", "i686 is not supported"),
         ({"w1": {"systemd": False}}, "w1", "error", "systemd is not running"),
-        ({"w1": {"os_version": "7", "kernel": "3.10.0", "cgroup": 1}}, "w1", "error", "1.3"),
+        ({"w1": {"os": OsRelease("centos", "7"), "kernel": "3.10.0", "cgroup": 1}}, "w1", "error", "1.3"),
         ({"cp1": {"cpus": 1}}, "cp1", "error", "a control plane needs 2"),
         ({"cp1": {"memory_mib": 900}}, "cp1", "error", "MiB of memory"),
         ({"w1": {"memory_mib": 300}}, "w1", "warning", "MiB of memory"),
         ({"w1": {"disk_free_mib": 100}}, "w1", "error", "MiB free"),
         ({"w1": {"addresses": {"10.0.0.9": "eth0"}}}, "w1", "error", "the address 192.168.1.11 is not on this host"),
-        ({"w1": {"routes": (("10.244.0.0/16", "tun0"),)}}, "w1", "error", "overlaps pod_cidr"),
-        ({"w1": {"routes": (("10.0.0.0/8", "tun0"),)}}, "w1", "error", "overlaps service_cidr"),
+        ({"w1": {"routes": (Route("10.244.0.0/16", "tun0"),)}}, "w1", "error", "overlaps pod_cidr"),
+        ({"w1": {"routes": (Route("10.0.0.0/8", "tun0"),)}}, "w1", "warning", "overlaps service_cidr"),
+        ({"w1": {"routes": (Route("10.96.0.0/12", "tun0"),)}}, "w1", "error", "overlaps service_cidr"),
         ({"cp1": {"listening": frozenset({6443})}}, "cp1", "error", "TCP ports already in use: 6443"),
         ({"w1": {"runtimes": ("dockerd",)}}, "w1", "warning", "Docker is installed"),
         ({"w1": {"machine_id": "id-cp1"}}, "w1", "error", "the same machine-id as cp1"),
-        ({"w1": {"product_uuid": "uuid-cp1"}}, "w1", "error", "the same product_uuid as cp1"),
-        ({"w1": {"macs": ("52:54:00:00:00:00",)}}, "w1", "error", "the same MAC address as cp1"),
+        ({"w1": {"product_uuid": "uuid-cp1"}}, "w1", "warning", "the same product_uuid as cp1"),
+        ({"w1": {"macs": {"eth0": "52:54:00:00:00:00"}}}, "w1", "error", "the same MAC address as cp1"),
         ({"w2": {"clock_offset": 45.0}}, "w2", "error", "45 s ahead of the other hosts"),
         ({"w2": {"clock_offset": -600.0}}, "w2", "error", "600 s behind"),
         ({"w1": MEMBER}, "w1", "error", "cp1 is not"),
@@ -166,10 +168,9 @@ def test_other_families_and_members_of_this_cluster_are_welcome(tmp_path: Path) 
     joined = {
         **MEMBER,
         "ca_sha256": CONTROL_PLANE["ca_sha256"],
-        "os_id": "debian",
-        "os_version": "12",
+        "os": DEBIAN12.os,
         "kernel": "6.1.0",
     }
     assert findings(made, hosts(made, cp1=CONTROL_PLANE, w1=joined)) == []
     assert DEBIAN12.family == "debian"
-    assert replace(EL9, os_id="mystery", os_like=("rhel",)).family == "el"
+    assert OsRelease("mystery", "9", ("rhel",)).family == "el"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.examples import EL9, context, inventory
 
+from kbootstrap.distributions import OsRelease
 from kbootstrap.errors import InventoryError
 from kbootstrap.inventory.models import Inventory
 from kbootstrap.phases import RESET, join_token
@@ -150,7 +151,7 @@ def test_a_first_control_plane_of_another_cluster_is_no_reference_for_the_others
 
 
 def test_a_host_without_root_or_a_known_system_is_refused(tmp_path: Path) -> None:
-    found = refused(inventory(tmp_path), cp1={"uid": 1000}, w1={"os_id": "plan9"})
+    found = refused(inventory(tmp_path), cp1={"uid": 1000}, w1={"os": OsRelease("plan9")})
     assert "not as root" in found["cp1"]
     assert "is not supported" in found["w1"]
 

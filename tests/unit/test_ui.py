@@ -17,7 +17,7 @@ from support.local_transport import LocalTransport
 from kbootstrap.errors import Failure, StepError
 from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted, StepEnded, StepOutput, StepStarted
 from kbootstrap.inventory.models import Host
-from kbootstrap.phases.preflight.requirements import Finding
+from kbootstrap.phases.preflight.finding import Finding
 from kbootstrap.remote.session import Session
 from kbootstrap.run import check, up
 from kbootstrap.run.engine import Engine

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from kbootstrap.inventory.models import Host, Inventory
-from kbootstrap.kubernetes.repositories import el_release
 from kbootstrap.phases.common import every_host
 from kbootstrap.phases.phase import Context, Pairs, Phase
 from kbootstrap.steps import Step
@@ -20,7 +19,7 @@ _TOOLS = {
 def tools(context: Context, host: Host) -> str:
     facts = context.facts[host.name]
     wanted = _TOOLS[facts.family or "el"]
-    if facts.family == "el" and el_release(facts) == "7":
+    if facts.family == "el" and facts.os.release == "7":
         wanted = wanted.replace("tc=iproute-tc", "tc=iproute")
     return wanted
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kbootstrap.inventory.models import Cluster, Host, Inventory
 from kbootstrap.kubernetes import repositories
-from kbootstrap.phases.common import every_host
+from kbootstrap.phases.common import every_host, kernel_modules
 from kbootstrap.phases.network.flannel import DEFAULT_REPOSITORY
 from kbootstrap.phases.phase import Context, Phase
 from kbootstrap.steps import Step
@@ -14,32 +14,82 @@ def steps(context: Context, host: Host) -> list[Step]:
     facts = context.facts[host.name]
     if facts.cluster_state == "member":
         return [_compare(context.inventory)] if host == context.inventory.first_control_plane else []
-    cluster = context.inventory.cluster
+    return [_reach(context, host), _packages(context, host), _modules(context)]
+
+
+def _reach(context: Context, host: Host) -> Step:
+    cluster, facts = context.inventory.cluster, context.facts[host.name]
     urls = {
-        "kubelet": repositories.kubernetes(cluster, facts).key_url,
-        "containerd": repositories.docker(cluster, facts).key_url,
+        "kubelet": repositories.kubernetes(cluster, facts).metadata_url,
+        "containerd": repositories.docker(cluster, facts).metadata_url,
     }
-    addresses = [f"{peer.node_ip}:{peer.ssh.port or 22}" for peer in _peers(context.inventory, host)]
+    addresses = [f"{peer.node_ip}:{port}" for peer in _peers(context.inventory, host) if (port := _ssh(context, peer))]
     first = context.facts.get(context.inventory.first_control_plane.name)
     if first is not None and first.cluster_state == "member":
         addresses.append(context.inventory.endpoint)
-    return [
-        Step(
-            "reach",
-            "Check that peers, packages and images can be reached",
-            "preflight/reach.sh",
-            why="A blocked port or a missing proxy is detected before the first change.",
-            libraries=("network",),
-            params={
-                "NEEDED": " ".join(url for command, url in urls.items() if command not in facts.commands),
-                "URLS": " ".join(url for command, url in urls.items() if command in facts.commands),
-                "REGISTRIES": " ".join(_registries(cluster)),
-                "PEERS": " ".join(addresses),
-                "NAME": _name(context.inventory),
-            },
-            wait_only=True,
-        )
-    ]
+    return Step(
+        "reach",
+        "Check that peers, packages and images can be reached",
+        "preflight/reach.sh",
+        why="A blocked port or a missing proxy is detected before the first change.",
+        libraries=("network", "requirements"),
+        params={
+            "NEEDED": " ".join(url for command, url in urls.items() if command not in facts.commands),
+            "URLS": " ".join(url for command, url in urls.items() if command in facts.commands),
+            "REGISTRIES": " ".join(_registries(cluster)),
+            "PEERS": " ".join(addresses),
+            "NAME": _name(context.inventory),
+            "WARN": _warn(context),
+        },
+        wait_only=True,
+    )
+
+
+def _ssh(context: Context, peer: Host) -> int | None:
+    """The port of a peer's SSH server for other nodes. None when it is not known.
+
+    The inventory has the operator's way to the peer. This may be a forwarded port of another machine.
+    """
+    port, facts = peer.ssh.port or 22, context.facts.get(peer.name)
+    if facts is None or not facts.listening or port in facts.listening:
+        return port
+    return 22 if 22 in facts.listening else None
+
+
+def _packages(context: Context, host: Host) -> Step:
+    cluster, facts = context.inventory.cluster, context.facts[host.name]
+    return Step(
+        "packages",
+        "Ask the package manager about its repositories",
+        "preflight/packages.sh",
+        why="One dead or wrong repository ends every installation. It is found before swap and firewall are off.",
+        libraries=("os", "requirements"),
+        params={
+            "NAMES": " ".join(("containerd.io", *repositories.KUBERNETES_PACKAGES)),
+            "ARCHIVE": repositories.vault_file(cluster, facts),
+            "VAULT": repositories.vault(cluster, facts),
+            "KEEP": "1" if cluster.os_repository == "keep" else "0",
+            "WARN": _warn(context),
+        },
+        timeout=600,
+        wait_only=True,
+    )
+
+
+def _modules(context: Context) -> Step:
+    return Step(
+        "modules",
+        "Look for the kernel modules",
+        "preflight/modules.sh",
+        why="Some cloud images have a kernel without the modules for pod networks.",
+        libraries=("os", "requirements"),
+        params={"MODULES": " ".join(kernel_modules(context.inventory)), "WARN": _warn(context)},
+        wait_only=True,
+    )
+
+
+def _warn(context: Context) -> str:
+    return " ".join(context.inventory.preflight.warn)
 
 
 def _compare(inventory: Inventory) -> Step:

@@ -2,7 +2,7 @@
 # Tries to reach the sources of packages and images, and other hosts, all at once. This host fails here, before anything is
 # changed, where a package source that this run needs cannot be reached or the control plane's name does not resolve. The rest
 # is only a warning: a peer's SSH port may be closed on purpose, and images may be there already.
-# Params: NEEDED, URLS (to fetch), REGISTRIES (any answer will do), PEERS ("address:port ..."), NAME (of the control plane)
+# Params: WARN, NEEDED, URLS (to fetch), REGISTRIES (any answer will do), PEERS ("address:port ..."), NAME (of the control plane)
 
 fetch() { curl -sSL --connect-timeout 5 --max-time 15 -o /dev/null "$@" 2>&1; }
 
@@ -20,11 +20,11 @@ try_registry() {
 
 try_peer() { reaches "$1" || echo "warning cannot reach $1 (TCP)"; }
 
-try_name() { getent hosts "$1" >/dev/null || echo "requirement_failed cluster.control_plane_endpoint: $1 does not resolve here"; }
+try_name() { getent hosts "$1" >/dev/null || echo "name-resolution cluster.control_plane_endpoint: $1 does not resolve here"; }
 
 troubles() {
     for url in $NEEDED; do
-        try_url requirement_failed "$url" &
+        try_url package-sources "$url" &
     done
     for url in $URLS; do
         try_url warning "$url" &
@@ -43,11 +43,10 @@ troubles() {
 
 check() {
     troubles | while read -r kind trouble; do
-        if [ "$kind" = requirement_failed ]; then
-            requirement_failed "$trouble"
-            kb_report hint "Fix the name or the way there (DNS, proxy, firewall), or set a mirror in the inventory."
-        else
+        if [ "$kind" = warning ]; then
             kb_report warning "$trouble"
+        else
+            requirement "$kind" "$trouble" "Fix the name or the way there (DNS, proxy, firewall), or set a mirror in the inventory."
         fi
     done
 }

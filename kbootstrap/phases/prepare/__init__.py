@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kbootstrap import ports
 from kbootstrap.inventory.models import Cluster, Host
+from kbootstrap.kubernetes import repositories
 from kbootstrap.phases.common import every_host
 from kbootstrap.phases.phase import Context, Phase
 from kbootstrap.steps import Step
@@ -23,6 +24,7 @@ SYNC_SECONDS = 120
 def steps(context: Context, host: Host) -> list[Step]:
     cluster = context.inventory.cluster
     return [
+        *_sources(context, host),
         Step(
             "hostname",
             f"Set the host name to {host.name}",
@@ -63,8 +65,9 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Load the kernel modules overlay and br_netfilter",
             "prepare/modules.sh",
             why="containerd needs overlay for image layers; iptables sees bridged pod traffic only with br_netfilter.",
-            libraries=("files",),
+            libraries=("files", "os"),
             params={"MODULES": MODULES},
+            timeout=900,
         ),
         Step(
             "sysctl",
@@ -93,6 +96,22 @@ def steps(context: Context, host: Host) -> list[Step]:
             timeout=SYNC_SECONDS + 30,
             wait_only=True,
         ),
+    ]
+
+
+def _sources(context: Context, host: Host) -> list[Step]:
+    cluster = context.inventory.cluster
+    if cluster.os_repository == "keep":
+        return []
+    return [
+        Step(
+            "package-sources",
+            "Replace package repositories that are gone",
+            "prepare/sources.sh",
+            why="CentOS 7 and 8 name servers that ended in 2024. With one dead repository, nothing can be installed.",
+            libraries=("files", "os"),
+            params={"VAULT": repositories.vault(cluster, context.facts[host.name])},
+        )
     ]
 
 

@@ -23,7 +23,18 @@ check() {
     return "$found"
 }
 
+# Some kernels have these modules in a package of their own (EL 10's cloud images).
+install_missing() {
+    for module in $MODULES; do
+        if ! loaded "$module" && ! modprobe -n -q "$module"; then
+            pkg_install "$(pkg_modules)"
+            return
+        fi
+    done
+}
+
 apply() {
+    install_missing
     put_file "$FILE" 644 "$(text)"
     for module in $MODULES; do
         run modprobe "$module"

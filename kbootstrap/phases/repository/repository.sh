@@ -1,20 +1,31 @@
 # shellcheck shell=sh
-# A package repository and its signing keys. A key file is fetched once; only its pinned keys are put in place (see
-# keys.sh). Later checks compare its checksum, so they need neither network nor gpg.
-# Params: ID, NAME, URL, KEY_URL, FINGERPRINTS, SUITE, EXCLUDE, SIGNED
+# A package repository and its signing keys. A key file is fetched once, and again when its keys expire; only its pinned keys
+# are put in place (see keys.sh). Later checks compare its checksum, so they need neither network nor gpg.
+# Another file with the same repository is switched off: apt stops at a second Signed-By, and dnf uses only one of two.
+# Params: ID, NAME, URL, KEY_URLS (the first that the server has is used), FINGERPRINTS, SUITE, EXCLUDE, SIGNED
+
+RENEW_DAYS=30
 
 text() { repo_text "$ID" "$NAME" "$URL" "$SUITE" "$EXCLUDE" "$SIGNED"; }
 
+# Two lines: the state of the key file, and when its first key expires (seconds since 1970; 0: never).
 record() { echo "$KB_STATE/keys/$ID"; }
 
 trusted() {
     key=$(key_file "$ID")
     [ -s "$key" ] && [ -s "$(record)" ] &&
-        [ "$(cat "$(record)")" = "$(state_of_key)" ]
+        [ "$(sed -n 1p "$(record)")" = "$(state_of_key)" ]
 }
 
 # "exported": older versions installed the downloaded file itself, which is not to be trusted.
 state_of_key() { echo "$(sha256sum "$key" | cut -d' ' -f1) $FINGERPRINTS exported"; }
+
+# A key that expires soon is fetched again, at most once a day: its owner may not have renewed it yet.
+expires_soon() {
+    expires=$(sed -n 2p "$(record)")
+    [ "${expires:-0}" -gt 0 ] && [ "$expires" -lt "$(($(date +%s) + RENEW_DAYS * 86400))" ] &&
+        [ -n "$(find "$(record)" -mtime +0)" ]
+}
 
 check() {
     found=0
@@ -22,7 +33,13 @@ check() {
     if ! trusted; then
         echo "+ $(key_file "$ID"), pinned to $FINGERPRINTS"
         found=1
+    elif expires_soon; then
+        echo "~ $(key_file "$ID"): its key expires in less than $RENEW_DAYS days"
+        found=1
     fi
+    for rival in $(rival_sources "$ID" "$URL" "$SUITE"); do
+        file_is "$rival" "$(without_rival "$rival" "$ID" "$URL" "$SUITE")" || found=1
+    done
     return "$found"
 }
 
@@ -32,7 +49,10 @@ apply() {
             pkg_install curl ca-certificates gnupg
         fi
     done
-    if ! trusted; then
+    for rival in $(rival_sources "$ID" "$URL" "$SUITE"); do
+        put_file "$rival" "$(stat -c %a "$rival")" "$(without_rival "$rival" "$ID" "$URL" "$SUITE")"
+    done
+    if ! trusted || expires_soon; then
         fetch_key
     fi
     put_file "$(repo_file "$ID")" 644 "$(text)"
@@ -41,9 +61,13 @@ apply() {
 
 fetch_key() {
     mkdir -p "$(dirname "$(record)")"
-    fetch "$KEY_URL" "$KB_DIR/$ID.key"
-    pinned_keys "$KB_DIR/$ID.key" "$KB_DIR/$ID.pinned" "$KEY_URL" "$FINGERPRINTS"
+    # shellcheck disable=SC2086 # addresses are words
+    fetch_first "$KB_DIR/$ID.key" $KEY_URLS
+    pinned_keys "$KB_DIR/$ID.key" "$KB_DIR/$ID.pinned" "$KB_FETCHED" "$FINGERPRINTS"
     put_file "$key" 644 "$(cat "$KB_DIR/$ID.pinned")"
-    state_of_key >"$(record).new"
+    # shellcheck disable=SC2086 # fingerprints are words
+    key_replaced $FINGERPRINTS
+    # shellcheck disable=SC2154 # pinned_keys sets it
+    printf '%s\n%s\n' "$(state_of_key)" "$kb_expires" >"$(record).new"
     mv "$(record).new" "$(record)"
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from kbootstrap.inventory.models import Host, Inventory
-from kbootstrap.phases.preflight.requirements import Finding, differ, runnable
+from kbootstrap.phases.preflight.finding import Finding, differ
+from kbootstrap.phases.preflight.requirements import runnable
 from kbootstrap.ports import API_SERVER
 from kbootstrap.remote.facts import Facts
 

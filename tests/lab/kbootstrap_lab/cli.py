@@ -40,10 +40,10 @@ def lab() -> None:
 @click.option("--workers", type=click.IntRange(0, 900), default=3, show_default=True, help="Worker hosts.")
 @click.option(
     "--distribution",
-    type=click.Choice(DISTRIBUTIONS),
+    metavar="NAME",
     default="centos9",
     show_default=True,
-    help="The operating system the hosts look like.",
+    help=f"The operating system the hosts look like: {', '.join(DISTRIBUTIONS)}; simulated hosts know many more.",
 )
 @click.option(
     "--latency-ms",

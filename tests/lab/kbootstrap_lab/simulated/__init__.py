@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from kbootstrap.secret import Secret
-from kbootstrap_lab.backend import DISTRIBUTIONS, Say, quiet, refuse
+from kbootstrap_lab.backend import Say, quiet, refuse
 from kbootstrap_lab.errors import LabError, no_such_host, no_such_lab
+from kbootstrap_lab.simulated.distributions import DISTRIBUTIONS
 from kbootstrap_lab.state import create_state_dir, remove_state_dir, state_dir
 
-NEWEST_KUBERNETES = {"centos9": "1.34", "centos7": "1.31", "debian12": "1.34"}
 MAX_HOSTS = 1000
 START_TIMEOUT = 180
 

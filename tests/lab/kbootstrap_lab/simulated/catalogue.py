@@ -279,6 +279,7 @@ _CONTENT: dict[str, Content] = {
         {"keepalived.service": unit("LVS and VRRP High Availability Monitor", "/usr/sbin/keepalived")},
         {"/etc/keepalived/keepalived.conf": "! Configuration File for keepalived\n"},
     ),
+    "kernel-modules-extra": Content(files={"/usr/lib/modules/extra/br_netfilter.ko": "a module\n"}),
     "kmod": Content(("/usr/sbin/modprobe", "/usr/sbin/lsmod", "/usr/sbin/modinfo")),
     "kubeadm": Content(
         ("/usr/bin/kubeadm",),

@@ -7,18 +7,31 @@ not the one of the inventory, and the time of some hosts is not synchronised. ``
 from __future__ import annotations
 
 import os
+import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from kbootstrap_lab.simulated import catalogue
 from kbootstrap_lab.simulated.spec import Spec
 
+_MACHINE = os.uname().machine
+
 
 @dataclass(frozen=True)
 class Distribution:
-    """The parts of an operating system that kbootstrap uses. ``sh`` is its /bin/sh."""
+    """The parts of an operating system that kbootstrap uses.
+
+    It has the packages and the ways of ``base``. ``release`` is what the package servers build for: an EL major, or a
+    codename. ``sh`` is its /bin/sh; ``swap`` and ``root`` are the devices in its fstab; ``servers`` are the addresses
+    of its own packages that answer. The modules of a kernel with ``modules_in_package`` are not all installed.
+    """
 
     name: str
+    base: str
+    release: str
+    releasever: str
     family: str
     pretty_name: str
     os_release: str
@@ -27,8 +40,15 @@ class Distribution:
     systemd: str
     cgroup: int
     sh: str
-    swap_spec: str
-    machine: str = os.uname().machine
+    swap: str
+    root: str
+    hostname: str
+    newest_kubernetes: str
+    servers: tuple[str, ...]
+    files: Mapping[str, str]
+    zram: bool = False
+    modules_in_package: bool = False
+    machine: str = _MACHINE
 
     @property
     def arch(self) -> str:
@@ -38,86 +58,41 @@ class Distribution:
         return {"x86_64": "amd64", "aarch64": "arm64"}.get(self.machine, self.machine)
 
 
-def _os_release(**fields: str) -> str:
-    return "".join(f'{key}="{value}"\n' for key, value in fields.items())
+def _read(path: Path) -> Distribution:
+    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    os_release = data.pop("os_release")
+    family = "debian" if data["base"] == "debian12" else "el"
+    defaults = {
+        "releasever": os_release["VERSION_ID"].partition(".")[0],
+        "sh": "bash",
+        "swap": "/dev/vda2",
+        "root": "/dev/vda1",
+        "hostname": "host-{dashed}",
+        "kernel_version": "#1 SMP PREEMPT_DYNAMIC Fri Aug 1 12:00:00 UTC 2025",
+    }
+    return Distribution(
+        name=path.stem,
+        family=family,
+        pretty_name=os_release["PRETTY_NAME"],
+        os_release="".join(f'{key}="{value}"\n' for key, value in os_release.items()),
+        servers=tuple(data.pop("servers")),
+        kernel=data.pop("kernel").format(machine=_MACHINE),
+        **{**defaults, **data},
+    )
 
 
-_MACHINE = os.uname().machine
-
-DISTRIBUTIONS = {
-    "centos9": Distribution(
-        name="centos9",
-        family="el",
-        pretty_name="CentOS Stream 9",
-        os_release=_os_release(
-            NAME="CentOS Stream",
-            VERSION="9",
-            ID="centos",
-            ID_LIKE="rhel fedora",
-            VERSION_ID="9",
-            PLATFORM_ID="platform:el9",
-            PRETTY_NAME="CentOS Stream 9",
-            CPE_NAME="cpe:/o:centos:centos:9",
-            HOME_URL="https://centos.org/",
-        ),
-        kernel=f"5.14.0-605.el9.{_MACHINE}",
-        kernel_version="#1 SMP PREEMPT_DYNAMIC Fri Aug 1 12:00:00 UTC 2025",
-        systemd="252",
-        cgroup=2,
-        sh="bash",
-        swap_spec="/dev/mapper/cs-swap",
-    ),
-    "centos7": Distribution(
-        name="centos7",
-        family="el",
-        pretty_name="CentOS Linux 7 (Core)",
-        os_release=_os_release(
-            NAME="CentOS Linux",
-            VERSION="7 (Core)",
-            ID="centos",
-            ID_LIKE="rhel fedora",
-            VERSION_ID="7",
-            PRETTY_NAME="CentOS Linux 7 (Core)",
-            CPE_NAME="cpe:/o:centos:centos:7",
-            HOME_URL="https://www.centos.org/",
-        ),
-        kernel=f"3.10.0-1160.119.1.el7.{_MACHINE}",
-        kernel_version="#1 SMP Tue Jun 4 14:43:51 UTC 2024",
-        systemd="219",
-        cgroup=1,
-        sh="bash",
-        swap_spec="/dev/mapper/centos-swap",
-    ),
-    "debian12": Distribution(
-        name="debian12",
-        family="debian",
-        pretty_name="Debian GNU/Linux 12 (bookworm)",
-        os_release=_os_release(
-            PRETTY_NAME="Debian GNU/Linux 12 (bookworm)",
-            NAME="Debian GNU/Linux",
-            VERSION_ID="12",
-            VERSION="12 (bookworm)",
-            VERSION_CODENAME="bookworm",
-            ID="debian",
-            HOME_URL="https://www.debian.org/",
-        ),
-        kernel="6.1.0-40-amd64",
-        kernel_version="#1 SMP PREEMPT_DYNAMIC Debian 6.1.153-1 (2025-09-20)",
-        systemd="252",
-        cgroup=2,
-        sh="dash",
-        swap_spec="UUID=6a4a2c1e-0b5a-4c3e-9a43-7d1f0c2b9e11",
-    ),
-}
+DISTRIBUTIONS = {path.stem: _read(path) for path in sorted(Path(__file__).with_name("distros").glob("*.toml"))}
+"""Every distribution, one file each."""
 
 
 def more_packages(spec: Spec) -> Mapping[str, str]:
-    """Packages beyond those of every fresh host: every second host has chrony, EL 9 workers have zram."""
+    """Packages beyond those of every fresh host: every second host has chrony, some workers have zram."""
+    distribution = DISTRIBUTIONS[spec.distribution]
     extra: dict[str, str] = {}
-    versions = {package.name: package.version for package in catalogue.available(spec.distribution, "os")}
-    if spec.state == "clean" or (spec.distribution == "centos9" and spec.index % 2 == 0):
+    versions = {package.name: package.version for package in catalogue.available(distribution.base, "os")}
+    if spec.state == "clean" or (distribution.base == "centos9" and spec.index % 2 == 0):
         extra["chrony"] = versions["chrony"]
-    if spec.state == "dirty" and spec.distribution == "centos9" and spec.index % 4 == 3:
+    if spec.state == "dirty" and distribution.zram and spec.index % 4 == 3:
         extra["zram-generator"] = versions["zram-generator"]
     return extra
 
@@ -126,54 +101,36 @@ def files(spec: Spec) -> dict[str, str]:
     """Files in /etc that depend on the distribution and on the initial state of the host."""
     distribution = DISTRIBUTIONS[spec.distribution]
     found = _el_files(spec) if distribution.family == "el" else _debian_files(spec)
+    found.update(distribution.files)
+    for key in re.findall(r"gpgkey=file://(\S+)", "".join(distribution.files.values())):
+        found[key] = f"the key of {distribution.pretty_name}\n"
     found["/etc/fstab"] = _fstab(spec, distribution)
-    found["/etc/hostname"] = _hostname(spec)
+    dashed = spec.ip.replace(".", "-")
+    found["/etc/hostname"] = (
+        spec.name if spec.state == "clean" else distribution.hostname.format(dashed=dashed)
+    ) + "\n"
     return found
 
 
-def _hostname(spec: Spec) -> str:
-    if spec.state == "clean":
-        return spec.name + "\n"
-    dashed = spec.ip.replace(".", "-")
-    return {"centos9": f"ip-{dashed}.localdomain", "centos7": f"vm-{dashed}"}.get(
-        spec.distribution, f"debian-{dashed}"
-    ) + "\n"
-
-
 def _fstab(spec: Spec, distribution: Distribution) -> str:
-    root = {"centos9": "/dev/mapper/cs-root", "centos7": "/dev/mapper/centos-root"}.get(
-        distribution.name, "UUID=5a2f2a1c-0d4e-4a3b-8f1e-2b7c6d5e4f3a"
-    )
-    text = f"#\n# /etc/fstab\n#\n{root} / xfs defaults 0 0\n"
+    text = f"#\n# /etc/fstab\n#\n{distribution.root} / xfs defaults 0 0\n"
     if spec.state == "dirty":
-        text += f"{distribution.swap_spec} none swap defaults 0 0\n"
+        text += f"{distribution.swap} none swap defaults 0 0\n"
     return text
 
 
 def _el_files(spec: Spec) -> dict[str, str]:
     dirty = spec.state == "dirty"
     release = DISTRIBUTIONS[spec.distribution].pretty_name
-    found = {
+    return {
         "/etc/redhat-release": release + "\n",
-        "/etc/centos-release": release + "\n",
         "/etc/selinux/config": f"SELINUX={'enforcing' if dirty else 'permissive'}\nSELINUXTYPE=targeted\n",
         "/etc/firewalld/zones/public.xml": _FIREWALLD_ZONE,
     }
-    if spec.distribution == "centos9":
-        found["/etc/yum.repos.d/centos.repo"] = _CENTOS9_REPO
-        found["/etc/pki/rpm-gpg/RPM-GPG-KEY-centosofficial"] = "a key of CentOS\n"
-    else:
-        found["/etc/yum.repos.d/CentOS-Base.repo"] = _CENTOS7_REPO
-        found["/etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7"] = "a key of CentOS\n"
-    return found
 
 
 def _debian_files(spec: Spec) -> dict[str, str]:
-    found = {
-        "/etc/debian_version": "12.12\n",
-        "/etc/apt/sources.list": _DEBIAN_SOURCES,
-        "/etc/apt/apt.conf.d/20auto-upgrades": 'APT::Periodic::Unattended-Upgrade "1";\n',
-    }
+    found = {"/etc/apt/apt.conf.d/20auto-upgrades": 'APT::Periodic::Unattended-Upgrade "1";\n'}
     if spec.state == "dirty" and spec.index % 2 == 1:
         found["/etc/systemd/system/swapfile.swap"] = "[Swap]\nWhat=/swapfile\n\n[Install]\nWantedBy=swap.target\n"
     return found
@@ -181,19 +138,21 @@ def _debian_files(spec: Spec) -> dict[str, str]:
 
 def directories(spec: Spec) -> tuple[str, ...]:
     """Directories that exist although they are empty."""
-    if spec.distribution == "debian12":
+    base = DISTRIBUTIONS[spec.distribution].base
+    if base == "debian12":
         return ("/etc/apt/keyrings", "/etc/apt/preferences.d", "/etc/apt/sources.list.d", "/etc/apt/trusted.gpg.d")
-    return ("/etc/yum/vars", "/etc/dnf/vars") if spec.distribution == "centos9" else ("/etc/yum/vars",)
+    return ("/etc/yum/vars", "/etc/dnf/vars") if base == "centos9" else ("/etc/yum/vars",)
 
 
 def links(spec: Spec) -> dict[str, str]:
     """Symbolic links: the units that are enabled."""
-    units = ["sshd.service"] if spec.distribution != "debian12" else ["ssh.service", "systemd-timesyncd.service"]
-    if spec.distribution != "debian12" and spec.state == "dirty":
+    debian = DISTRIBUTIONS[spec.distribution].family == "debian"
+    units = ["ssh.service", "systemd-timesyncd.service"] if debian else ["sshd.service"]
+    if not debian and spec.state == "dirty":
         units.append("firewalld.service")
     found = {}
     if "chrony" in more_packages(spec) and (spec.state == "clean" or spec.index % 4 == 0):
-        units.append("chrony.service" if spec.distribution == "debian12" else "chronyd.service")
+        units.append("chrony.service" if debian else "chronyd.service")
     for unit in units:
         found[f"/etc/systemd/system/multi-user.target.wants/{unit}"] = f"/usr/lib/systemd/system/{unit}"
     if "/etc/systemd/system/swapfile.swap" in files(spec):
@@ -284,45 +243,4 @@ _FIREWALLD_ZONE = """\
   <service name="dhcpv6-client"/>
   <forward/>
 </zone>
-"""
-_CENTOS9_REPO = """\
-[baseos]
-name=CentOS Stream $releasever - BaseOS
-metalink=https://mirrors.centos.org/metalink?repo=centos-baseos-$stream&arch=$basearch&protocol=https,http
-gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-centosofficial
-gpgcheck=1
-repo_gpgcheck=0
-enabled=1
-
-[appstream]
-name=CentOS Stream $releasever - AppStream
-metalink=https://mirrors.centos.org/metalink?repo=centos-appstream-$stream&arch=$basearch&protocol=https,http
-gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-centosofficial
-gpgcheck=1
-repo_gpgcheck=0
-enabled=1
-"""
-_CENTOS7_REPO = """\
-[base]
-name=CentOS-7 - Base
-baseurl=https://vault.centos.org/7.9.2009/os/$basearch/
-gpgcheck=1
-gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7
-
-[updates]
-name=CentOS-7 - Updates
-baseurl=https://vault.centos.org/7.9.2009/updates/$basearch/
-gpgcheck=1
-gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7
-
-[extras]
-name=CentOS-7 - Extras
-baseurl=https://vault.centos.org/7.9.2009/extras/$basearch/
-gpgcheck=1
-gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7
-"""
-_DEBIAN_SOURCES = """\
-deb http://deb.debian.org/debian bookworm main
-deb http://deb.debian.org/debian-security bookworm-security main
-deb http://deb.debian.org/debian bookworm-updates main
 """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kbootstrap_lab.backend import CONTROL_PLANE_ROLE
-from kbootstrap_lab.simulated import NEWEST_KUBERNETES, Lab
+from kbootstrap_lab.simulated import Lab
+from kbootstrap_lab.simulated.distributions import DISTRIBUTIONS
 from kbootstrap_lab.state import home_relative
 
 KUBERNETES_KEY = "DECDF6A6B09837F48E1CC9C6C3C03A77D90EF796"
@@ -20,7 +21,8 @@ def text(
     kubernetes: str | None = None,
 ) -> str:
     """The inventory as YAML. It has no passwords, only the environment variables that they are read from."""
-    oldest = min((NEWEST_KUBERNETES[host.distribution] for host in lab.hosts), key=lambda v: int(v.partition(".")[2]))
+    newest = (DISTRIBUTIONS[host.distribution].newest_kubernetes for host in lab.hosts)
+    oldest = min(newest, key=lambda version: int(version.partition(".")[2]))
     lines = [
         "# Written by `kbootstrap lab up`: simulated hosts on this machine (docs/simulated-fleet.md).",
         "# `kbootstrap lab down` removes them again.",

@@ -193,7 +193,7 @@ def _id(spec: Spec, what: str) -> uuid.UUID:
 def _packages(spec: Spec, distribution: distributions.Distribution) -> None:
     os.makedirs(packages.DATABASE[distribution.family])
     now = int(time.time()) - 30 * 24 * 3600
-    wanted = {**catalogue.installed(spec.distribution), **distributions.more_packages(spec)}
+    wanted = {**catalogue.installed(distribution.base), **distributions.more_packages(spec)}
     for name, version in wanted.items():
         packages.install(distribution.family, name, version, distribution.arch, now)
 
@@ -217,7 +217,10 @@ def _users(spec: Spec, distribution: distributions.Distribution) -> None:
 def _host_conf(spec: Spec, distribution: distributions.Distribution) -> None:
     """The stand-ins' settings for this host."""
     lines = {
-        "DISTRIBUTION": spec.distribution,
+        "DISTRIBUTION": distribution.base,
+        "RELEASE": distribution.release,
+        "RELEASEVER": distribution.releasever,
+        "MODULES_IN_PACKAGE": "1" if distribution.modules_in_package else "",
         "FAMILY": distribution.family,
         "NAME": spec.name,
         "IP": spec.ip,

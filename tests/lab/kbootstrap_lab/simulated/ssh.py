@@ -33,6 +33,7 @@ from paramiko.server import InteractiveQuery
 
 from kbootstrap.secret import Secret
 from kbootstrap_lab.errors import LabError
+from kbootstrap_lab.simulated.distributions import DISTRIBUTIONS
 from kbootstrap_lab.simulated.machines import MACHINE, Machine, Process, environment
 
 IDLE_POLL = 10.0
@@ -200,7 +201,7 @@ class _Interface(paramiko.ServerInterface):
     def _run(self, channel: paramiko.Channel, argv: list[str]) -> bool:
         user = self._login.user
         home = "/root" if user == "root" else f"/home/{user}"
-        env = environment(user, home, self._machine.spec.distribution == "debian12")
+        env = environment(user, home, DISTRIBUTIONS[self._machine.spec.distribution].family == "debian")
         env.update(self._environment.pop(channel.get_id(), {}))
         env["SSH_CLIENT"] = f"{self._peer} 50000 22"
         env["SSH_CONNECTION"] = f"{self._peer} 50000 {self._machine.spec.ip} 22"

@@ -148,7 +148,20 @@ def sources(options: dict[str, str]) -> list[Source]:
     for path in files:
         text = read(path)
         found += _deb822(text, path) if path.endswith(".sources") else _one_line(text, path)
+    _check_signed_by(found)
     return found
+
+
+def _check_signed_by(found: list[Source]) -> None:
+    keys: dict[tuple[str, str], str] = {}
+    for source in found:
+        other = keys.setdefault((source.url.rstrip("/"), source.suite), source.signed_by)
+        if other != source.signed_by:
+            raise Failed(
+                f"E: Conflicting values set for option Signed-By regarding source {source.url} {source.suite}: "
+                f"{other} != {source.signed_by}\nE: The list of sources could not be read.",
+                100,
+            )
 
 
 def _one_line(text: str, path: str) -> Iterator[Source]:
@@ -186,7 +199,7 @@ def known(request: Request) -> list[tuple[Source, Package]]:
     """Every package of every source whose list was fetched."""
     found = []
     for source in sources(request.options):
-        repository = internet.deb_repository(source.url, source.suite)
+        repository = internet.deb_repository(source.url, source.suite, HOST["RELEASE"])
         if repository and os.path.exists(source.list_file):
             found += [(source, package) for package in catalogue.available(HOST["DISTRIBUTION"], repository.id)]
     return found
@@ -248,7 +261,7 @@ def _update(request: Request) -> int:
             reason = failed.text.rpartition(": ")[2]
             warnings.append(f"W: Failed to fetch {source.url}/dists/{source.suite}/InRelease  {reason}")
             continue
-        repository = internet.deb_repository(source.url, source.suite)
+        repository = internet.deb_repository(source.url, source.suite, HOST["RELEASE"])
         if repository is None:
             errors.append(f"E: The repository '{source.url} {source.suite} Release' does not have a Release file.")
         elif not _trusted(source, repository):

@@ -167,8 +167,9 @@ def _repo(section: str, values: dict[str, str]) -> Repo:
         return values.get(key, default).strip().lower() in ("1", "yes", "true")
 
     url = values.get("baseurl") or values.get("metalink") or values.get("mirrorlist") or ""
-    release = HOST["DISTRIBUTION"].removeprefix("centos")
-    for name, value in {"basearch": HOST["ARCH"], "releasever": release, "stream": f"{release}-stream"}.items():
+    release = HOST["RELEASEVER"]
+    variables = {"basearch": HOST["ARCH"], "releasever": release, "stream": f"{release}-stream", "infra": "stock"}
+    for name, value in variables.items():
         url = url.replace(f"${name}", value)
     excludes = (values.get("exclude", "") + " " + values.get("excludepkgs", "")).replace(",", " ").split()
     keys = values.get("gpgkey", "").split()
@@ -181,6 +182,8 @@ def metadata(repo: Repo) -> internet.Repository:
     """The repository at this address. Raises Failed with dnf's messages when it cannot be used."""
     if not repo.url:
         raise Failed(f"Error: Cannot find a valid baseurl for repo: {repo.id}")
+    if "mirrorlist" in repo.url and not internet.known_host(repo.url):
+        raise Failed(_no_mirrorlist(repo))
     if not internet.known_host(repo.url):
         host = internet.host_of(repo.url)
         raise Failed(
@@ -193,7 +196,7 @@ def metadata(repo: Repo) -> internet.Repository:
         internet.check_up(f"{repo.url}/repodata/repomd.xml")
     except Failed as failed:
         raise Failed(f"Error: Failed to download metadata for repo '{repo.id}': {failed.text}") from None
-    found = internet.rpm_repository(repo.url, HOST["DISTRIBUTION"])
+    found = internet.rpm_repository(repo.url, HOST["RELEASE"])
     if found is None:
         raise Failed(
             f"Errors during downloading metadata for repository '{repo.id}':\n"
@@ -207,6 +210,24 @@ def metadata(repo: Repo) -> internet.Repository:
             "Bad GPG signature"
         )
     return found
+
+
+def _no_mirrorlist(repo: Repo) -> str:
+    host = internet.host_of(repo.url)
+    if HOST["DISTRIBUTION"] == "centos7":
+        return (
+            f"Could not retrieve mirrorlist {repo.url} error was\n"
+            f'14: curl#6 - "Could not resolve host: {host}; Unknown error"\n\n\n'
+            " One of the configured repositories failed (Unknown),\n"
+            " and yum doesn't have enough cached data to continue.\n\n"
+            f"Cannot find a valid baseurl for repo: {repo.id}/{HOST['RELEASEVER']}/{HOST['ARCH']}"
+        )
+    return (
+        f"Errors during downloading metadata for repository '{repo.id}':\n"
+        f"  - Curl error (6): Couldn't resolve host name for {repo.url} [Could not resolve host: {host}]\n"
+        f"Error: Failed to download metadata for repo '{repo.id}': Cannot prepare internal mirrorlist: "
+        f"Curl error (6): Couldn't resolve host name for {repo.url} [Could not resolve host: {host}]"
+    )
 
 
 def _signed_by(repo: Repo, signer: str) -> bool:
@@ -230,9 +251,15 @@ def available(request: Request, filtered: bool = True) -> Iterator[tuple[Repo, P
     for repo in repos(request):
         source = metadata(repo)
         seen = filtered and not request.no_excludes & {repo.id, "all"}
-        for package in catalogue.available(HOST["DISTRIBUTION"], source.id):
+        for package in (*catalogue.available(HOST["DISTRIBUTION"], source.id), *_modules(source.id)):
             if not (seen and any(fnmatch.fnmatch(package.name, pattern) for pattern in repo.excludes)):
                 yield repo, package
+
+
+def _modules(repo: str) -> Iterator[Package]:
+    """The package with the rest of the running kernel's modules."""
+    if repo == "os" and HOST["MODULES_IN_PACKAGE"]:
+        yield Package("kernel-modules-extra", HOST["KERNEL"].removesuffix("." + HOST["ARCH"]), repo)
 
 
 def matches(package: Package, spec: str) -> bool:
@@ -334,7 +361,7 @@ def _keeps_installed(request: Request, name: str) -> bool:
 
 
 def _check_signature(request: Request, repo: Repo, package: Package) -> None:
-    source = internet.rpm_repository(repo.url, HOST["DISTRIBUTION"])
+    source = internet.rpm_repository(repo.url, HOST["RELEASE"])
     if "--nogpgcheck" in request.flags or not repo.gpgcheck or source is None:
         return
     if not source.signer:

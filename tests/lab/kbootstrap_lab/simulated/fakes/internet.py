@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 from kbootstrap_lab.simulated.catalogue import KUBERNETES_MINORS
+from kbootstrap_lab.simulated.distributions import DISTRIBUTIONS
 from kbootstrap_lab.simulated.fakes.common import LAB, SIM, Failed, read, write
 
 KEYS = {"kubernetes": "DECDF6A6B09837F48E1CC9C6C3C03A77D90EF796", "docker": "EF238DBD780E521BBE93554FE990407F60C3414D"}
@@ -20,15 +21,7 @@ _KUBERNETES = {
 """Hosts of Kubernetes packages, each with its first minor. ``mirror.example`` is the lab's mirror of all of them."""
 
 _DOCKER = ("https://download.docker.com", "https://mirrors.aliyun.com/docker-ce", "https://mirror.example")
-_OS = (
-    "https://mirrors.centos.org/metalink",
-    "https://mirror.stream.centos.org/",
-    "https://vault.centos.org/7.9.2009/",
-    "http://vault.centos.org/7.9.2009/",
-    "http://deb.debian.org/debian",
-    "https://deb.debian.org/debian",
-    "http://security.debian.org/",
-)
+_OS = tuple(sorted({server for distribution in DISTRIBUTIONS.values() for server in distribution.servers}))
 _REGISTRIES = {
     "registry.k8s.io": 200,
     "registry.aliyuncs.com": 401,
@@ -100,31 +93,66 @@ def kubernetes(url: str) -> tuple[int, str, str] | None:
     return None
 
 
-def rpm_repository(url: str, distribution: str) -> Repository | None:
-    """The repository at a baseurl (or metalink), or None when there is none."""
+_VAULT = re.compile(
+    r"https?://(vault\.centos\.org|mirrors\.aliyun\.com/centos-vault)/(?P<release>[\w.-]+)/(?P<part>\w+)/"
+)
+_IN_VAULT = {"7.9.2009": "os updates extras", "8.5.2111": "BaseOS AppStream extras", "8-stream": "BaseOS AppStream"}
+"""The releases in CentOS' archive, and some of their parts."""
+
+
+def rpm_repository(url: str, release: str) -> Repository | None:
+    """The repository at a baseurl (or metalink) for an EL release, or None when there is none."""
     found = kubernetes(url)
     if found and found[1] == "rpm" and found[2] in ("", "/"):
         return Repository(f"kubernetes-1.{found[0]}", "kubernetes", True)
-    release = distribution.removeprefix("centos")
-    for base in _DOCKER:
-        if re.match(re.escape(base) + rf"/linux/(centos|rhel)/{release}/[a-z0-9_]+/stable/?\Z", url):
-            return Repository("docker", "docker", False)
+    docker = _docker_release(url)
+    if docker:
+        return Repository("docker", "docker", False) if docker == release else None
+    archive = _VAULT.match(url)
+    if archive and archive["part"] not in _IN_VAULT.get(archive["release"], "").split():
+        return None
     if any(url.startswith(base) for base in _OS):
-        whole = "appstream" in url or "/os/" in url
+        whole = not re.search(r"baseos|updates|extras", url, re.I)
         return Repository("os" if whole else "empty", "", False)
     return None
 
 
-def deb_repository(url: str, suite: str) -> Repository | None:
-    """The repository of one entry in apt's sources, or None when there is none."""
+def _docker_release(url: str) -> str:
+    """The release of a repository of Docker's for rpm. Its repository for CentOS 8 got no packages since 2024."""
+    for base in _DOCKER:
+        match = re.match(
+            re.escape(base) + r"/linux/(centos|rhel|fedora)/(\d+)/[a-z0-9_]+/stable/?(repodata/repomd\.xml)?\Z", url
+        )
+        if match and (match[1], match[2]) in _DOCKER_RELEASES:
+            return match[2]
+    return ""
+
+
+_DOCKER_RELEASES = {
+    *(("centos", release) for release in ("7", "9", "10")),
+    *(("rhel", release) for release in ("8", "9", "10")),
+    *(("fedora", release) for release in ("42", "43")),
+}
+
+
+def deb_repository(url: str, suite: str, release: str) -> Repository | None:
+    """The repository of one entry in apt's sources for a codename, or None when there is none."""
     found = kubernetes(url.rstrip("/") + "/")
     if found and found[1] == "deb" and suite == "/":
         return Repository(f"kubernetes-1.{found[0]}", "kubernetes", True)
-    if any(url.rstrip("/") == f"{base}/linux/debian" for base in _DOCKER) and suite == "bookworm":
-        return Repository("docker", "docker", True)
-    if any(url.startswith(base) for base in _OS) and suite.startswith("bookworm"):
-        return Repository("os" if suite == "bookworm" else "empty", "", True)
+    system = DOCKER_SYSTEMS.get(suite)
+    if any(url.rstrip("/") == f"{base}/linux/{system}" for base in _DOCKER):
+        return Repository("docker", "docker", True) if suite == release else None
+    if any(url.startswith(base) for base in _OS) and suite.startswith(release):
+        return Repository("os" if suite == release else "empty", "", True)
     return None
+
+
+DOCKER_SYSTEMS = {
+    **dict.fromkeys(("bullseye", "bookworm", "trixie"), "debian"),
+    **dict.fromkeys(("focal", "jammy", "noble", "resolute"), "ubuntu"),
+}
+"""The suites of Docker's repositories for apt."""
 
 
 def fetch(url: str) -> tuple[int, str]:
@@ -144,7 +172,7 @@ def _key_at(url: str) -> str:
     found = kubernetes(url)
     if found and found[1:] in (("rpm", "repodata/repomd.xml.key"), ("deb", "Release.key")):
         return "kubernetes"
-    if any(re.match(re.escape(base) + r"/linux/(centos|rhel|debian)/gpg\Z", url) for base in _DOCKER):
+    if any(re.match(re.escape(base) + r"/linux/(centos|rhel|fedora|debian|ubuntu)/gpg\Z", url) for base in _DOCKER):
         return "docker"
     return ""
 
@@ -157,12 +185,13 @@ def _metadata(url: str) -> bool:
             "deb": ("", "Release", "InRelease", "Packages"),
         }
         return found[2] in names[found[1]]
+    if _docker_release(url):
+        return True
     for base in _DOCKER:
-        if re.match(re.escape(base) + r"/linux/(centos|rhel)/[79]/[a-z0-9_]+/stable/(repodata/repomd\.xml)?\Z", url):
-            return True
-        if re.match(re.escape(base) + r"/linux/debian/(dists/bookworm/(Release|InRelease))?\Z", url):
-            return True
-        if url.rstrip("/") == base:
+        match = re.match(re.escape(base) + r"/linux/(debian|ubuntu)/dists/(\w+)/(Release|InRelease)\Z", url)
+        if match:
+            return DOCKER_SYSTEMS.get(match[2]) == match[1]
+        if url.rstrip("/") in (base, f"{base}/linux/debian", f"{base}/linux/ubuntu"):
             return True
     roots = {base.rpartition("/core")[0] for base in _KUBERNETES}
     return url.rstrip("/") in roots or any(url.startswith(base) for base in _OS)
