@@ -28,6 +28,7 @@ SECTIONS: tuple[tuple[str, type[Any]], ...] = (
     ("cluster.network", models.Network),
     ("cluster.kubeadm", models.Kubeadm),
     ("cluster.kubeadm.extra_args", models.ExtraArgs),
+    ("proxy", models.Proxy),
     ("preflight", models.Preflight),
     ("ssh, and hosts[].ssh", models.Ssh),
     ("ssh.bastions[]", models.Bastion),

@@ -24,6 +24,7 @@ _URL = re.compile(r"https?://[A-Za-z0-9._:\[\]{}-]+(/[!#-&(-\[\]-~]*)?\Z")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?\Z")
 _GPG = re.compile(r"[0-9A-F]{40}\Z")
 _REGISTRY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[1-9][0-9]{0,4})?\Z")
+NO_PROXY = re.compile(r"(\*?\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5}|/[0-9]{1,2})?\Z")
 IMAGES = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*\Z")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@\\-]*\Z")
 

@@ -17,6 +17,7 @@ from kbootstrap.inventory.fields import (
     IMAGES,
     LABEL,
     LABEL_VALUE,
+    NO_PROXY,
     TAINT,
     Address,
     Cidr,
@@ -276,6 +277,18 @@ Requirement = Literal[
 """The requirements that an inventory can turn into warnings. The rest say that `up` would have nothing to work on."""
 
 
+class Proxy(Model):
+    """The proxy through which the hosts reach package repositories, keys and registries."""
+
+    http: Url | None = Field(None, description="The proxy for http:// addresses, e.g. `http://proxy.example.com:3128`.")
+    https: Url | None = Field(None, description="The proxy for https:// addresses; default: that of `http`.")
+    no_proxy: tuple[Annotated[str, matching(NO_PROXY, "a name, a domain, an address or a network")], ...] = Field(
+        (),
+        description="What is reached directly, in addition to the nodes, the API server, `pod_cidr`, `service_cidr` and"
+        " the names of the cluster.",
+    )
+
+
 class Preflight(Model):
     """The requirements that are checked before any change."""
 
@@ -322,6 +335,10 @@ class Inventory(Model):
 
     cluster: Cluster = Field(description="The cluster.")
     ssh: Ssh = Field(default_factory=Ssh, description="How to reach all hosts.")
+    proxy: Proxy = Field(
+        default_factory=Proxy,
+        description="For curl, the package manager, the container runtime and kubeadm on the hosts.",
+    )
     preflight: Preflight = Field(default_factory=Preflight, description="The requirements of the hosts.")
     parallelism: int = Field(50, ge=1, le=1000, description="The maximum number of hosts to work on at once.")
     hosts: tuple[Host, ...] = Field(

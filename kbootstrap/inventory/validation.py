@@ -24,6 +24,7 @@ from kbootstrap.inventory.models import (
     Model,
     Network,
     Preflight,
+    Proxy,
     Runtime,
     Ssh,
 )
@@ -128,6 +129,7 @@ _SECTIONS: dict[str, type[Model]] = {
     "network": Network,
     "kubeadm": Kubeadm,
     "preflight": Preflight,
+    "proxy": Proxy,
     "extra_args": ExtraArgs,
 }
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from kbootstrap.remote.protocol import shell_assignments
 from kbootstrap.secret import Param, Secret
@@ -96,15 +97,19 @@ def runner() -> str:
     return shell_assignments() + shell_file("shell/runner.sh")
 
 
-def build(steps: Iterable[Step], family: str, *, checked: bool = False) -> str:
+def build(
+    steps: Iterable[Step], family: str, environment: Mapping[str, str] = MappingProxyType({}), *, checked: bool = False
+) -> str:
     """One script for the steps of one phase on one host of an OS family (``el`` or ``debian``).
 
-    The same text serves plan and apply: ``KB_MODE`` is set from outside (or is the first argument when run by hand).
-    With ``checked`` the first step was already checked and must be applied: it is applied without another check.
+    The programs that it starts get the variables of ``environment``. The same text serves plan and apply: ``KB_MODE`` is
+    set from outside (or is the first argument when run by hand). With ``checked`` the first step was already checked
+    and must be applied: it is applied without another check.
     """
     steps = list(steps)
     libraries = resolve((name for step in steps for name in step.libraries), family)
     parts = [runner(), *(shell_file(library_path(name, family)) for name in libraries)]
+    parts += [f"{name}={quote(value)}\nexport {name}\n" for name, value in environment.items()]
     parts += [f"kb_begin {quote(step.id)}\n" for step in steps[:1]]
     calls = ["kb_change" if checked else "kb_step", *["kb_step"] * len(steps)]
     parts += [_step(*each) for each in zip(calls, steps, [*steps[1:], None], strict=False)]

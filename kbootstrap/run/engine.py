@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.events import Event, StepEnded
+from kbootstrap.inventory.proxy import environment
 from kbootstrap.phases import outputs
 from kbootstrap.phases.outputs import PhaseOutput
 from kbootstrap.phases.phase import Phase
 from kbootstrap.redact import Redactor
+from kbootstrap.remote import script
 from kbootstrap.remote.session import Session
 from kbootstrap.run.phase_run import PhaseRun
 from kbootstrap.run.scheduler import Key, Post, Scheduler, Task
@@ -78,7 +80,8 @@ class Engine:
         if host.ssh.command_timeout is not None:
             steps = [replace(step, timeout=host.ssh.command_timeout) for step in steps]
         accept = functools.partial(outputs.accept, inventory=inventory)
-        run = PhaseRun(phase.name, name, steps, facts.family, accept, self._keep)
+        build = functools.partial(script.build, family=facts.family, environment=environment(inventory))
+        run = PhaseRun(phase.name, name, steps, build, accept, self._keep)
         return lambda post: run.work(session, self.mode, post)
 
     def _keep(self, output: PhaseOutput) -> None:

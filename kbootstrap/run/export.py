@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kbootstrap.events import RunEnded
 from kbootstrap.inventory.models import Inventory
+from kbootstrap.inventory.proxy import environment
 from kbootstrap.remote import script
 from kbootstrap.run.options import Control, Options
 from kbootstrap.run.run import Run, View
@@ -41,7 +42,7 @@ def export_scripts(
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for number, phase in enumerate((*UP.before, *UP.phases), start=1):
             if host in phase.hosts(inventory) and (steps := phase.steps(context, host)):
-                text = script.build(steps, context.facts[host.name].family)
+                text = script.build(steps, context.facts[host.name].family, environment(inventory))
                 _write(folder / f"{number:02d}-{phase.name}.sh", text, 0o700)
     _write(directory / "README", README, 0o600)
     return ended

@@ -50,15 +50,21 @@ def check_timeout(step: Step) -> int:
 
 
 class PhaseRun:
-    """One phase on one host. ``family`` is the host's OS family; ``keep`` gets every accepted output."""
+    """One phase on one host. ``build`` makes a script of steps for it; ``keep`` gets every accepted output."""
 
     def __init__(
-        self, phase: str, host: str, steps: list[Step], family: str, accept: Accept, keep: Callable[[PhaseOutput], None]
+        self,
+        phase: str,
+        host: str,
+        steps: list[Step],
+        build: Callable[..., str],
+        accept: Accept,
+        keep: Callable[[PhaseOutput], None],
     ) -> None:
         self._phase = phase
         self._host = host
         self._steps = {step.id: step for step in steps}
-        self._family = family
+        self._build = build
         self._accept = accept
         self._keep = keep
         self._left = list(steps)
@@ -103,7 +109,7 @@ class PhaseRun:
         status.
         """
         try:
-            text = script.build(self._left, self._family)
+            text = self._build(self._left)
             status = session.run_inline(self._phase, text, handle, self._overdue)
             checked = status == Status.TO_DO and self._step is not None
             if self._mode == "plan" or not checked:
@@ -117,7 +123,7 @@ class PhaseRun:
         if not left:
             return Status.OK
         self._deadline = time.monotonic() + check_timeout(left[0])
-        text = script.build(left, self._family, checked=checked)
+        text = self._build(left, checked=checked)
         return session.run_detached(self._phase, text, handle, self._overdue)
 
     def _expect_next_step(self) -> None:

@@ -8,6 +8,7 @@ import itertools
 import shlex
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted, 
 from kbootstrap.inventory.models import Inventory
 from kbootstrap.phases.outputs import PhaseOutput
 from kbootstrap.redact import Redactor
-from kbootstrap.remote.script import Parser, quote
+from kbootstrap.remote.script import Parser, build, quote
 from kbootstrap.remote.session import Item, LostError
 from kbootstrap.run.journal import Journal
 from kbootstrap.run.phase_run import PhaseRun
@@ -131,7 +132,7 @@ def run_phase(replay: Replay, mode: Mode, redactor: Redactor) -> tuple[bool, lis
         if isinstance(item, Event):
             events.append(clean_event(redactor, item))
 
-    phase = PhaseRun("prepare", "cp1", [STEP], "el", PhaseOutput, lambda _output: None)
+    phase = PhaseRun("prepare", "cp1", [STEP], partial(build, family="el"), PhaseOutput, lambda _output: None)
     return phase.work(replay, mode, post), events  # type: ignore[arg-type] # a stand-in for Session
 
 

@@ -380,7 +380,7 @@ def test_an_even_number_of_control_planes_is_warned_of(tmp_path: Path) -> None:
 def test_the_schema_knows_every_key_and_no_other() -> None:
     schema = json_schema()
     assert json.dumps(schema)
-    assert set(schema["properties"]) == {"cluster", "ssh", "preflight", "parallelism", "hosts"}
+    assert set(schema["properties"]) == {"cluster", "ssh", "proxy", "preflight", "parallelism", "hosts"}
     assert schema["additionalProperties"] is False
 
 

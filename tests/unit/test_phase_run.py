@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -12,7 +13,7 @@ from kbootstrap.events import Event, Notice, PhaseEnded, StepEnded, StepOutput
 from kbootstrap.phases.outputs import PhaseOutput
 from kbootstrap.redact import Redactor
 from kbootstrap.remote.protocol import Status
-from kbootstrap.remote.script import Output, Report
+from kbootstrap.remote.script import Output, Report, build
 from kbootstrap.remote.session import BrokenError, Item, LostError
 from kbootstrap.run.phase_run import MAX_LINES, PhaseRun
 from kbootstrap.run.redaction import MAX_TEXT, clean_event
@@ -83,7 +84,7 @@ class Posts:
         def keep(output: PhaseOutput) -> None:
             self.outputs[output.name] = str(output.value)
 
-        run = PhaseRun("prepare", "h1", [SWAP, TIME], "el", PhaseOutput, keep)
+        run = PhaseRun("prepare", "h1", [SWAP, TIME], partial(build, family="el"), PhaseOutput, keep)
         return run.work(session, mode, self.post)  # type: ignore[arg-type] # a stand-in for Session
 
     @property

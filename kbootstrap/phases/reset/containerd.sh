@@ -4,7 +4,7 @@
 
 MARKER=$KB_STATE/containerd-config
 
-paths() { changed_files '/etc/containerd/*' /etc/crictl.yaml; }
+paths() { changed_files '/etc/containerd/*' /etc/crictl.yaml '/etc/systemd/system/containerd.service.d/*'; }
 
 differences() {
     # shellcheck disable=SC2046 # paths are words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kbootstrap.inventory.models import Host
+from kbootstrap.inventory.proxy import environment
 from kbootstrap.kubernetes import repositories
 from kbootstrap.kubernetes.kubeadm import CRI_SOCKET
 from kbootstrap.phases.common import every_host, repository_step
@@ -26,6 +27,14 @@ def steps(context: Context, host: Host) -> list[Step]:
             params={"VERSION": runtime.version or "", "MAJOR": containerd_major(cluster.minor)},
             timeout=1800,
             retries=3,
+        ),
+        Step(
+            "proxy",
+            "Set the proxy of containerd",
+            "runtime/proxy.sh",
+            why="containerd pulls images, and a service does not have the environment of a login.",
+            libraries=("files", "restore"),
+            params={"PROXY": "\n".join(f"{name}={value}" for name, value in environment(context.inventory).items())},
         ),
         Step(
             "mirrors",
