@@ -102,8 +102,8 @@ def build(
 ) -> str:
     """One script for the steps of one phase on one host of an OS family (``el`` or ``debian``).
 
-    The programs that it starts get the variables of ``environment``. The same text serves plan and apply: ``KB_MODE`` is
-    set from outside (or is the first argument when run by hand). With ``checked`` the first step was already checked
+    The programs that it starts get the variables of ``environment``. The same text serves plan and apply: ``KB_MODE``
+    is set from outside (or is the first argument when run by hand). With ``checked`` the first step was already checked
     and must be applied: it is applied without another check.
     """
     steps = list(steps)
