@@ -67,10 +67,16 @@ class _Watched:
             self.exit_code = 1
             text = f"the log of this run cannot be written: {error.strerror} ({self._journal.path}); the run goes on"
             self._view.handle(Notice(time.time(), "warning", text))
-        self._view.handle(event)
+        self._view.handle(self._with_exit_code(event))
         if not self._unread and streams.unread():
             self._unread = True
             click.echo(f"Nobody reads the output any more; the run goes on. Its log is {self._journal.path}", err=True)
+
+    def _with_exit_code(self, event: Event) -> Event:
+        """A run whose log is broken ends with 1, and its views say so."""
+        if isinstance(event, RunEnded) and self.exit_code and not event.exit_code:
+            return replace(event, exit_code=self.exit_code)
+        return event
 
 
 def control() -> Any:

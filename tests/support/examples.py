@@ -69,3 +69,28 @@ def inventory(folder: Path, change: Callable[[dict[str, Any]], object] = lambda 
 def context(made: Inventory, facts: Facts = EL9) -> Context:
     """As after connecting: every host looks like ``facts``."""
     return Context(made, {host.name: facts for host in made.hosts})
+
+
+def admin_conf(data: str = "LS0tLS1CRUdJTg==", endpoint: str = "192.168.1.10:6443") -> str:
+    """A kubeconfig as `kubeadm init` writes it, with ``data`` as its certificates and key."""
+    return f"""\
+apiVersion: v1
+clusters:
+- cluster:
+    certificate-authority-data: {data}
+    server: https://{endpoint}
+  name: kubernetes
+contexts:
+- context:
+    cluster: kubernetes
+    user: kubernetes-admin
+  name: kubernetes-admin@kubernetes
+current-context: kubernetes-admin@kubernetes
+kind: Config
+preferences: {{}}
+users:
+- name: kubernetes-admin
+  user:
+    client-certificate-data: {data}
+    client-key-data: {data}
+"""

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from support.examples import inventory
+from support.examples import admin_conf, inventory
 from support.fuzzing import cases, count
 
 from kbootstrap.errors import KbootstrapError
@@ -115,27 +115,7 @@ def test_any_value_is_accepted_or_refused_with_a_message(made: Inventory, name: 
     assert len(said) < 1000
 
 
-ADMIN_CONF = """\
-apiVersion: v1
-clusters:
-- cluster:
-    certificate-authority-data: LS0tLS1CRUdJTg==
-    server: https://192.168.1.10:6443
-  name: kubernetes
-contexts:
-- context:
-    cluster: kubernetes
-    user: kubernetes-admin
-  name: kubernetes-admin@kubernetes
-current-context: kubernetes-admin@kubernetes
-kind: Config
-preferences: {}
-users:
-- name: kubernetes-admin
-  user:
-    client-certificate-data: LS0tLS1CRUdJTg==
-    client-key-data: LS0tLS1CRUdJTg==
-"""
+ADMIN_CONF = admin_conf()
 TRICKS = [
     "exec:",
     "    exec:\n      command: sh\n",

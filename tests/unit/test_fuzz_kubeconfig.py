@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import event, given, reject
 from hypothesis import strategies as st
+from support.examples import admin_conf
 from support.fuzzing import cases, count
 
 from kbootstrap.errors import KbootstrapError
@@ -17,27 +18,7 @@ from kbootstrap.kubernetes import kubeconfig
 from kbootstrap.text import printable
 
 ENDPOINT = "192.168.1.10:6443"
-ADMIN_CONF = f"""\
-apiVersion: v1
-clusters:
-- cluster:
-    certificate-authority-data: T1VSUw==
-    server: https://{ENDPOINT}
-  name: kubernetes
-contexts:
-- context:
-    cluster: kubernetes
-    user: kubernetes-admin
-  name: kubernetes-admin@kubernetes
-current-context: kubernetes-admin@kubernetes
-kind: Config
-preferences: {{}}
-users:
-- name: kubernetes-admin
-  user:
-    client-certificate-data: T1VSUw==
-    client-key-data: T1VSUw==
-"""
+ADMIN_CONF = admin_conf("T1VSUw==", ENDPOINT)
 SECTIONS = {"clusters": "cluster", "users": "user", "contexts": "context"}
 
 

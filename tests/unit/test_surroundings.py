@@ -22,7 +22,7 @@ from support.examples import document, written
 from kbootstrap.cli import runs
 from kbootstrap.cli.options import chosen
 from kbootstrap.errors import KbootstrapError
-from kbootstrap.events import Notice
+from kbootstrap.events import Notice, RunEnded
 from kbootstrap.run import hosts
 from kbootstrap.state_home import state_home
 
@@ -263,6 +263,11 @@ def test_a_log_that_can_no_longer_be_written_is_said_once_and_is_no_success() ->
     assert said.level == "warning"
     assert "the log of this run cannot be written: No space left on device (/full/events.jsonl)" in said.text
     assert watched.exit_code == 1
+    for own, shown in ((0, 1), (4, 4)):
+        watched.handle(RunEnded(5.0, "ok" if own == 0 else "failed", own, 1.0, {}, {}))
+        ended = view.events[-1]
+        assert isinstance(ended, RunEnded)
+        assert ended.exit_code == shown, "JSON says what the process says"
 
 
 def test_a_missing_home_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
