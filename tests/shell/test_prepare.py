@@ -131,3 +131,33 @@ def test_a_command_that_fails_is_named_with_its_status(host: Host) -> None:
     assert "@kbootstrap command swapoff -a\n" in said
     assert "@kbootstrap end swap failed 4\n" in said
     assert "no memory" in said
+
+
+# --- disks that cannot be written to ---
+
+READ_ONLY = "mount -o remount,bind,ro /{place}"
+FULL = "mount -t tmpfs -o size=4k,nr_inodes=20 none /var/lib; head -c 4096 /dev/zero >/var/lib/fill 2>/dev/null || :"
+
+
+@pytest.mark.parametrize("first", [READ_ONLY.format(place="etc"), READ_ONLY.format(place="var/lib"), FULL])
+@pytest.mark.parametrize(("step", "prepare"), CASES, ids=[step.id for step, _ in CASES])
+def test_a_disk_that_cannot_be_written_is_named_and_nothing_is_half_done(
+    host: Host, step: Step, prepare: Callable[[Host], None], first: str
+) -> None:
+    """The step fails before its first change or in it; on a good disk the same command then completes it."""
+    prepare(host)
+    before = host.files()
+    state, said = host.run("apply", step, first)
+    if state == "changed":
+        assert "/var/lib" in first, "a step that records nothing there"
+    else:
+        assert state == "failed", said
+        named = "is full" if first == FULL else "cannot be written to: is its file system read-only"
+        assert (
+            f"hint {'The file system at /var/lib ' if first == FULL else '/' + first.partition('ro /')[2] + ' '}{named}"
+            in said
+        )
+        changed = {path for path in host.files().keys() | before.keys() if host.files().get(path) != before.get(path)}
+        assert not [path for path in changed if path.startswith("etc/") and not path.endswith(".kb")], changed
+    assert host.run("apply", step)[0] in ("changed", "ok")
+    assert host.run("plan", step)[0] == "ok"
