@@ -127,6 +127,16 @@ def test_an_address_without_a_list_of_mirrors_is_replaced_too(host: Host) -> Non
     assert host.read("etc/yum.repos.d/a.repo") == f"[base]\nbaseurl={VAULT7}/os/$basearch/\n"
 
 
+def test_a_file_stays_when_its_new_text_cannot_be_made(host: Host) -> None:
+    host.write("etc/yum.repos.d/a.repo", CENTOS7)
+    awk = host.root / "usr/local/sbin/awk"
+    real = os.readlink(awk)
+    awk.unlink()
+    host.write("usr/local/sbin/awk", f'#!/bin/sh\ncase "$*" in *vault*) exit 2 ;; esac\nexec {real} "$@"\n', 0o755)
+    assert host.run("apply", sources(VAULT7))[0] == "failed"
+    assert host.read("etc/yum.repos.d/a.repo") == CENTOS7
+
+
 @pytest.mark.parametrize("text", [ALIVE, "", "[off]\nenabled=0\nbaseurl=https://yum.kubernetes.io/x\n", "# nothing\n"])
 def test_files_without_a_dead_repository_stay_as_they_are(host: Host, text: str) -> None:
     host.write("etc/yum.repos.d/a.repo", text)

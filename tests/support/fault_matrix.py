@@ -27,20 +27,23 @@ FAILS = {
     "ssh": "sudo",
     "facts": "uname",
     "reach": "curl",
+    "packages": "dnf",
+    "modules": "modprobe",
+    "package-sources": "awk",
     "hosts": "mktemp",
     "firewall": "systemctl",
     "time": "systemctl",
     "time-sync": "chronyc",
     "mirrors": "sort",
     "resolve": "awk",
-    "user-kubeconfig": "chown",
+    "user-kubeconfig": "cksum",
     "nodes": "kubectl",
     "pods": "kubectl",
 }
 """What fails in a step that names no command of its own."""
 ALIASES = {"admin": "kubectl", "kb_apt": "apt-get"}
 """Words of the shell vocabulary, and the program behind them."""
-NOTHING_CAN_FAIL = {"selinux"}
+NOTHING_CAN_FAIL = {"selinux", "proxy"}
 """Steps that run no program at all where there is nothing to do."""
 IN_PYTHON = {"requirements"}
 """Steps that take no time and run nothing on a host."""

@@ -13,6 +13,8 @@ check() {
 
 apply() {
     for path in $(dead_sources); do
-        put_file "$path" "$(stat -c %a "$path")" "$(live_source "$path")"
+        # A separate line: where it fails, the step ends before the file is replaced.
+        text=$(live_source "$path")
+        put_file "$path" "$(stat -c %a "$path")" "$text"
     done
 }

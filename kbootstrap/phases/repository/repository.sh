@@ -50,7 +50,9 @@ apply() {
         fi
     done
     for rival in $(rival_sources "$ID" "$URL" "$SUITE"); do
-        put_file "$rival" "$(stat -c %a "$rival")" "$(without_rival "$rival" "$ID" "$URL" "$SUITE")"
+        # A separate line: where it fails, the step ends before the file is replaced.
+        others=$(without_rival "$rival" "$ID" "$URL" "$SUITE")
+        put_file "$rival" "$(stat -c %a "$rival")" "$others"
     done
     if ! trusted || expires_soon; then
         fetch_key
