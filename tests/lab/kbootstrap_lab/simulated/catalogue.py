@@ -95,12 +95,14 @@ _EL_INSTALLED = {
 _EL_AVAILABLE = {
     "centos9": {
         "chrony": "4.6.1-2.el9",
+        "cloud-init": "24.4-7.el9",
         "conntrack-tools": "1.4.7-4.el9",
         "container-selinux": "2.240.0-1.el9",
         "ebtables-legacy": "2.0.11-11.el9",
         "haproxy": "2.8.14-1.el9",
         "ipset": "7.11-11.el9",
         "iproute-tc": "6.14.0-2.el9",
+        "iptables-services": "1.8.10-11.el9",
         "ipvsadm": "1.31-6.el9",
         "keepalived": "2.2.8-6.el9",
         "nftables": "1.0.9-3.el9",
@@ -111,6 +113,7 @@ _EL_AVAILABLE = {
     },
     "centos7": {
         "chrony": "3.4-1.el7",
+        "cloud-init": "19.4-7.el7.centos.6",
         "conntrack-tools": "1.4.4-7.el7",
         "container-selinux": "2.119.2-1.911c772.el7_8",
         "ebtables": "2.0.10-16.el7",
@@ -118,7 +121,9 @@ _EL_AVAILABLE = {
         "ipset": "7.1-1.el7",
         "ipvsadm": "1.27-8.el7",
         "keepalived": "1.3.5-19.el7",
+        "iptables-services": "1.4.21-35.el7",
         "libseccomp": "2.3.1-4.el7",
+        "ntp": "4.2.6p5-29.el7.centos.2",
         "socat": "1.7.3.2-2.el7",
         "wget": "1.14-18.el7_6.1",
         "yum-plugin-versionlock": "1.1.31-54.el7_8",
@@ -147,6 +152,7 @@ _DEBIAN_INSTALLED = {
 }
 _DEBIAN_AVAILABLE = {
     "chrony": "4.3-2+deb12u1",
+    "cloud-init": "22.4.2-1+deb12u3",
     "conntrack": "1:1.4.7-1+b2",
     "ebtables": "2.0.11-5",
     "ethtool": "1:6.1-1",
@@ -155,6 +161,7 @@ _DEBIAN_AVAILABLE = {
     "haproxy": "2.6.12-1+deb12u2",
     "ipset": "7.17-1",
     "ipvsadm": "1:1.31-1+b1",
+    "iptables-persistent": "1.0.20",
     "keepalived": "1:2.2.7-1+b2",
     "socat": "1.7.4.4-2",
     "ufw": "0.36.2-1",
@@ -205,6 +212,11 @@ disabled_plugins = ["cri"]
 #oom_score = 0
 """
 _ZRAM_CONF = "[zram0]\nzram-size = min(ram, 8192)\n"
+_CLOUD_HOSTS = """\
+## template:jinja
+127.0.1.1 {{fqdn}} {{hostname}}
+127.0.0.1 localhost
+"""
 _KUBELET_DROP_IN = """\
 # Note: This dropin only works with kubeadm and kubelet v1.11+
 [Service]
@@ -241,6 +253,13 @@ _CONTENT: dict[str, Content] = {
         ("/usr/bin/chronyc", "/usr/sbin/chronyd"),
         {"chronyd.service": unit("NTP client/server", "/usr/sbin/chronyd $OPTIONS")},
         {"/etc/chrony.conf": _CHRONY_CONF, "/etc/sysconfig/chronyd": 'OPTIONS=""\n'},
+    ),
+    "cloud-init": Content(
+        ("/usr/bin/cloud-init",),
+        files={
+            "/etc/cloud/cloud.cfg": "users:\n - default\ncloud_init_modules:\n - update_etc_hosts\n",
+            **{f"/etc/cloud/templates/hosts.{name}.tmpl": _CLOUD_HOSTS for name in ("debian", "redhat")},
+        },
     ),
     "conntrack-tools": Content(("/usr/sbin/conntrack",)),
     "container-selinux": Content(),
@@ -280,6 +299,13 @@ _CONTENT: dict[str, Content] = {
         {"/etc/keepalived/keepalived.conf": "! Configuration File for keepalived\n"},
     ),
     "kernel-modules-extra": Content(files={"/usr/lib/modules/extra/br_netfilter.ko": "a module\n"}),
+    "iptables-persistent": Content(
+        ("/usr/sbin/netfilter-persistent",),
+        {"netfilter-persistent.service": unit("netfilter persistent configuration", "netfilter-persistent start")},
+    ),
+    "iptables-services": Content(
+        (), {"iptables.service": unit("IPv4 firewall with iptables", "/usr/libexec/iptables/iptables.init start")}
+    ),
     "kmod": Content(("/usr/sbin/modprobe", "/usr/sbin/lsmod", "/usr/sbin/modinfo")),
     "kubeadm": Content(
         ("/usr/bin/kubeadm",),
@@ -295,6 +321,7 @@ _CONTENT: dict[str, Content] = {
     "nftables": Content(
         ("/usr/sbin/nft",), {"nftables.service": unit("nftables", "/usr/sbin/nft -f /etc/nftables.conf")}
     ),
+    "ntp": Content((), {"ntpd.service": unit("Network Time Service", "/usr/sbin/ntpd -u ntp:ntp $OPTIONS")}),
     "openssh-server": Content((), {"sshd.service": unit("OpenSSH server daemon", "/usr/sbin/sshd -D")}),
     "policycoreutils": Content(("/usr/sbin/restorecon",)),
     "procps-ng": Content(("/usr/sbin/sysctl",)),
@@ -308,7 +335,8 @@ _CONTENT: dict[str, Content] = {
             "/usr/bin/timedatectl",
             "/usr/bin/journalctl",
             "/usr/bin/systemd-detect-virt",
-        )
+        ),
+        files={"/usr/lib/systemd/system/swap.target": "[Unit]\nDescription=Swaps\n"},
     ),
     "systemd-timesyncd": Content(
         (), {"systemd-timesyncd.service": unit("Network Time Synchronization", "/lib/systemd/systemd-timesyncd")}
