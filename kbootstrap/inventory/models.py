@@ -228,12 +228,19 @@ class Cluster(Model):
     )
     package_key: GpgKeys = Field(KUBERNETES_KEYS, description="Pinned GPG fingerprints of that repository.")
     ntp: tuple[Address, ...] = Field((), description="Time servers; default: those of the OS.")
+    time: Literal["chrony", "ignore"] = Field(
+        "chrony",
+        description="Keep the time with chrony, or leave it to what the hosts have (`ntp` is not used then).",
+    )
     selinux: Literal["permissive", "enforcing", "disabled"] = Field(
-        "permissive", description="The SELinux mode, on hosts that have SELinux."
+        "permissive",
+        description="The SELinux mode, on hosts that have SELinux. With `permissive`, a host where it is disabled stays"
+        " so. With `enforcing`, it must be on in the kernel.",
     )
     firewall: Literal["disable", "open-ports", "ignore"] = Field(
         "disable",
-        description="Switch the firewall off, keep it on and open the ports Kubernetes needs, or do not check it.",
+        description="Switch the firewall off, keep it on and open the ports Kubernetes needs (in firewalld or ufw), or"
+        " do not check it.",
     )
     kubeadm: Kubeadm = Field(default_factory=Kubeadm, description="More settings for kubeadm.")
 

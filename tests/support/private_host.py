@@ -17,21 +17,60 @@ from kbootstrap.steps import Step
 
 LIBRARIES = {step.script: step.libraries for _phase, steps in everything() for step in steps}
 
-PRIVATE = ("etc", "var/lib", "run", "usr/local/sbin", "usr/lib/systemd", "proc")
+PRIVATE = (
+    "etc",
+    "var/lib",
+    "var/log",
+    "run",
+    "usr/local/sbin",
+    "usr/local/lib",
+    "usr/lib/systemd",
+    "usr/libexec",
+    "sys/class/net",
+    "proc",
+)
+SYSTEMCTL = """
+verb=$1
+for unit; do :; done
+unit=${unit%.service}
+state=/run/units/$unit
+enabled='' active=''
+[ ! -e "$state" ] || read -r enabled active <"$state"
+keep() {
+    [ -e "$state" ] || { echo "Unit file $unit.service does not exist." >&2; exit 1; }
+    echo "$1 $2" >"$state"
+}
+start() { keep "$enabled" active; [ ! -e "$state.start" ] || . "$state.start"; }
+stop() { keep "$enabled" inactive; [ ! -e "$state.stop" ] || . "$state.stop"; }
+case "$verb" in
+    mask) mkdir -p /etc/systemd/system && ln -s /dev/null "/etc/systemd/system/$unit" ;;
+    unmask) rm -f "/etc/systemd/system/$unit" ;;
+    daemon-reload) ;;
+    reload) echo "reload $unit" >>/run/told ;;
+    is-active) [ "$2" = --quiet ] || echo "${active:-inactive}"; [ "$active" = active ] || exit 3 ;;
+    is-enabled) [ "$2" = --quiet ] || echo "$enabled"; [ "$enabled" = enabled ] ;;
+    enable) keep enabled "$active" ;;
+    disable) keep disabled "$active"; enabled=disabled; [ "$2" != --now ] || stop ;;
+    start | restart) start ;;
+    stop) stop ;;
+    *) exit 1 ;;
+esac
+"""
+"""systemd with the units of ``Host.unit``: their state is in /run/units."""
 COMMANDS = {
     "swapoff": "sed -i '2,$d' /run/swaps && cat /run/swaps >/proc/swaps",
     "modprobe": '[ "$1" = -n ] || printf "%s 16384 0 - Live 0x0\\n" "$1" >>/proc/modules',
     "sysctl": '[ "$1 $2" = "-q -w" ] && echo "${3#*=}" >"/proc/sys/$(echo "${3%%=*}" | tr . /)"',
     "hostnamectl": '[ "$1" = set-hostname ] && echo "$2" >/etc/hostname && echo "$2" >/run/name',
     "uname": "cat /run/name",
-    "swapon": 'printf "%s\\tpartition\\t1024\\n" "$1" >>/proc/swaps',
-    "systemctl": (
-        'case "$1" in mask) ln -s /dev/null "/etc/systemd/system/$3" ;; unmask) rm -f "/etc/systemd/system/$2" ;; '
-        "daemon-reload) ;; is-active) exit 3 ;; *) exit 1 ;; esac"
-    ),
+    "swapon": 'priority=-2; [ "$1" != -p ] || { priority=$2; shift 2; }; '
+    'printf "%s\\tpartition\\t1024\\t0\\t%s\\n" "$1" "$priority" >>/proc/swaps',
+    "iptables-save": "cat /run/rules 2>/dev/null",
+    "ip": "exit 0",
+    "systemctl": SYSTEMCTL,
 }
 """What needs a kernel or systemd."""
-SWAPS = "Filename\tType\tSize\n/dev/sda2\tpartition\t1024\n"
+SWAPS = "Filename\tType\tSize\tUsed\tPriority\n/dev/sda2\tpartition\t1024\t0\t-2\n"
 FSTAB = "/dev/sda1 / ext4 defaults 0 1\n/dev/sda2 none swap sw 0 0\n# /dev/sdb1 none swap sw 0 0\n"
 
 
@@ -69,6 +108,17 @@ class Host:
                 found[str(path.relative_to(self.root))] = (stat.filemode(path.lstat().st_mode), content)
         return found
 
+    def unit(self, name: str, state: str = "enabled active", start: str = "", stop: str = "") -> None:
+        """A service of this host, with what its start and its stop do."""
+        self.write(f"usr/lib/systemd/system/{name}.service", f"[Unit]\nDescription={name}\n")
+        self.write(f"run/units/{name}", state + "\n")
+        for verb, does in (("start", start), ("stop", stop)):
+            if does:
+                self.write(f"run/units/{name}.{verb}", does + "\n")
+
+    def state(self, unit: str) -> str:
+        return self.read(f"run/units/{unit}").strip()
+
     def run(self, mode: str, step: Step, first: str = "", family: str = "el") -> tuple[str, str]:
         """The state a step ends in, and everything it said; ``first`` are commands for the host before it."""
         mounts = "".join(f"mount --bind {self.root}/{path} /{path}\n" for path in PRIVATE)
@@ -103,6 +153,8 @@ def with_hosts(host: Host) -> None:
 
 def with_settings(host: Host) -> None:
     host.write("proc/sys/net/ipv4/ip_forward", "0\n")
+    host.write("proc/sys/fs/inotify/max_user_instances", "128\n")
+    host.write("etc/sysctl.conf", "net.ipv4.ip_forward = 0\nkernel.panic = 10\n")
 
 
 def with_selinux(host: Host) -> None:
@@ -116,11 +168,12 @@ def with_name(host: Host) -> None:
 
 HOSTS = Step("hosts", "H", "prepare/hosts.sh", "W.", {"CLUSTER": "demo", "NODES": "192.168.1.10 cp1\n192.168.1.11 w1"})
 SWAP = Step("swap", "S", "prepare/swap.sh", "W.")
+SYSCTL = {"SETTINGS": "net.ipv4.ip_forward=1", "MINIMUMS": "fs.inotify.max_user_instances=8192"}
 CASES: list[tuple[Step, Callable[[Host], None]]] = [
     (HOSTS, with_hosts),
     (SWAP, with_swap),
-    (Step("sysctl", "S", "prepare/sysctl.sh", "W.", {"SETTINGS": "net.ipv4.ip_forward=1"}), with_settings),
+    (Step("sysctl", "S", "prepare/sysctl.sh", "W.", SYSCTL), with_settings),
     (Step("modules", "M", "prepare/modules.sh", "W.", {"MODULES": "kb_one kb_two"}), with_name),
-    (Step("selinux", "S", "prepare/selinux.sh", "W.", {"MODE": "permissive"}), with_selinux),
+    (Step("selinux", "S", "prepare/selinux.sh", "W.", {"MODE": "permissive", "PACKAGE": ""}), with_selinux),
     (Step("hostname", "H", "prepare/hostname.sh", "W.", {"NAME": "cp1"}), with_name),
 ]

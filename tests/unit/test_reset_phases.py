@@ -93,7 +93,16 @@ def test_the_options_decide_what_is_kept(tmp_path: Path) -> None:
     host = made.host("w1")
     whole = {step.id: step for step in RESTORE.steps(leaving(made, ["w1"]), host)}
     kept = {step.id: step for step in RESTORE.steps(leaving(made, ["w1"], keep_settings=True, purge=True), host)}
-    assert set(whole) - set(kept) == {"time", "kernel", "selinux", "firewall", "swap", "hosts", "hostname"}
+    assert set(whole) - set(kept) == {
+        "time",
+        "pod-network",
+        "kernel",
+        "selinux",
+        "firewall",
+        "swap",
+        "hosts",
+        "hostname",
+    }
     assert list(whole)[-1] == list(kept)[-1] == "state"
     assert (whole["packages"].params["PURGE"], kept["packages"].params["PURGE"]) == ("0", "1")
     assert (whole["state"].params["KEEP"], kept["state"].params["KEEP"]) == ("0", "1")

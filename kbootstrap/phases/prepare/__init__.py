@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kbootstrap import ports
-from kbootstrap.inventory.models import Cluster, Host
+from kbootstrap.inventory.models import Cluster, Host, Inventory
 from kbootstrap.kubernetes import repositories
 from kbootstrap.phases.common import every_host
 from kbootstrap.phases.phase import Context, Phase
@@ -16,6 +16,9 @@ SETTINGS = (
     "net.bridge.bridge-nf-call-ip6tables=1",
 )
 """https://kubernetes.io/docs/setup/production-environment/container-runtimes/ and Flannel's own requirements."""
+MINIMUMS = ("fs.inotify.max_user_instances=8192", "fs.inotify.max_user_watches=524288")
+"""Limits of inotify. The kernel's default of 128 instances is for one user: root, who runs the kubelet, containerd and
+most pods. https://kind.sigs.k8s.io/docs/user/known-issues/ has the error, "too many open files"."""
 
 SYNC_SECONDS = 120
 """Maximum wait for the first clock synchronisation, in seconds."""
@@ -49,17 +52,21 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Turn swap off",
             "prepare/swap.sh",
             why="The kubelet refuses to start while swap is on.",
-            libraries=("files", "state"),
+            libraries=("files", "services", "state"),
         ),
         Step(
             "selinux",
             f"Set SELinux to {cluster.selinux}",
             "prepare/selinux.sh",
             why="Pods need the host's files: kubeadm's guide advises permissive; enforcing needs container-selinux.",
-            libraries=("files", "state"),
-            params={"MODE": cluster.selinux},
+            libraries=("files", "os", "state"),
+            params={
+                "MODE": cluster.selinux,
+                "PACKAGE": "container-selinux" if context.facts[host.name].family == "el" else "",
+            },
+            timeout=600,
         ),
-        *_firewall(cluster, host),
+        *_firewall(context.inventory, host),
         Step(
             "modules",
             "Load the kernel modules overlay and br_netfilter",
@@ -73,10 +80,44 @@ def steps(context: Context, host: Host) -> list[Step]:
             "sysctl",
             "Set the kernel parameters for pod traffic",
             "prepare/sysctl.sh",
-            why="Pod traffic between nodes needs IP forwarding; Services need the bridge settings.",
+            why="Pods need IP forwarding, Services the bridge settings; many pods need higher limits of inotify.",
             libraries=("files", "state"),
-            params={"SETTINGS": "\n".join(SETTINGS)},
+            params={"SETTINGS": "\n".join(SETTINGS), "MINIMUMS": "\n".join(MINIMUMS)},
         ),
+        _pod_network(context, host),
+        *_time(cluster),
+    ]
+
+
+def _pod_network(context: Context, host: Host) -> Step:
+    cluster = context.inventory.cluster
+    fresh = context.facts[host.name].cluster_state == "fresh"
+    return Step(
+        "pod-network",
+        "Leave the pod network to Flannel",
+        "prepare/pod-network.sh",
+        why="Other CNI plugins, NetworkManager and remains of an earlier cluster take or lose packets of pods.",
+        libraries=("files", "routes", "services", "state"),
+        params={
+            "POD_CIDR": str(cluster.pod_cidr),
+            "NODES": " ".join(node.node_ip for node in context.inventory.hosts) if fresh else "",
+            "FRESH": "1" if fresh else "0",
+            "RESOLV_CONF": _resolv_conf(cluster),
+        },
+    )
+
+
+def _resolv_conf(cluster: Cluster) -> str:
+    """The resolv.conf that the inventory gives to the kubelets; empty if it leaves that to kubeadm."""
+    documents = [made for made in cluster.kubeadm.documents if made.get("kind") == "KubeletConfiguration"]
+    named = [str(made["resolvConf"]) for made in documents if made.get("resolvConf")]
+    return cluster.kubeadm.extra_args.kubelet.get("resolv-conf", "") or "".join(named[-1:])
+
+
+def _time(cluster: Cluster) -> list[Step]:
+    if cluster.time == "ignore":
+        return []
+    return [
         Step(
             "time",
             "Synchronise the clock with chrony",
@@ -115,17 +156,24 @@ def _sources(context: Context, host: Host) -> list[Step]:
     ]
 
 
-def _firewall(cluster: Cluster, host: Host) -> list[Step]:
+def _firewall(inventory: Inventory, host: Host) -> list[Step]:
+    cluster = inventory.cluster
     why = "kube-proxy and Flannel write their own packet filter rules; a firewall without such rules drops pod traffic."
     if cluster.firewall == "ignore":
         return []
     if cluster.firewall == "disable":
         return [
             Step(
-                "firewall", "Turn the host's firewall off", "prepare/firewall-off.sh", why=why, libraries=("services",)
+                "firewall",
+                "Turn the host's firewall off",
+                "prepare/firewall-off.sh",
+                why=why,
+                libraries=("filter", "services"),
             )
         ]
     opened = ports.firewall(control_plane=host.is_control_plane)
+    # With host-gw, packets from a node to a pod elsewhere come from the node's own address.
+    nodes = [node.node_ip for node in inventory.hosts if node != host] if cluster.network.backend == "host-gw" else []
     vxlan = (f"{cluster.network.port}/udp",) if cluster.network.backend == "vxlan" else ()
     return [
         Step(
@@ -133,8 +181,13 @@ def _firewall(cluster: Cluster, host: Host) -> list[Step]:
             "Open the ports Kubernetes needs",
             "prepare/firewall-ports.sh",
             why=why,
-            libraries=("state",),
-            params={"PORTS": " ".join(opened + vxlan), "SOURCES": f"{cluster.pod_cidr} {cluster.service_cidr}"},
+            libraries=("filter", "services", "state"),
+            params={
+                "PORTS": " ".join(opened + vxlan),
+                "SOURCES": " ".join((str(cluster.pod_cidr), str(cluster.service_cidr), *nodes)),
+                "POD_CIDR": str(cluster.pod_cidr),
+                "NODE_IP": host.node_ip,
+            },
         )
     ]
 

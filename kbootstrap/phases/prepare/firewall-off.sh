@@ -1,25 +1,27 @@
 # shellcheck shell=sh
 # No host firewall: Kubernetes writes its own packet filter rules, and other rules beside them can break pods.
 
-managers() {
-    for unit in firewalld ufw; do
-        if systemctl is-active --quiet "$unit" 2>/dev/null || systemctl is-enabled --quiet "$unit" 2>/dev/null; then
-            echo "$unit"
-        fi
+check() {
+    # shellcheck disable=SC2086 # names are words
+    found=$(services_on $KB_FIREWALLS)
+    if [ -n "$found" ]; then
+        printf '%s\n' "$found" | sed 's/$/ is on/'
+        return 1
+    fi
+    blocking_rules | while read -r rule; do
+        kb_report warning "a packet filter rule of no known service may stop the traffic of pods: $rule"
     done
 }
 
-check() {
-    found=$(managers)
-    if [ -n "$found" ]; then
-        printf '%s is on\n' "$found"
-        return 1
-    fi
-}
-
 apply() {
-    for unit in $(managers); do
-        save_unit_state "$unit"
-        run systemctl disable --now "$unit"
+    # shellcheck disable=SC2086 # names are words
+    on=$(services_on $KB_FIREWALLS)
+    for service in $on; do
+        if [ "$service" = netfilter-persistent ]; then
+            # It leaves its rules in the kernel when it is stopped.
+            save_unit_state "$service"
+            run netfilter-persistent flush
+        fi
+        services_off "$service"
     done
 }

@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 # A block of our own in /etc/hosts, so that the nodes find each other without DNS. A line that gives a node's name another
-# address may come first and win, so the name is removed from it. Other names and lines stay as they are.
+# address may come first and win, so the name is removed from it, in capitals too. Other names and lines stay as they are.
+# Where cloud-init writes the file anew at each boot (manage_etc_hosts), its template becomes the same text.
 # Params: CLUSTER, NODES ("address name" per line)
 
 wanted() {
@@ -19,11 +20,12 @@ both() { printf '%s\n\001\n%s\n' "$1" "$2"; }
 # The lines outside our block, without our names where they have another address.
 rest() {
     both "$NODES" "$(others)" | awk '
-        !second { if (/^\001$/) second = 1; else at[$2] = $1; next }
+        !second { if (/^\001$/) second = 1; else at[tolower($2)] = $1; next }
         {
             kept = $1; taken = 0; names = 0
             for (i = 2; i <= NF && $i !~ /^#/; i++) {
-                if ($i in at && at[$i] != $1) taken++
+                name = tolower($i)
+                if (name in at && at[name] != $1) taken++
                 else { kept = kept " " $i; names++ }
             }
             if (/^[ \t]*#/ || !taken) print
@@ -39,6 +41,26 @@ added() {
 # listed SIGN - print lines as changes, at most 50: every host lists every node.
 listed() { awk -v sign="$1" 'NR <= 50 { print sign, $0 } END { if (NR > 50) print sign, "... " (NR - 50) " more" }'; }
 
+# The template of cloud-init that becomes /etc/hosts at each boot; nothing where cloud-init leaves the file alone. What the
+# cloud gives to a host counts more than the files in /etc/cloud, so the module cannot be switched off there.
+template() {
+    if [ ! -d /etc/cloud/templates ] || [ -e /etc/cloud/cloud-init.disabled ]; then
+        return 0
+    fi
+    sed -n "s/^manage_etc_hosts:[[:space:]]*[\"']\{0,1\}\([A-Za-z]*\).*/\1/p" \
+        /etc/cloud/cloud.cfg /etc/cloud/cloud.cfg.d/*.cfg \
+        /var/lib/cloud/instance/vendor-cloud-config.txt /var/lib/cloud/instance/cloud-config.txt 2>/dev/null |
+        tail -n 1 | grep -Eqix 'true|yes|on|template' || return 0
+    if [ -e /etc/debian_version ]; then
+        echo /etc/cloud/templates/hosts.debian.tmpl
+    else
+        echo /etc/cloud/templates/hosts.redhat.tmpl
+    fi
+}
+
+# The first line is cloud-init's, and is no part of what it writes.
+template_text() { printf '## template:jinja\n%s\n' "$1"; }
+
 check() {
     found=0
     if [ "$(there)" != "$(wanted)" ]; then
@@ -52,6 +74,12 @@ check() {
         added "$(rest)" "$(others)" | listed -
         found=1
     fi
+    cloud=$(template)
+    if [ -n "$cloud" ] && ! template_text "$(rest)
+$(wanted)" | cmp -s - "$cloud"; then
+        echo "cloud-init writes /etc/hosts anew at each boot: ~ $cloud"
+        found=1
+    fi
     return "$found"
 }
 
@@ -60,6 +88,10 @@ apply() {
     kept=$(rest)
     put_file /etc/hosts 644 "$kept
 $(wanted)"
+    cloud=$(template)
+    if [ -n "$cloud" ]; then
+        put_file "$cloud" 644 "$(template_text "$(cat /etc/hosts)")"
+    fi
     # With it `reset` knows whether anybody has changed the file since.
     cksum </etc/hosts >"$KB_STATE/hosts"
 }

@@ -1,7 +1,8 @@
 # shellcheck shell=sh
-# SELinux as the inventory wants it. Permissive is upstream's advice for kubeadm; enforcing works with container-selinux.
-# "disabled" needs a reboot, so until then the running system is permissive.
-# Params: MODE (permissive | enforcing | disabled)
+# SELinux as the inventory wants it. Permissive is upstream's advice for kubeadm, and a host where SELinux is disabled is left so:
+# a disk without labels would be labelled anew at the next boot. Enforcing works with container-selinux. "disabled" needs a
+# reboot, so until then the running system is permissive.
+# Params: MODE (permissive | enforcing | disabled), PACKAGE (the policy for containers; empty: the OS has no such package)
 
 CONFIG=/etc/selinux/config
 
@@ -25,14 +26,33 @@ wanted_now() {
     fi
 }
 
+# Is the configuration as it should be?
+suits() {
+    case $(configured):$MODE in
+        "$MODE:$MODE" | disabled:permissive) ;;
+        *) return 1 ;;
+    esac
+}
+
+package_missing() { [ "$MODE" = enforcing ] && [ -n "$PACKAGE" ] && [ -z "$(pkg_version "$PACKAGE")" ]; }
+
 check() {
     present || return 0
     found=0
-    if [ "$(configured)" != "$MODE" ]; then
+    now=$(enforcing)
+    if [ "$MODE" = enforcing ] && [ -z "$now" ]; then
+        requirement_failed "SELinux is off in this host's kernel, so it cannot be enforcing"
+        kb_report hint "Set SELINUX=permissive in /etc/selinux/config, remove selinux=0 from the kernel's command line (grubby --update-kernel ALL --remove-args selinux), run fixfiles -F onboot, reboot, then run the same command again. Or set cluster.selinux: permissive."
+        return 0
+    fi
+    if package_missing; then
+        echo "+ $PACKAGE"
+        found=1
+    fi
+    if ! suits; then
         printf -- '- SELINUX=%s\n+ SELINUX=%s\n' "$(configured)" "$MODE"
         found=1
     fi
-    now=$(enforcing)
     if [ -n "$now" ] && [ "$now" != "$(wanted_now)" ]; then
         printf 'running system: enforce is %s, wanted %s\n' "$now" "$(wanted_now)"
         found=1
@@ -41,12 +61,16 @@ check() {
 }
 
 apply() {
+    # Before the mode: without this policy containers cannot start.
+    if package_missing; then
+        pkg_install "$PACKAGE"
+    fi
     now=$(enforcing)
     if [ -n "$now" ] && [ "$now" != "$(wanted_now)" ]; then
         # Before the file is changed: it would change the mode if the host rebooted in between.
         save_state enforce now "$now"
     fi
-    if [ "$(configured)" != "$MODE" ]; then
+    if ! suits; then
         put_file "$CONFIG" 644 "$(sed "s/^SELINUX=.*/SELINUX=$MODE/" "$CONFIG")"
     fi
     if [ -n "$now" ] && [ "$now" != "$(wanted_now)" ]; then

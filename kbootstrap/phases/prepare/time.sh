@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# chrony, installed, configured and running: certificates fail when clocks differ (x509: not yet valid).
+# chrony, installed, configured and running, and no other service beside it that sets the clock: certificates fail when clocks
+# differ (x509: not yet valid).
 # Params: SERVERS (names or addresses; empty keeps the servers the OS comes with)
 
 config() {
@@ -44,17 +45,25 @@ check() {
     found=0
     servers_are || found=1
     service_is "$(unit)" || found=1
+    # shellcheck disable=SC2086 # names are words
+    for service in $(services_on $KB_CLOCKS); do
+        echo "$service is on"
+        found=1
+    done
     return "$found"
 }
 
 apply() {
     # Installing and starting chrony turns the other time services off.
     if [ -z "$(pkg_version chrony)" ] || ! service_is "$(unit)" >/dev/null; then
-        save_unit_state chronyd chrony systemd-timesyncd
+        # shellcheck disable=SC2046,SC2086 # names are words
+        save_unit_state chronyd chrony systemd-timesyncd $(services_on $KB_CLOCKS)
     fi
     if [ -z "$(pkg_version chrony)" ]; then
         pkg_install chrony
     fi
+    # shellcheck disable=SC2086 # names are words
+    services_off $KB_CLOCKS
     if ! servers_are >/dev/null; then
         rest=$(sed -e '/^# kbootstrap begin$/,/^# kbootstrap end$/d' \
             -e 's/^\(server\|pool\|sourcedir\) /# off by kbootstrap: &/' "$(config)")

@@ -110,6 +110,7 @@ def _reset_steps(context: Context, host: Host) -> list[Step]:
             "reset/network.sh",
             why="kubeadm leaves interfaces and files; with them, pods of the next cluster would get old addresses.",
             libraries=("cleanup",),
+            params={"POD_CIDR": str(context.inventory.cluster.pod_cidr)},
         ),
         Step(
             "rules",
@@ -184,7 +185,18 @@ def _software_steps(context: Context) -> list[Step]:
 def _settings_steps(context: Context) -> list[Step]:
     """The steps that undo `prepare`, in reverse order of its dependencies."""
     steps = (
-        ("time", "Restore the time service", "The original time service sets the clock again.", ("restore", "state")),
+        (
+            "time",
+            "Restore the time service",
+            "The original time service sets the clock again.",
+            ("restore", "services", "state"),
+        ),
+        (
+            "pod-network",
+            "Restore other network configurations",
+            "Other CNI plugins and NetworkManager work as before.",
+            ("restore",),
+        ),
         (
             "kernel",
             "Restore the kernel settings",

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# The host's firewall: on again where it was on, without the ports and networks that kbootstrap opened. For a zone that nobody
-# else has changed since, the original file is put back.
+# The host's firewall: on again where it was on, without the ports and networks that kbootstrap opened in firewalld or ufw. For a
+# zone that nobody else has changed since, the original file is put back.
 
 ZONES=/etc/firewalld/zones
 
@@ -44,12 +44,25 @@ changed_zones() {
 # Ports that are open although they are no longer in the files: until firewalld reads the files again.
 open_still() {
     running || return 0
-    permanent=$(firewall-cmd --permanent --list-ports)
-    for port in $(firewall-cmd --list-ports); do
-        case " $permanent " in
-            *" $port "*) ;;
-            *) saved_keys port | grep -xF "$port" || true ;;
-        esac
+    for zone in $(saved_keys zone); do
+        permanent=$(firewall-cmd --permanent --zone="$zone" --list-ports)
+        for port in $(firewall-cmd --zone="$zone" --list-ports); do
+            case " $permanent " in
+                *" $port "*) ;;
+                *) saved_keys port | grep -xF "$port" || true ;;
+            esac
+        done
+    done
+}
+
+# The rules that kbootstrap gave to ufw and that are still there, as ufw takes them.
+ufw_rules() {
+    if [ -z "$(saved_keys ufw)" ] || ! have ufw; then
+        return 0
+    fi
+    added=$(ufw show added 2>/dev/null) || return 0
+    saved_keys ufw | tr _ ' ' | while read -r rule; do
+        printf '%s\n' "$added" | sed -n "s|^ufw \($rule\)\$|\1|p"
     done
 }
 
@@ -58,7 +71,9 @@ differences() {
     open_still | sed 's/^/- open port /'
     # shellcheck disable=SC2046 # paths are words
     files_differ $(changed_files "$ZONES/*.xml.old")
-    units_differ firewalld ufw
+    ufw_rules | sed 's/^/- ufw /'
+    # shellcheck disable=SC2086 # names are words
+    units_differ $KB_FIREWALLS
 }
 
 check() { show "$(differences)"; }
@@ -78,5 +93,14 @@ apply() {
     if running; then
         run firewall-cmd --reload
     fi
-    units_back firewalld ufw
+    ufw_rules | while read -r rule; do
+        case $rule in
+            'route '*) rule="route delete ${rule#route }" ;;
+            *) rule="delete $rule" ;;
+        esac
+        # shellcheck disable=SC2086 # words
+        run ufw $rule </dev/null
+    done
+    # shellcheck disable=SC2086 # names are words
+    units_back $KB_FIREWALLS
 }

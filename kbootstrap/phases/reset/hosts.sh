@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# The original /etc/hosts. Where somebody has changed the file since, only the cluster's block is removed.
+# The original /etc/hosts, and cloud-init's template of it. Where somebody has changed the file since, only the cluster's block is
+# removed.
 # Params: CLUSTER
 
 EDITS="/^# kbootstrap $CLUSTER begin\$/,/^# kbootstrap $CLUSTER end\$/d"
@@ -8,9 +9,19 @@ as_written() {
     has_original /etc/hosts && [ -r "$KB_STATE/hosts" ] && [ "$(cksum </etc/hosts)" = "$(cat "$KB_STATE/hosts")" ]
 }
 
-check() { show "$(edits_left /etc/hosts "$EDITS")"; }
+templates() { changed_files '/etc/cloud/templates/*'; }
+
+differences() {
+    edits_left /etc/hosts "$EDITS"
+    # shellcheck disable=SC2046 # paths are words
+    files_differ $(templates)
+}
+
+check() { show "$(differences)"; }
 
 apply() {
+    # shellcheck disable=SC2046 # paths are words
+    put_back $(templates)
     if as_written; then
         put_back /etc/hosts
     else

@@ -2,7 +2,12 @@
 # The original kernel settings, and no files that set them at boot. Loaded modules stay loaded until the host reboots, because
 # other programs may use them.
 
-paths() { changed_files '/etc/sysctl.d/*' '/etc/modules-load.d/*'; }
+EDITS='s/^# off by kbootstrap: //'
+
+paths() { changed_files /etc/sysctl.d/zzz-kubernetes.conf '/etc/modules-load.d/*'; }
+
+# Files of others that had lines about our settings.
+edited() { changed_files '*/sysctl.d/*' /etc/sysctl.conf | grep -vxF /etc/sysctl.d/zzz-kubernetes.conf; }
 
 # A key that no longer exists was removed with its module.
 settings() {
@@ -16,6 +21,9 @@ settings() {
 }
 
 differences() {
+    for file in $(edited); do
+        edits_left "$file" "$EDITS"
+    done
     settings | sed 's/^/~ /'
     # shellcheck disable=SC2046 # paths are words
     files_differ $(paths)
@@ -24,6 +32,11 @@ differences() {
 check() { show "$(differences)"; }
 
 apply() {
+    for file in $(edited); do
+        if [ -n "$(edits_left "$file" "$EDITS")" ]; then
+            take_edits_out "$file" "$EDITS"
+        fi
+    done
     # shellcheck disable=SC2046 # paths are words
     put_back $(paths)
     settings | while read -r setting; do

@@ -37,10 +37,21 @@ held() {
     done
 }
 
-# The folders of a runtime that is removed: only images, no running container.
+# The folders of a runtime that is removed: only images, no running container. And the logs of pods.
 data() {
-    if [ "$PURGE" = 1 ] && saved_state package containerd.io >/dev/null; then
+    [ "$PURGE" = 1 ] || return 0
+    if saved_state package containerd.io >/dev/null; then
         echo /var/lib/containerd /opt/containerd
+    fi
+    if saved_state package kubelet >/dev/null; then
+        echo /var/log/pods /var/log/containers
+    fi
+}
+
+# The configuration of a package that is removed, where kbootstrap changed it: else rpm keeps it beside, as .rpmsave.
+configuration() {
+    if [ "$PURGE" = 1 ] && saved_state package chrony >/dev/null; then
+        changed_files /etc/chrony.conf /etc/chrony/chrony.conf
     fi
 }
 
@@ -65,6 +76,10 @@ apply() {
         pkg_unhold $names
     fi
     names=$(came)
+    if [ -n "$names" ]; then
+        # shellcheck disable=SC2046 # paths are words
+        put_back $(configuration)
+    fi
     # shellcheck disable=SC2086 # names are words
     if [ -n "$names" ] && ! pkg_remove $names; then
         fail "these packages cannot be removed: $(printf '%s' "$names" | tr '\n' ' ')" \

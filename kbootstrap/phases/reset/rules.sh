@@ -1,6 +1,5 @@
 # shellcheck shell=sh
-# Packet filter rules and virtual servers of kube-proxy, Flannel and the CNI plugins, which kubeadm leaves. The rules of
-# others stay as they are.
+# Packet filter rules of kube-proxy, Flannel and the CNI plugins, which kubeadm leaves. The rules of others stay as they are.
 
 check() { show "$(rule_traces)"; }
 

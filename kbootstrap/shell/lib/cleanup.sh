@@ -1,14 +1,18 @@
 # shellcheck shell=sh
 # cleanup.sh - remove the cluster from a host: what kubeadm, the kubelet, etcd and the pod network leave behind.
+# requires: routes
 
 CLUSTER_FOLDERS="/etc/kubernetes /var/lib/etcd /var/lib/kubelet /var/lib/cni"
+# The kubelet makes these for volume plugins. They go when nobody has put a plugin there.
+PLUGIN_FOLDERS="/usr/libexec/kubernetes/kubelet-plugins/volume/exec /usr/libexec/kubernetes/kubelet-plugins/volume
+    /usr/libexec/kubernetes/kubelet-plugins /usr/libexec/kubernetes"
 NETWORK_LINKS="cni0 flannel.1 flannel-v6.1 kube-ipvs0"
 NETWORK_FILES="/etc/cni/net.d/10-flannel.conflist /opt/cni/bin/flannel /run/flannel"
 
 # clean_host CRI_SOCKET - remove everything of the cluster.
 clean_host() {
     leave_cluster "$1"
-    remove_network
+    remove_network ''
     remove_rules
 }
 
@@ -20,6 +24,11 @@ cluster_traces() {
     if [ "$kb_count" -gt 0 ]; then
         echo "- $kb_count running containers"
     fi
+    for kb_path in $PLUGIN_FOLDERS; do
+        if [ -d "$kb_path" ] && [ -z "$(ls -A "$kb_path")" ]; then
+            echo "- $kb_path"
+        fi
+    done
 }
 
 # folder_traces PATH... - print those that exist, a line each. A mount point stays, so only its content counts.
@@ -65,6 +74,8 @@ leave_cluster() {
     rm -f /run/netns/cni-*
     # shellcheck disable=SC2086 # paths are words
     remove_folders $CLUSTER_FOLDERS
+    # shellcheck disable=SC2086 # paths are words
+    rmdir $PLUGIN_FOLDERS 2>/dev/null || true
 }
 
 # pod_containers - print the running containers of pods, a line each. Fails where containerd does not answer.
@@ -107,8 +118,14 @@ mounts_below() {
     awk -v below="$kb_below" 'index($2, below) == 1 { gsub(/\\/, "\\0", $2); print $2 }' /proc/mounts | sort -r
 }
 
-# network_traces - print what the pod network left, a line each.
+# network_traces POD_CIDR - print what the pod network left, a line each; with an empty POD_CIDR without routes.
 network_traces() {
+    if virtual_servers; then
+        echo "- the virtual servers of IPVS"
+    fi
+    if [ -n "$1" ]; then
+        pod_routes "$1" | sed 's/^/- route /'
+    fi
     for kb_link in $NETWORK_LINKS; do
         if [ -e "/sys/class/net/$kb_link" ]; then
             echo "- network interface $kb_link"
@@ -121,8 +138,17 @@ network_traces() {
     done
 }
 
-# remove_network - remove what network_traces prints.
+# remove_network POD_CIDR - remove what network_traces prints. The virtual servers first: without kube-proxy's interface nobody
+# knows that they are of Kubernetes.
 remove_network() {
+    if virtual_servers; then
+        run ipvsadm --clear
+    fi
+    if [ -n "$1" ]; then
+        pod_routes "$1" | while read -r kb_route; do
+            delete_route "$kb_route"
+        done
+    fi
     for kb_link in $NETWORK_LINKS; do
         if [ -e "/sys/class/net/$kb_link" ]; then
             run ip link delete "$kb_link"
@@ -157,7 +183,7 @@ rules_undone() {
         END { finish() }'
 }
 
-# rule_traces - print what the cluster left in the packet filter and in IPVS, a line each.
+# rule_traces - print what the cluster left in the packet filter, a line each.
 rule_traces() {
     for kb_tool in iptables ip6tables; do
         if have "$kb_tool-save" && [ -n "$("$kb_tool-save" 2>/dev/null | rules_undone)" ]; then
@@ -167,9 +193,6 @@ rule_traces() {
     for kb_table in $(nft_tables); do
         echo "- nftables table $(printf '%s' "$kb_table" | tr / ' ')"
     done
-    if virtual_servers; then
-        echo "- the virtual servers of IPVS"
-    fi
 }
 
 # remove_rules - remove what rule_traces prints.
@@ -184,9 +207,6 @@ remove_rules() {
     for kb_table in $(nft_tables); do
         run nft delete table "${kb_table%/*}" "${kb_table#*/}"
     done
-    if virtual_servers; then
-        run ipvsadm --clear
-    fi
 }
 
 # nft_tables - print FAMILY/NAME of the tables that kube-proxy and Flannel make in their nftables modes.
