@@ -208,12 +208,18 @@ def test_another_name_of_a_unit_is_no_second_firewall(host: Host) -> None:
 
 def test_a_rule_of_nobody_that_stops_packets_is_a_warning(host: Host) -> None:
     harmless = "-A INPUT -m conntrack --ctstate INVALID -j DROP\n-A INPUT -s 192.0.2.1/32 -j DROP\n"
+    harmless += "-A FORWARD -o virbr0 -j REJECT\n"
+    chain = "\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n\t}\n}\n"
+    chains = "".join(f"table {table} {{\n{chain}" for table in ("inet firewalld", "ip filter", "inet mine"))
+    host.write("usr/local/sbin/nft", f"#!/bin/sh\ncat <<'CHAINS'\n{chains}CHAINS\n", 0o755)
     host.write("run/rules", REJECT.replace("-A INPUT -j REJECT", harmless + "-A INPUT -j REJECT"))
     state, said = host.run("plan", OFF)
     assert state == "ok"
     warnings = [line for line in said.splitlines() if line.startswith("@kbootstrap warning")]
-    assert len(warnings) == 1
-    assert warnings[0].endswith("may stop the traffic of pods: -A INPUT -j REJECT")
+    assert [line.partition(" of pods: ")[2] for line in warnings] == [
+        "-A INPUT -j REJECT",
+        "table inet mine: type filter hook input priority filter; policy drop;",
+    ]
 
 
 FIREWALLD = """#!/bin/sh
@@ -361,7 +367,7 @@ def test_what_cloud_init_writes_at_boot_is_what_we_wrote(host: Host, where: str)
     host.write("etc/cloud/templates/hosts.debian.tmpl", template)
     host.write("etc/cloud/templates/hosts.redhat.tmpl", template)
     host.write("etc/debian_version", "12\n")
-    assert "cloud-init writes /etc/hosts anew at each boot" in host.run("plan", NAMES)[1]
+    assert "cloud-init changes /etc/hosts at each boot" in host.run("plan", NAMES)[1]
     done(host, NAMES)
     written = host.read("etc/hosts")
     assert host.read("etc/cloud/templates/hosts.debian.tmpl") == "## template:jinja\n" + written
@@ -370,6 +376,17 @@ def test_what_cloud_init_writes_at_boot_is_what_we_wrote(host: Host, where: str)
     done(host, reset("hosts", CLUSTER="demo"))
     assert host.read("etc/cloud/templates/hosts.debian.tmpl") == template
     assert host.read("etc/hosts") == "127.0.0.1 localhost\n127.0.1.1 cp1\n"
+
+
+def test_cloud_init_adds_no_line_for_the_hosts_own_name(host: Host) -> None:
+    host.write("etc/hosts", "127.0.0.1 localhost\n")
+    host.write("etc/cloud/cloud.cfg", "manage_etc_hosts: localhost\n")
+    (host.root / "etc/cloud/templates").mkdir()
+    done(host, NAMES)
+    assert host.read("etc/cloud/cloud.cfg.d/zz-kubernetes.cfg") == "manage_etc_hosts: false\n"
+    assert host.run("apply", NAMES)[0] == "ok"
+    done(host, reset("hosts", CLUSTER="demo"))
+    assert not (host.root / "etc/cloud/cloud.cfg.d").exists()
 
 
 def test_cloud_init_that_leaves_etc_hosts_alone_keeps_its_template(host: Host) -> None:
@@ -384,6 +401,7 @@ def test_cloud_init_that_leaves_etc_hosts_alone_keeps_its_template(host: Host) -
 
 POD = {"POD_CIDR": "10.244.0.0/16", "NODES": "192.168.1.10 192.168.1.11", "FRESH": "1", "RESOLV_CONF": ""}
 NETWORK = Step("pod-network", "N", "prepare/pod-network.sh", "W.", POD)
+MEMBER = Step("pod-network", "N", "prepare/pod-network.sh", "W.", {**POD, "FRESH": "0", "NODES": ""})
 IP = """#!/bin/sh
 case $* in
     '-4 route show root 10.244.0.0/16') cat /run/routes 2>/dev/null ;;
@@ -401,8 +419,11 @@ def test_configurations_before_flannels_are_moved_away_and_come_back(host: Host)
         host.write(f"etc/cni/net.d/{name}", "{}\n")
     host.write("etc/cni/net.d/calico-kubeconfig", "x\n")
     assert (
-        "- /etc/cni/net.d/10-calico.conflist comes before the configuration of Flannel" in host.run("plan", NETWORK)[1]
+        "- /etc/cni/net.d/10-calico.conflist (it comes before the configuration of Flannel)"
+        in host.run("plan", NETWORK)[1]
     )
+    state, said = host.run("plan", MEMBER)
+    assert (state, "warning containerd uses /etc/cni/net.d/10-calico.conflist instead" in said) == ("ok", True)
     done(host, NETWORK)
     folder = host.root / "etc/cni/net.d"
     assert {path.name for path in folder.iterdir()} == {*names[2:], "calico-kubeconfig"}
@@ -439,8 +460,7 @@ def test_what_an_earlier_flannel_left_on_a_fresh_host_goes(host: Host) -> None:
     host.write("run/cni0", "10.244.3.1/24")
     for link in ("flannel.1", "cni0"):
         (host.root / "sys/class/net" / link).mkdir()
-    member = Step("pod-network", "N", "prepare/pod-network.sh", "W.", {**POD, "FRESH": "0", "NODES": ""})
-    assert host.run("plan", member)[0] == "ok"
+    assert host.run("plan", MEMBER)[0] == "ok"
     done(host, NETWORK)
     assert list((host.root / "sys/class/net").iterdir()) == []
     assert "via 192.168.1.11" not in host.read("run/routes")

@@ -12,7 +12,11 @@ ufw_on() { grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf; }
 # The zone of the interface with the node's address.
 zone() {
     at=$(ip -o -4 addr show | awk -v address="$NODE_IP" '{ split($4, own, "/"); if (own[1] == address) { print $2; exit } }')
-    { [ -n "$at" ] && firewall-cmd --get-zone-of-interface="$at" 2>/dev/null; } || firewall-cmd --get-default-zone
+    if its=$(firewall-cmd --get-zone-of-interface="$at" 2>/dev/null) && [ -n "$its" ]; then
+        echo "$its"
+    else
+        firewall-cmd --get-default-zone
+    fi
 }
 
 # missing ZONE [--permanent] - what is not open in firewalld.

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # A block of our own in /etc/hosts, so that the nodes find each other without DNS. A line that gives a node's name another
 # address may come first and win, so the name is removed from it, in capitals too. Other names and lines stay as they are.
-# Where cloud-init writes the file anew at each boot (manage_etc_hosts), its template becomes the same text.
+# Where cloud-init writes the file anew at each boot (manage_etc_hosts: true), its template becomes the same text.
 # Params: CLUSTER, NODES ("address name" per line)
 
 wanted() {
@@ -41,25 +41,41 @@ added() {
 # listed SIGN - print lines as changes, at most 50: every host lists every node.
 listed() { awk -v sign="$1" 'NR <= 50 { print sign, $0 } END { if (NR > 50) print sign, "... " (NR - 50) " more" }'; }
 
-# The template of cloud-init that becomes /etc/hosts at each boot; nothing where cloud-init leaves the file alone. What the
-# cloud gives to a host counts more than the files in /etc/cloud, so the module cannot be switched off there.
-template() {
-    if [ ! -d /etc/cloud/templates ] || [ -e /etc/cloud/cloud-init.disabled ]; then
-        return 0
-    fi
-    sed -n "s/^manage_etc_hosts:[[:space:]]*[\"']\{0,1\}\([A-Za-z]*\).*/\1/p" \
-        /etc/cloud/cloud.cfg /etc/cloud/cloud.cfg.d/*.cfg \
-        /var/lib/cloud/instance/vendor-cloud-config.txt /var/lib/cloud/instance/cloud-config.txt 2>/dev/null |
-        tail -n 1 | grep -Eqix 'true|yes|on|template' || return 0
-    if [ -e /etc/debian_version ]; then
-        echo /etc/cloud/templates/hosts.debian.tmpl
-    else
-        echo /etc/cloud/templates/hosts.redhat.tmpl
+# What cloud-init does with /etc/hosts at each boot, by its own files and what the cloud gives to the host. The last one counts.
+manage_etc_hosts() {
+    if [ -d /etc/cloud/templates ] && [ ! -e /etc/cloud/cloud-init.disabled ]; then
+        sed -n "s/^manage_etc_hosts:[[:space:]]*[\"']\{0,1\}\([A-Za-z]*\).*/\1/p" \
+            /etc/cloud/cloud.cfg /etc/cloud/cloud.cfg.d/*.cfg \
+            /var/lib/cloud/instance/vendor-cloud-config.txt /var/lib/cloud/instance/cloud-config.txt 2>/dev/null | tail -n 1
     fi
 }
 
-# The first line is cloud-init's, and is no part of what it writes.
-template_text() { printf '## template:jinja\n%s\n' "$1"; }
+OFF=/etc/cloud/cloud.cfg.d/zz-kubernetes.cfg
+
+# The file of cloud-init that keeps our names: the template that becomes /etc/hosts at each boot, because the cloud's word counts
+# more than the files in /etc/cloud; or, where only a line for the host's own name is added, a file that switches that off.
+cloud_file() {
+    case $(manage_etc_hosts) in
+        [Tt]rue | [Yy]es | on | template)
+            if [ -e /etc/debian_version ]; then
+                echo /etc/cloud/templates/hosts.debian.tmpl
+            else
+                echo /etc/cloud/templates/hosts.redhat.tmpl
+            fi
+            ;;
+        localhost) echo "$OFF" ;;
+        *) [ ! -e "$OFF" ] || echo "$OFF" ;;
+    esac
+}
+
+# cloud_text FILE HOSTS - what it should hold. The first line of the template is cloud-init's, and is no part of what it writes.
+cloud_text() {
+    if [ "$1" = "$OFF" ]; then
+        echo 'manage_etc_hosts: false'
+    else
+        printf '## template:jinja\n%s\n' "$2"
+    fi
+}
 
 check() {
     found=0
@@ -74,10 +90,10 @@ check() {
         added "$(rest)" "$(others)" | listed -
         found=1
     fi
-    cloud=$(template)
-    if [ -n "$cloud" ] && ! template_text "$(rest)
+    cloud=$(cloud_file)
+    if [ -n "$cloud" ] && ! cloud_text "$cloud" "$(rest)
 $(wanted)" | cmp -s - "$cloud"; then
-        echo "cloud-init writes /etc/hosts anew at each boot: ~ $cloud"
+        echo "cloud-init changes /etc/hosts at each boot: ~ $cloud"
         found=1
     fi
     return "$found"
@@ -88,9 +104,9 @@ apply() {
     kept=$(rest)
     put_file /etc/hosts 644 "$kept
 $(wanted)"
-    cloud=$(template)
+    cloud=$(cloud_file)
     if [ -n "$cloud" ]; then
-        put_file "$cloud" 644 "$(template_text "$(cat /etc/hosts)")"
+        put_file "$cloud" 644 "$(cloud_text "$cloud" "$(cat /etc/hosts)")"
     fi
     # With it `reset` knows whether anybody has changed the file since.
     cksum </etc/hosts >"$KB_STATE/hosts"

@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 # Nothing but Flannel and kube-proxy is to work on the pod network:
-# - containerd takes the first file in /etc/cni/net.d, so those that sort before Flannel's are moved away,
+# - containerd takes the first file in /etc/cni/net.d, so those that sort before Flannel's are moved away. On a node they are only
+#   named: the cluster's administrator may have added a plugin, such as Multus, that is to come first,
 # - NetworkManager leaves the interfaces of pods alone, and nm-cloud-setup is off: its routing rules catch traffic of pods,
 # - interfaces and routes that an earlier cluster's Flannel left on a host that is no node go.
 # CoreDNS asks the servers in the kubelet's resolv.conf: if they are the host itself, it would ask itself in a loop.
@@ -22,10 +23,11 @@ foreign_cni() {
 
 has_nm() { [ -d /etc/NetworkManager ] && unit_there NetworkManager.service; }
 
-# What an earlier Flannel left.
+# What others or an earlier Flannel left on a host that is no node yet.
 left() {
     if [ "$FRESH" = 1 ]; then
-        pod_links "$POD_CIDR" | sed 's/^/network interface /'
+        foreign_cni
+        pod_links "$POD_CIDR" | sed 's/^/link /'
         pod_routes "$POD_CIDR" "$NODES" | sed 's/^/route /'
     fi
 }
@@ -62,26 +64,31 @@ check_dns() {
     kb_report warning "$file has only this host as DNS server, so CoreDNS asks itself in a loop: set cluster.kubeadm.extra_args.kubelet: {resolv-conf: $better}"
 }
 
+check_cni() {
+    if [ "$FRESH" != 1 ]; then
+        foreign_cni | while read -r file; do
+            kb_report warning "containerd uses $file instead of the configuration of Flannel"
+        done
+    fi
+}
+
 check() {
     check_dns
+    check_cni
     show "$(differences)"
 }
 
 differences() {
-    foreign_cni | sed 's/$/ comes before the configuration of Flannel/; s/^/- /'
     if has_nm; then
         file_is "$NM" "$NM_TEXT" || true
         # shellcheck disable=SC2086 # names are words
         services_on $CLOUD_SETUP | sed 's/$/ is on/'
     fi
-    left | sed 's/^/- /; s/$/ of an earlier pod network/'
+    left | sed -e '/^\//s/$/ (it comes before the configuration of Flannel)/' -e 's/^link .*/& of an earlier pod network/' \
+        -e 's/^route .*/& of an earlier pod network/' -e 's/^/- /'
 }
 
 apply() {
-    for file in $(foreign_cni); do
-        keep_original "$file"
-        rm -f "$file"
-    done
     if has_nm; then
         put_file "$NM" 644 "$NM_TEXT"
         # shellcheck disable=SC2086 # names are words
@@ -92,8 +99,12 @@ apply() {
     fi
     left | while read -r kind rest; do
         case $kind in
+            link) run ip link delete "$rest" ;;
             route) delete_route "$rest" ;;
-            *) run ip link delete "${rest##* }" ;;
+            *)
+                keep_original "$kind"
+                rm -f "$kind"
+                ;;
         esac
     done
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# The original /etc/hosts, and cloud-init's template of it. Where somebody has changed the file since, only the cluster's block is
+# The original /etc/hosts, and cloud-init's files about it. Where somebody has changed the file since, only the cluster's block is
 # removed.
 # Params: CLUSTER
 
@@ -9,19 +9,19 @@ as_written() {
     has_original /etc/hosts && [ -r "$KB_STATE/hosts" ] && [ "$(cksum </etc/hosts)" = "$(cat "$KB_STATE/hosts")" ]
 }
 
-templates() { changed_files '/etc/cloud/templates/*'; }
+cloud_files() { changed_files '/etc/cloud/*'; }
 
 differences() {
     edits_left /etc/hosts "$EDITS"
     # shellcheck disable=SC2046 # paths are words
-    files_differ $(templates)
+    files_differ $(cloud_files)
 }
 
 check() { show "$(differences)"; }
 
 apply() {
     # shellcheck disable=SC2046 # paths are words
-    put_back $(templates)
+    put_back $(cloud_files)
     if as_written; then
         put_back /etc/hosts
     else

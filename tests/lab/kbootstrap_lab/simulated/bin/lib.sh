@@ -275,6 +275,10 @@ publish() {
     } >/proc/net/tcp
     if [ -e "$SIM_ACTIVE/firewalld.service" ]; then
         cp /run/sim/firewall "$SIM_NET/firewall.new" && mv "$SIM_NET/firewall.new" "$SIM_NET/firewall"
+    elif grep -Eqs '^-A INPUT( -[io] [^ ]*)* -j (REJECT|DROP)' /run/sim/iptables/iptables-filter; then
+        # Rules that stop everything but the ports before them.
+        sed -n 's|^-A INPUT .*--dport \([0-9]*\) .*-j ACCEPT.*|iptables port \1/tcp|p' /run/sim/iptables/iptables-filter \
+            >"$SIM_NET/firewall.new" && mv "$SIM_NET/firewall.new" "$SIM_NET/firewall"
     else
         rm -f "$SIM_NET/firewall"
     fi
