@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from support.private_host import SWAP, SWAPS, SYSCTL, Host
 
+from kbootstrap.remote.script import shell_file
 from kbootstrap.steps import Step
 
 
@@ -145,6 +148,13 @@ def test_a_limit_is_raised_and_a_higher_one_stays(host: Host) -> None:
         (host.root / "var/lib/kbootstrap/original").unlink()
 
 
+def test_the_limits_of_a_containers_machine_stay(host: Host) -> None:
+    with_sysctls(host)
+    host.write("run/systemd/container", "docker")
+    done(host, KERNEL)
+    assert host.read("proc/sys/fs/inotify/max_user_instances") == "128\n"
+
+
 def selinux(mode: str, package: str = "") -> Step:
     return Step("selinux", "S", "prepare/selinux.sh", "W.", {"MODE": mode, "PACKAGE": package})
 
@@ -195,6 +205,25 @@ def test_every_firewall_service_is_off_and_comes_back(host: Host, unit: str) -> 
     assert not (host.root / "run/rules").exists(), "its rules are gone"
     done(host, reset("firewall"))
     assert host.state(unit) == "enabled active"
+
+
+def test_a_service_that_cannot_be_disabled_is_off_when_it_is_stopped(host: Host) -> None:
+    host.unit("nftables", "static inactive")
+    assert host.run("apply", OFF)[0] == "ok"
+    host.unit("nftables", "static active")
+    assert host.run("plan", OFF)[0] == "change"
+
+
+def test_rules_that_a_flush_leaves_are_taken_out(host: Host) -> None:
+    """netfilter-persistent skips its flush where the module ip_tables is not loaded, as with iptables on nftables."""
+    host.unit("netfilter-persistent")
+    host.write("usr/local/sbin/netfilter-persistent", "#!/bin/sh\n", 0o755)
+    restore = "#!/bin/sh\n[ $1 = --noflush ] && sed -n 's/^-D /-A /p' >/run/gone\n"
+    restore += "grep -vxFf /run/gone /run/rules >/run/kept\nmv /run/kept /run/rules\n"
+    host.write("usr/local/sbin/iptables-restore", restore, 0o755)
+    host.write("run/rules", REJECT)
+    assert "warning" not in done(host, OFF)
+    assert host.read("run/rules") == REJECT.replace("-A INPUT -j REJECT\n", "")
 
 
 def test_another_name_of_a_unit_is_no_second_firewall(host: Host) -> None:
@@ -556,3 +585,36 @@ esac
     assert [path.name for path in (host.root / "etc").iterdir()] == []
     assert [path.name for path in (host.root / "var/log").iterdir()] == []
     assert host.run("plan", reset("time"))[0] == "ok"
+
+
+REAL_ROUTES = """
+set -e
+ip link set lo up
+for link in eth0 cni0 flannel.1; do ip link add "$link" type bridge; ip link set "$link" up; done
+ip addr add 192.168.1.10/24 dev eth0
+ip addr add 10.244.0.1/24 dev cni0
+ip route add 10.244.1.0/24 via 192.168.1.11 dev eth0
+ip route add 10.244.2.0/24 via 192.168.1.12 dev eth0 proto static metric 100
+ip route add 10.0.0.0/8 via 192.168.1.1 dev eth0
+ip route add 10.244.3.0/24 via 10.244.3.0 dev flannel.1 onlink
+ip route add 10.244.0.0/16 via 192.168.1.1 dev eth0
+"""
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_the_real_ip_tells_and_deletes_these_routes(shell: str) -> None:
+    """In a network of the test's own. Where the kernel makes no bridge in it, there is nothing to try."""
+    alone = ["unshare", "--user", "--map-root-user", "--net", shell]
+    if (
+        shutil.which("ip") is None
+        or subprocess.run(alone, input=REAL_ROUTES, text=True, capture_output=True).returncode
+    ):
+        pytest.skip("needs ip and bridges in a network namespace")
+    script = REAL_ROUTES + 'run() { "$@"; }\n' + shell_file("shell/lib/routes.sh")
+    script += "pod_routes 10.244.0.0/16\necho nodes\npod_routes 10.244.0.0/16 '192.168.1.12'\necho left\n"
+    script += 'pod_routes 10.244.0.0/16 | while read -r route; do delete_route "$route"; done\nip -4 route show\n'
+    said = subprocess.run(alone, input=script, text=True, capture_output=True, check=True).stdout
+    known, by_nodes, left = (part.splitlines() for part in said.replace("left\n", "nodes\n").split("nodes\n"))
+    assert known == [f"10.244.{n}.0/24 via 192.168.1.1{n} dev eth0" for n in (1, 2)]
+    assert by_nodes == known[1:]
+    assert [line.split()[0] for line in left if " via " in line] == ["10.0.0.0/8", "10.244.0.0/16", "10.244.3.0/24"]

@@ -29,9 +29,9 @@ BUILTINS = set(
 PROGRAMS = set(
     """apt-cache apt-get apt-mark awk base64 bash busctl cat chmod chown chronyc cksum cmp comm containerd cp crictl
     ctr curl cut date df diff dirname dnf dpkg dpkg-query find firewall-cmd getent gpg grep head hostnamectl id ip
-    ipvsadm iptables-save journalctl kubeadm kubectl ls mkdir mktemp modprobe mountpoint mv netfilter-persistent nft
-    readlink restorecon rm rmdir rpm sed setenforce sha256sum sleep sort stat swapoff swapon sync sysctl systemctl
-    tail tee timeout tr ufw umount uname wc yum""".split()
+    ipvsadm iptables-restore iptables-save journalctl kubeadm kubectl ls mkdir mktemp modprobe mountpoint mv
+    netfilter-persistent nft readlink restorecon rm rmdir rpm sed setenforce sha256sum sleep sort stat swapoff swapon
+    sync sysctl systemctl tail tee timeout tr ufw umount uname wc yum""".split()
 )
 """Programs that a host has, or that a step looks for or installs first."""
 

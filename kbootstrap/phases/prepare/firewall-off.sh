@@ -21,7 +21,16 @@ apply() {
             # It leaves its rules in the kernel when it is stopped.
             save_unit_state "$service"
             run netfilter-persistent flush
+            unblock
         fi
         services_off "$service"
     done
+}
+
+# With iptables on nftables it skips the flush ("no module loaded"): take out the rules that stop packets.
+unblock() {
+    rules=$(blocking_rules | sed -n -e 's/^-P INPUT DROP$/:INPUT ACCEPT [0:0]/p' -e 's/^-A /-D /p')
+    if [ -n "$rules" ]; then
+        printf '*filter\n%s\nCOMMIT\n' "$rules" | run iptables-restore --noflush
+    fi
 }

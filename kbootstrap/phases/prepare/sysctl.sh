@@ -9,9 +9,11 @@ FILE=/etc/sysctl.d/zzz-kubernetes.conf
 
 path_of() { echo "/proc/sys/$(printf '%s' "$1" | tr . /)"; }
 
-# What the file should hold. A limit that is higher already stays; one that cannot be written (in a container) is left out.
+# What the file should hold. A limit that is higher already stays. In a container the limits are those of the whole machine, so
+# they stay too.
 wanted() {
     printf '%s\n' "$SETTINGS"
+    [ ! -e /run/systemd/container ] || return 0
     for setting in $MINIMUMS; do
         path=$(path_of "${setting%%=*}")
         [ -w "$path" ] || continue

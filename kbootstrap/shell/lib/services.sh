@@ -11,7 +11,7 @@ KB_UNITS="/etc/systemd/system /run/systemd/system /run/systemd/generator /usr/lo
 # shellcheck disable=SC2034 # steps use it
 KB_SWAP_SERVICES="dphys-swapfile zramswap zram-config zram-swap armbian-zram-config zramd swapspace systemd-swap"
 # shellcheck disable=SC2034
-KB_FIREWALLS="firewalld ufw netfilter-persistent iptables ip6tables nftables shorewall shorewall6 ferm firehol"
+KB_FIREWALLS="firewalld ufw netfilter-persistent iptables ip6tables nftables"
 # shellcheck disable=SC2034
 KB_CLOCKS="ntpsec ntpd ntp openntpd"
 
@@ -38,9 +38,10 @@ services_on() {
             *) kb_file=$kb_unit.service ;;
         esac
         unit_there "$kb_file" || continue
-        if systemctl is-active --quiet "$kb_unit" 2>/dev/null || systemctl is-enabled --quiet "$kb_unit" 2>/dev/null; then
-            echo "$kb_unit"
-        fi
+        # A unit that is static, or indirectly enabled, counts only while it is active: it cannot be disabled.
+        case $(unit_state "$kb_unit") in
+            enabled* | *' active') echo "$kb_unit" ;;
+        esac
     done
 }
 
