@@ -17,6 +17,7 @@ from kbootstrap.inventory.models import Cluster
 from kbootstrap.kubernetes import repositories
 from kbootstrap.phases import UP
 from kbootstrap.phases.common import repository_step
+from kbootstrap.phases.reset import RESTORE
 from kbootstrap.remote.facts import Facts
 from kbootstrap.remote.script import build, quote, shell_file
 from kbootstrap_lab import simulated
@@ -65,6 +66,27 @@ def test_every_step_holds_after_apply(fleet: Fleet, distribution: str, shell: st
             expected = {"change": {"changed"}, "ok": {"ok"}, "unknown": {"ok", "changed"}}[state]
             assert done[step_id] in expected, (phase.name, step_id, state)
         assert set(run(fleet, host, shell, "plan", script).values()) == {"ok"}
+
+
+def test_ports_are_opened_in_ufw_and_closed_again(fleet: Fleet, tmp_path: Path) -> None:
+    """On a host whose firewall is ufw; the rule that was there stays."""
+    host = fleet.hosts[2 * list(FACTS).index("debian12")]
+    fleet.text(host, "apt-get update && apt-get install -y ufw && ufw allow 22/tcp && ufw --force enable")
+    before = fleet.text(host, "cat /etc/ufw/user.rules")
+    made = context(inventory(tmp_path, workers=len(fleet.hosts) - 1, firewall="open-ports"), DEBIAN12)
+    (prepare,) = (phase for phase in UP if phase.name == "prepare")
+    opens = [step for step in prepare.steps(made, made.inventory.host(host)) if step.id == "firewall"]
+    closes = [step for step in RESTORE.steps(made, made.inventory.host(host)) if step.id == "firewall"]
+    for steps, rules in (
+        (opens, "allow from 10.244.0.0/16\nufw allow from 10.96.0.0/12\nufw route allow"),
+        (closes, ""),
+    ):
+        script = build(steps, "debian")
+        assert run(fleet, host, "sh", "plan", script) == {"firewall": "change"}
+        assert run(fleet, host, "sh", "apply", script) == {"firewall": "changed"}
+        assert run(fleet, host, "sh", "plan", script) == {"firewall": "ok"}
+        assert rules in fleet.text(host, "ufw show added")
+    assert fleet.text(host, "cat /etc/ufw/user.rules") == before
 
 
 @pytest.mark.parametrize("distribution", ["centos9", "debian12"])

@@ -341,7 +341,14 @@ _CONTENT: dict[str, Content] = {
     "systemd-timesyncd": Content(
         (), {"systemd-timesyncd.service": unit("Network Time Synchronization", "/lib/systemd/systemd-timesyncd")}
     ),
-    "ufw": Content(("/usr/sbin/ufw",), {"ufw.service": unit("Uncomplicated firewall", "/lib/ufw/ufw-init start")}),
+    "ufw": Content(
+        ("/usr/sbin/ufw",),
+        {"ufw.service": unit("Uncomplicated firewall", "/lib/ufw/ufw-init start")},
+        {
+            "/etc/ufw/ufw.conf": "# /etc/ufw/ufw.conf\n\nENABLED=no\nLOGLEVEL=low\n",
+            "/etc/ufw/user.rules": "*filter\n### RULES ###\n\n### END RULES ###\nCOMMIT\n",
+        },
+    ),
     "util-linux": Content(("/usr/sbin/swapon", "/usr/sbin/swapoff", "/usr/sbin/blkid", "/usr/bin/lsblk")),
     "yum": Content(("/usr/bin/yum",), files={"/etc/yum.conf": "[main]\ngpgcheck=1\nplugins=1\n"}),
     "zram-generator": Content(

@@ -275,6 +275,10 @@ publish() {
     } >/proc/net/tcp
     if [ -e "$SIM_ACTIVE/firewalld.service" ]; then
         cp /run/sim/firewall "$SIM_NET/firewall.new" && mv "$SIM_NET/firewall.new" "$SIM_NET/firewall"
+    elif [ -e "$SIM_ACTIVE/ufw.service" ] && grep -qsx 'ENABLED=yes' /etc/ufw/ufw.conf; then
+        sed -n -e 's|^### tuple ### allow tcp \([0-9]*\):\{0,1\}\([0-9]*\) .*|ufw port \1-\2/tcp|p' \
+            -e 's|^### tuple ### allow any any 0.0.0.0/0 any \([^ ]*\) in|ufw source \1|p' /etc/ufw/user.rules |
+            sed 's|-/tcp|/tcp|' >"$SIM_NET/firewall.new" && mv "$SIM_NET/firewall.new" "$SIM_NET/firewall"
     elif grep -Eqs '^-A INPUT( -[io] [^ ]*)* -j (REJECT|DROP)' /run/sim/iptables/iptables-filter; then
         # Rules that stop everything but the ports before them.
         sed -n 's|^-A INPUT .*--dport \([0-9]*\) .*-j ACCEPT.*|iptables port \1/tcp|p' /run/sim/iptables/iptables-filter \
