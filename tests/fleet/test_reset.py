@@ -76,15 +76,60 @@ def undone(fleet: Fleet, *options: str) -> Events:
     return done
 
 
+REJECT = "*filter\\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\\n-A INPUT -j REJECT\\nCOMMIT\\n"
+OTHERS = {
+    "centos7": "printf '[old]\\nname=old\\nbaseurl=https://vault.centos.org/7.9.2009/os/$basearch/\\ngpgcheck=0\\n' "
+    ">/etc/yum.repos.d/old.repo && yum --disablerepo='*' --enablerepo=old install -y cloud-init ntp && "
+    "rm /etc/yum.repos.d/old.repo && systemctl enable --now ntpd",
+    "centos9": "dnf install -y cloud-init && echo /dev/vdb1 >/var/lib/sim/gpt-swap && systemctl daemon-reload && "
+    "systemctl start dev-vdb1.swap",
+    "debian12": f"apt-get update && apt-get install -y cloud-init iptables-persistent && mkdir -p /etc/iptables && "
+    f"printf '{REJECT}' >/etc/iptables/rules.v4 && systemctl restart netfilter-persistent",
+}
+"""Another time service, a swap partition that is found by its type, a firewall that rejects what it does not know."""
+
+
+def live_in(fleet: Fleet, distribution: str) -> None:
+    """What administrators and clouds add to a host: swap with a priority, sysctls, a CNI plugin, cloud-init."""
+    for host in fleet.hosts:
+        fleet.text(host, OTHERS[distribution])
+        fleet.text(
+            host,
+            "sed -i 's/ swap defaults/ swap pri=5/' /etc/fstab && swapoff -a && swapon -a && "
+            "for unit in /run/systemd/generator*/*.swap /etc/systemd/system/*.swap; do "
+            '[ ! -e "$unit" ] || systemctl start "${unit##*/}"; done; '
+            "echo 'net.ipv4.ip_forward = 0' >>/etc/sysctl.conf && "
+            "echo 'manage_etc_hosts: true' >>/etc/cloud/cloud.cfg && "
+            "mkdir -p /etc/cni/net.d && echo '{}' >/etc/cni/net.d/10-calico.conflist",
+        )
+
+
+def survives_a_reboot(fleet: Fleet, host: str) -> None:
+    fleet.fault(host, "reboot")
+    until(f"{host} is up", lambda: all(found.state == "up" for found in fleet.backend.status(fleet.name).hosts))
+    planned = fleet.plan("--limit", host)
+    assert (planned.those("change"), planned.those("unknown")) == (set(), set()), [
+        line["diff"] for line in planned.lines if line.get("state") == "change"
+    ]
+    assert fleet.text(host, "sed 1d /proc/swaps; cat /proc/sys/net/ipv4/ip_forward; getent hosts CP1").split() == [
+        "1",
+        ip(fleet, "cp1"),
+        "cp1",
+    ]
+
+
 @pytest.mark.parametrize("options", [(), ("--purge",)], ids=["packages-stay", "purge"])
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_what_was_there_is_there_again(lab: MakeLab, distribution: str, options: tuple[str, ...]) -> None:
     fleet = lab(1, 1, distribution, state="dirty")
+    live_in(fleet, distribution)
     but = (*RUNTIME_STATE, *LAB, *CACHES)
     files = fleet.snapshot(*but)
     others = {host: (kernel(fleet, host), units(fleet, host), packages(fleet, host)) for host in fleet.hosts}
     fleet.up()
     assert fleet.snapshot(*but) != files
+    if not options:
+        survives_a_reboot(fleet, "w1")
 
     undone(fleet, *options)
     different = fleet.snapshot(*but) ^ files

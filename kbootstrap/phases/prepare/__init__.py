@@ -25,7 +25,7 @@ SYNC_SECONDS = 120
 
 
 def steps(context: Context, host: Host) -> list[Step]:
-    cluster = context.inventory.cluster
+    cluster, family = context.inventory.cluster, context.facts[host.name].family
     return [
         *_sources(context, host),
         Step(
@@ -45,6 +45,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             params={
                 "CLUSTER": cluster.name,
                 "NODES": "\n".join(f"{node.node_ip} {node.name}" for node in context.inventory.hosts),
+                "TEMPLATE": f"/etc/cloud/templates/hosts.{'debian' if family == 'debian' else 'redhat'}.tmpl",
             },
         ),
         Step(
@@ -62,7 +63,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             libraries=("files", "os", "state"),
             params={
                 "MODE": cluster.selinux,
-                "PACKAGE": "container-selinux" if context.facts[host.name].family == "el" else "",
+                "PACKAGE": "container-selinux" if family == "el" else "",
             },
             timeout=600,
         ),

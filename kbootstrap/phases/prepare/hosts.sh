@@ -2,7 +2,7 @@
 # A block of our own in /etc/hosts, so that the nodes find each other without DNS. A line that gives a node's name another
 # address may come first and win, so the name is removed from it, in capitals too. Other names and lines stay as they are.
 # Where cloud-init writes the file anew at each boot (manage_etc_hosts: true), its template becomes the same text.
-# Params: CLUSTER, NODES ("address name" per line)
+# Params: CLUSTER, NODES ("address name" per line), TEMPLATE (of cloud-init for /etc/hosts)
 
 wanted() {
     printf '# kbootstrap %s begin\n%s\n# kbootstrap %s end\n' "$CLUSTER" "$NODES" "$CLUSTER"
@@ -56,13 +56,7 @@ OFF=/etc/cloud/cloud.cfg.d/zz-kubernetes.cfg
 # more than the files in /etc/cloud; or, where only a line for the host's own name is added, a file that switches that off.
 cloud_file() {
     case $(manage_etc_hosts) in
-        [Tt]rue | [Yy]es | on | template)
-            if [ -e /etc/debian_version ]; then
-                echo /etc/cloud/templates/hosts.debian.tmpl
-            else
-                echo /etc/cloud/templates/hosts.redhat.tmpl
-            fi
-            ;;
+        [Tt]rue | [Yy]es | on | template) echo "$TEMPLATE" ;;
         localhost) echo "$OFF" ;;
         *) [ ! -e "$OFF" ] || echo "$OFF" ;;
     esac
