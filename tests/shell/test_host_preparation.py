@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -135,6 +136,18 @@ def test_files_that_are_read_later_lose_their_lines_about_our_settings(host: Hos
     assert host.read("etc/sysctl.conf") == files["etc/sysctl.conf"] + "vm.swappiness = 1\n"
     assert {path: host.read(path) for path in list(files)[1:]} == {path: files[path] for path in list(files)[1:]}
     assert host.read("proc/sys/net/ipv4/ip_forward") == "0\n"
+
+
+def test_a_file_of_others_stays_when_its_new_text_cannot_be_made(host: Host) -> None:
+    with_sysctls(host)
+    text = "net.ipv4.ip_forward = 0\nkernel.panic = 10\n"
+    host.write("etc/sysctl.conf", text)
+    awk = host.root / "usr/local/sbin/awk"
+    real = os.readlink(awk)
+    awk.unlink()
+    host.write("usr/local/sbin/awk", f'#!/bin/sh\ncase "$*" in *kbootstrap*) exit 2 ;; esac\nexec {real} "$@"\n', 0o755)
+    assert host.run("apply", KERNEL)[0] == "failed"
+    assert host.read("etc/sysctl.conf") == text
 
 
 def test_a_limit_is_raised_and_a_higher_one_stays(host: Host) -> None:

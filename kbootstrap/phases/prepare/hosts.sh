@@ -100,7 +100,8 @@ apply() {
 $(wanted)"
     cloud=$(cloud_file)
     if [ -n "$cloud" ]; then
-        put_file "$cloud" 644 "$(cloud_text "$cloud" "$(cat /etc/hosts)")"
+        now=$(cat /etc/hosts)
+        put_file "$cloud" 644 "$(cloud_text "$cloud" "$now")"
     fi
     # With it `reset` knows whether anybody has changed the file since.
     cksum </etc/hosts >"$KB_STATE/hosts"

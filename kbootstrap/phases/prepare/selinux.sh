@@ -71,7 +71,9 @@ apply() {
         save_state enforce now "$now"
     fi
     if ! suits; then
-        put_file "$CONFIG" 644 "$(sed "s/^SELINUX=.*/SELINUX=$MODE/" "$CONFIG")"
+        # A separate line: where it fails, the step ends before the file is replaced.
+        text=$(sed "s/^SELINUX=.*/SELINUX=$MODE/" "$CONFIG")
+        put_file "$CONFIG" 644 "$text"
     fi
     if [ -n "$now" ] && [ "$now" != "$(wanted_now)" ]; then
         run setenforce "$(wanted_now)"

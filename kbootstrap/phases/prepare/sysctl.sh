@@ -102,7 +102,9 @@ apply() {
     done
     put_file "$FILE" 644 "$all"
     for file in $(overridden); do
-        put_file "$file" "$(stat -c %a "$file")" "$(later "$file")"
+        # A separate line: where it fails, the step ends before the file is replaced.
+        text=$(later "$file")
+        put_file "$file" "$(stat -c %a "$file")" "$text"
     done
     for setting in $all; do
         run sysctl -q -w "$setting"
