@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -142,3 +142,26 @@ Registry = Annotated[str, matching(_REGISTRY, "a registry such as docker.io or r
 ImageRepository = Annotated[str, matching(IMAGES, "an image repository such as registry.k8s.io")]
 Word = Annotated[str, matching(_WORD, "one word of letters, digits, '.', '_' and '-'")]
 Address = Annotated[str, matching(re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}\Z"), "an IPv4 address or a DNS name")]
+
+Requirement = Literal[
+    "address",
+    "architecture",
+    "clock",
+    "cpus",
+    "disk",
+    "interface",
+    "kernel",
+    "kernel-modules",
+    "mac-address",
+    "machine-id",
+    "memory",
+    "name-resolution",
+    "package-conflicts",
+    "package-excludes",
+    "package-sources",
+    "ports",
+    "product-uuid",
+    "routes",
+    "systemd",
+]
+"""The requirements that an inventory can turn into warnings. The rest say that `up` would have nothing to work on."""

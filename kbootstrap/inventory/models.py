@@ -30,6 +30,7 @@ from kbootstrap.inventory.fields import (
     Plain,
     Port,
     Registry,
+    Requirement,
     SecretText,
     Url,
     Word,
@@ -258,30 +259,6 @@ class Cluster(Model):
     def exact(self) -> str | None:
         """The wanted version when the inventory names a patch, e.g. 1.34.2."""
         return versions.parse(self.kubernetes)[1]
-
-
-Requirement = Literal[
-    "address",
-    "architecture",
-    "clock",
-    "cpus",
-    "disk",
-    "interface",
-    "kernel",
-    "kernel-modules",
-    "mac-address",
-    "machine-id",
-    "memory",
-    "name-resolution",
-    "package-conflicts",
-    "package-excludes",
-    "package-sources",
-    "ports",
-    "product-uuid",
-    "routes",
-    "systemd",
-]
-"""The requirements that an inventory can turn into warnings. The rest say that `up` would have nothing to work on."""
 
 
 class Proxy(Model):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from kbootstrap.inventory.models import Host, Requirement
+from kbootstrap.inventory.fields import Requirement
+from kbootstrap.inventory.models import Host
 
 
 @dataclass(frozen=True)
