@@ -29,7 +29,11 @@ from kbootstrap.errors import InventoryError
     type=click.File("r"),
     help="Read the hosts from the output of `vagrant ssh-config` (- for standard input).",
 )
-@click.option("--from-ansible", type=click.File("r"), help="Read the hosts from an Ansible inventory in INI form.")
+@click.option(
+    "--from-ansible",
+    type=click.File("r"),
+    help="Read the hosts from an Ansible inventory: INI, YAML, or the output of `ansible-inventory --list`.",
+)
 @click.option(
     "--file",
     "-f",
@@ -59,7 +63,10 @@ def init(
     if from_vagrant is not None:
         hosts = read_vagrant(_text(from_vagrant), control_planes)
     elif from_ansible is not None:
-        hosts = read_ansible(_text(from_ansible))
+        imported = read_ansible(_text(from_ansible))
+        hosts = imported.hosts
+        for note in imported.notes:
+            click.echo(note, err=True)
     else:
         hosts = generate.from_targets(targets, control_planes)
     hosts = generate.with_addresses(hosts)

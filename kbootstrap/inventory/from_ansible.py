@@ -1,112 +1,194 @@
-"""Hosts from an Ansible inventory in INI form."""
+"""Hosts from an Ansible inventory. Uses the group and variable names of kubespray and similar projects."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from kbootstrap.errors import InventoryError
-from kbootstrap.inventory.generate import NewHost, checked, port
+from kbootstrap.inventory.ansible_source import AnsibleInventory, parse
+from kbootstrap.inventory.generate import NewBastion, NewHost, checked, port
+from kbootstrap.text import counted
 
-_RANGE = re.compile(r"\[(\d+):(\d+)\]")
-_CONTROL_PLANE_GROUPS = ("kube_control_plane", "kube-control-plane", "kube_master", "kube-master", "masters", "master")
-_WORKER_GROUPS = ("kube_node", "kube-node", "workers", "worker", "nodes")
+CONTROL_PLANES = ("kube_control_plane", "kube-control-plane", "kube_master", "kube-master", "masters", "master")
+WORKERS = ("kube_node", "kube-node", "workers", "worker", "nodes")
+BASTIONS = ("bastion", "bastions")
+
+_ADDRESS = ("ansible_host", "ansible_ssh_host")
+_USER = ("ansible_user", "ansible_ssh_user")
+_PORT = ("ansible_port", "ansible_ssh_port")
+_KEY = ("ansible_ssh_private_key_file", "ansible_private_key_file")
+_NODE_IP = ("ip", "access_ip")
+_LOGIN_PASSWORD = ("ansible_password", "ansible_ssh_password", "ansible_ssh_pass")
+_SUDO_PASSWORD = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
+_SSH_ARGUMENTS = ("ansible_ssh_common_args", "ansible_ssh_extra_args", "ansible_ssh_args")
+_USED = {*_ADDRESS, *_USER, *_PORT, *_KEY, *_NODE_IP, *_LOGIN_PASSWORD, *_SUDO_PASSWORD, *_SSH_ARGUMENTS}
+_OURS = {"ansible_become", "ansible_become_method", "ansible_become_user", "ansible_python_interpreter"}
+"""kbootstrap always becomes root with sudo, and needs no Python on a host."""
+
+MAX_NAMES = 20
 
 
-def from_ansible(text: str) -> list[NewHost]:
-    """Hosts from an Ansible inventory in INI form. Uses the group names of kubespray and similar projects."""
-    groups, variables, group_variables = _ansible_groups(text)
-    control_planes = _members(groups, _CONTROL_PLANE_GROUPS)
-    workers = [name for name in _members(groups, _WORKER_GROUPS) if name not in control_planes]
+@dataclass(frozen=True)
+class Imported:
+    """The hosts, and notes for the operator: what was not taken over, and what is left to do."""
+
+    hosts: list[NewHost]
+    notes: tuple[str, ...] = ()
+
+
+def from_ansible(text: str) -> Imported:
+    """Hosts and notes from an Ansible inventory: INI, YAML, or the JSON of `ansible-inventory --list`."""
+    source = parse(text)
+    control_planes = _members(source, CONTROL_PLANES)
+    workers = _members(source, WORKERS)
     if not control_planes:
         raise InventoryError(
             "this Ansible inventory has no group of control plane hosts",
-            f"Add one of the groups {', '.join(_CONTROL_PLANE_GROUPS)}.",
+            f"Add one of the groups {', '.join(CONTROL_PLANES)}.",
         )
-    hosts = []
-    for name in [*control_planes, *workers]:
-        known = dict(group_variables.get("all", {}))
-        for group, names in groups.items():
-            if name in names:
-                known.update(group_variables.get(group, {}))
-        known.update(variables.get(name, {}))
-        hosts.append(
-            NewHost(
-                name,
-                known.get("ansible_host", known.get("ansible_ssh_host", name)),
-                name in control_planes,
-                known.get("ansible_user", known.get("ansible_ssh_user", "")),
-                port(known.get("ansible_port", known.get("ansible_ssh_port", "22"))),
-                known.get("ansible_ssh_private_key_file", known.get("ansible_private_key_file", "")),
-            )
+    names = list(dict.fromkeys([*control_planes, *workers]))
+    variables = {name: source.variables(name) for name in names}
+    jumps = tuple(_bastion(name, source.variables(name)) for name in _members(source, BASTIONS)[:1])
+    hosts = [_host(name, name in control_planes, variables[name], jumps) for name in names]
+    return Imported(
+        checked(hosts, len(control_planes)), tuple(_notes(source, hosts, variables, set(control_planes) & set(workers)))
+    )
+
+
+def _host(name: str, control_plane: bool, known: Mapping[str, str], jumps: tuple[NewBastion, ...]) -> NewHost:
+    address = _one(name, known, _ADDRESS) or name
+    node_ip = _one(name, known, _NODE_IP)
+    return NewHost(
+        name,
+        address,
+        control_plane,
+        _one(name, known, _USER),
+        port(_one(name, known, _PORT) or "22"),
+        _one(name, known, _KEY),
+        "" if node_ip == address else node_ip,
+        sudo="password" if _first(known, _SUDO_PASSWORD) else "",
+        bastions=_jumps(name, known) or jumps,
+    )
+
+
+def _bastion(name: str, known: Mapping[str, str]) -> NewBastion:
+    return NewBastion(
+        _one(name, known, _ADDRESS) or name,
+        _one(name, known, _USER),
+        port(_one(name, known, _PORT) or "22"),
+        _one(name, known, _KEY),
+    )
+
+
+def _first(known: Mapping[str, str], keys: Iterable[str]) -> str:
+    return next((known[key] for key in keys if known.get(key)), "")
+
+
+def _one(name: str, known: Mapping[str, str], keys: Iterable[str]) -> str:
+    value = _first(known, keys)
+    if "{{" in value or "{%" in value:
+        raise InventoryError(
+            f"{name}: {next(key for key in keys if known.get(key))} is a template: {value}",
+            "Write the value itself into the Ansible inventory.",
         )
-    return checked(hosts, len(control_planes))
+    return value
 
 
-Groups = dict[str, list[str]]
-Variables = dict[str, dict[str, str]]
+def _members(source: AnsibleInventory, names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(host for name in names for host in source.hosts(name)))
 
 
-def _ansible_groups(text: str) -> tuple[Groups, Variables, Variables]:
-    """Members per group (children resolved), variables per host, variables per group."""
-    groups: Groups = {}
-    children: Groups = {}
-    variables: Variables = {}
-    group_variables: Variables = {}
-    section, kind = "all", "hosts"
-    for number, line in enumerate(text.splitlines(), start=1):
-        line = line.strip()
-        if not line or line[0] in "#;":
-            continue
-        if line.startswith("["):
-            section, _, kind = line.strip("[]").partition(":")
-            kind = kind or "hosts"
-            groups.setdefault(section, [])
-            continue
+# --- arguments of ssh ------------------------------------------------------------------------------------------------
+
+
+def _jumps(name: str, known: Mapping[str, str]) -> tuple[NewBastion, ...]:
+    """The bastions in `-J HOST,...`, `-o ProxyJump=HOST,...` or `-o ProxyCommand="ssh -W %h:%p HOST"`."""
+    for key in _SSH_ARGUMENTS:
+        text = _one(name, known, (key,))
         try:
-            words = shlex.split(line, comments=True)
+            words = shlex.split(text)
         except ValueError as error:
-            raise InventoryError(f"line {number} of the Ansible inventory cannot be read: {error}") from None
-        if not words or not words[0]:
-            raise InventoryError(f"line {number} of the Ansible inventory has no host name")
-        if kind == "children":
-            children.setdefault(section, []).append(words[0])
-        elif kind == "vars":
-            key, _, value = line.partition("=")
-            group_variables.setdefault(section, {})[key.strip()] = value.strip().strip("\"'")
-        else:
-            for name in _unfold(words[0]):
-                groups.setdefault(section, []).append(name)
-                pairs = (word.partition("=") for word in words[1:] if "=" in word)
-                variables.setdefault(name, {}).update({key: value for key, _, value in pairs})
-    return {name: _descendants(name, groups, children, set()) for name in groups}, variables, group_variables
+            raise InventoryError(f"{name}: {key} cannot be read: {error}") from None
+        for option, value in _options(words):
+            if option == "proxyjump" and value.lower() != "none":
+                return tuple(_jump(name, hop) for hop in value.split(","))
+            if option == "proxycommand" and value.lower() != "none":
+                return (_of_command(name, value),)
+    return ()
 
 
-def _descendants(group: str, groups: Groups, children: Groups, seen: set[str]) -> list[str]:
-    """The hosts of a group and of its child groups. A group that contains itself is visited once."""
-    seen.add(group)
-    hosts = list(groups.get(group, []))
-    for child in children.get(group, []):
-        if child not in seen:
-            hosts += _descendants(child, groups, children, seen)
-    return hosts
+def _options(words: list[str]) -> Iterable[tuple[str, str]]:
+    """The settings that these arguments of ssh give, as in ssh_config."""
+    rest = iter(words)
+    for word in rest:
+        if word.startswith(("-o", "-J")):
+            value = word[2:] or next(rest, "")
+            key, _, text = value.partition("=") if "=" in value else value.partition(" ")
+            yield ("proxyjump", value) if word.startswith("-J") else (key.strip().lower(), text.strip())
 
 
-def _unfold(name: str) -> list[str]:
-    """``node[1:3]`` as node1, node2, node3; leading zeros stay."""
-    match = _RANGE.search(name)
-    if match is None:
-        return [name]
-    first, last = match[1], match[2]
-    if int(last) - int(first) > 5000:
-        raise InventoryError(f"{name}: the range is too large")
-    numbers = range(int(first), int(last) + 1)
-    return [name[: match.start()] + str(n).zfill(len(first)) + name[match.end() :] for n in numbers]
+def _jump(name: str, hop: str) -> NewBastion:
+    found = re.fullmatch(r"(?:ssh://)?(?:([^@]+)@)?([^@:\[\]]+)(?::(\d+))?", hop.strip())
+    if found is None:
+        raise InventoryError(f"{name}: {hop!r} is not a bastion", "Write user@host:port.")
+    return NewBastion(found[2], found[1] or "", port(found[3] or "22"))
 
 
-def _members(groups: Groups, names: Iterable[str]) -> list[str]:
-    found: list[str] = []
-    for name in names:
-        found += [host for host in groups.get(name, []) if host not in found]
-    return found
+def _of_command(name: str, command: str) -> NewBastion:
+    """The bastion of `ssh -W %h:%p [-i KEY] [-p PORT] [-l USER] USER@HOST`."""
+    words = shlex.split(command)
+    values = {"-p": "22", "-l": "", "-i": "", "-W": "", "-o": "", "-F": ""}
+    place = ""
+    rest = iter(words[1:])
+    for word in rest:
+        if word[:2] in values:
+            values[word[:2]] = word[2:] or next(rest, "")
+        elif not word.startswith("-"):
+            place = place or word
+    if not words or not words[0].endswith("ssh") or not values["-W"] or not place:
+        raise InventoryError(
+            f"{name}: its ProxyCommand is not `ssh -W %h:%p HOST`: {command}",
+            "Write ssh.bastions yourself, or put the ProxyCommand into your ~/.ssh/config and remove it here.",
+        )
+    made = _jump(name, place)
+    return NewBastion(made.address, made.user or values["-l"], port(values["-p"]), values["-i"])
+
+
+# --- notes -----------------------------------------------------------------------------------------------------------
+
+
+def _notes(
+    source: AnsibleInventory, hosts: list[NewHost], variables: Mapping[str, Mapping[str, str]], both: set[str]
+) -> Iterable[str]:
+    """What is not in the new inventory."""
+    taken = {host.name for host in hosts}
+    bastions = set(_members(source, BASTIONS)[:1])
+    left = [name for name in source.of_hosts if name not in taken | bastions]
+    if left:
+        yield f"left out, in no group of control plane or worker hosts: {_listed(left)}"
+    if both:
+        yield f"control plane hosts that are workers too get no ordinary pods in kbootstrap: {_listed(sorted(both))}"
+    other = [
+        name
+        for name, known in variables.items()
+        if known.get("ip") and known.get("access_ip") and known["ip"] != known["access_ip"]
+    ]
+    if other:
+        yield f"access_ip is not taken over, ip is: {_listed(other)}"
+    if any(_first(known, _SUDO_PASSWORD) for known in variables.values()):
+        yield "sudo passwords are not written: use -K, or set ssh.sudo_password: ${env:KB_SUDO_PASSWORD}"
+    if any(_first(known, _LOGIN_PASSWORD) for known in variables.values()):
+        yield "login passwords are not written: use -k, or set ssh.password: ${env:KB_PASSWORD}"
+    unused = sorted({key for known in variables.values() for key in known} - _USED - _OURS)
+    if unused:
+        yield f"{counted(len(unused), 'variable')} not taken over: {_listed(unused)}"
+    if any(_first(known, _SSH_ARGUMENTS) for known in variables.values()):
+        yield "of the arguments of ssh, only ProxyJump and `ssh -W` are taken over"
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

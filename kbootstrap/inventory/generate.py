@@ -6,9 +6,10 @@ import ipaddress
 import json
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
 
 import yaml
 
@@ -18,7 +19,18 @@ from kbootstrap.text import counted
 
 _TARGET = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?\Z")
 
+MAX_MISTAKES = 20
 CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+
+
+@dataclass(frozen=True)
+class NewBastion:
+    """A jump host for a new inventory."""
+
+    address: str
+    user: str = ""
+    port: int = 22
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,8 @@ class NewHost:
     key: str = ""
     internal_address: str = ""
     trusted_at_first: bool = False
+    sudo: Literal["", "password"] = ""
+    bastions: tuple[NewBastion, ...] = ()
 
 
 def from_targets(targets: Sequence[str], control_planes: int) -> list[NewHost]:
@@ -60,11 +74,40 @@ def checked(hosts: list[NewHost], control_planes: int) -> list[NewHost]:
         raise InventoryError("the input has no hosts")
     if control_planes > len(hosts):
         raise InventoryError(f"{control_planes} control plane hosts requested, but only {counted(len(hosts), 'host')}")
+    _check_values(hosts)
     places = [(host.address, host.port) for host in hosts]
     duplicate = next((address for address, port in places if places.count((address, port)) > 1), None)
     if duplicate is not None:
         raise InventoryError(f"duplicate host {duplicate}")
     return hosts
+
+
+def _check_values(hosts: Sequence[NewHost]) -> None:
+    """Names and addresses have the form that an inventory requires. Raises InventoryError with all that do not."""
+    wrong = [text for host in hosts for text in _mistakes(host)]
+    if wrong:
+        more = [f"and {len(wrong) - MAX_MISTAKES} more"] if len(wrong) > MAX_MISTAKES else []
+        raise InventoryError(
+            "; ".join([*wrong[:MAX_MISTAKES], *more]),
+            "Rename these hosts, or write their addresses, where they come from.",
+        )
+
+
+def _mistakes(host: NewHost) -> Iterator[str]:
+    from pydantic import TypeAdapter, ValidationError
+
+    from kbootstrap.inventory.fields import Address, HostName, ipv4
+
+    places = ((HostName, host.name), (Address, host.address), *((Address, hop.address) for hop in host.bastions))
+    for kind, value in places:
+        try:
+            TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            yield error.errors()[0]["msg"].removeprefix("Value error, ")
+    try:
+        ipv4(host.internal_address or "127.0.0.1")
+    except ValueError as error:
+        yield f"{host.name}: {error}"
 
 
 # --- addresses -------------------------------------------------------------------------------------------------------
@@ -140,22 +183,30 @@ def render(hosts: Sequence[NewHost], *, name: str, kubernetes: str) -> str:
         lines.append(f"    role: {'control-plane' if host.control_plane else 'worker'}")
         own = {key: value for key, value in _login(host).items() if common.get(key) != value}
         if own:
-            lines.append("    ssh: {" + ", ".join(f"{key}: {_plain(value)}" for key, value in own.items()) + "}")
+            lines.append(f"    ssh: {_flow(own)}")
     return "\n".join(lines) + "\n"
 
 
-def _login(host: NewHost) -> dict[str, str | int]:
-    login: dict[str, str | int] = {}
+_Settings = dict[str, "str | int | list[dict[str, str | int]]"]
+
+
+def _login(host: NewHost) -> _Settings:
+    login: _Settings = {}
     if host.user:
         login["user"] = host.user
     if host.port != 22:
         login["port"] = host.port
     if host.key:
         login["key"] = host.key
+    if host.sudo:
+        login["sudo"] = host.sudo
+    if host.bastions:
+        hops = (asdict(hop).items() for hop in host.bastions)
+        login["bastions"] = [{key: value for key, value in hop if value not in ("", 22)} for hop in hops]
     return login
 
 
-def _common(hosts: Sequence[NewHost]) -> dict[str, str | int]:
+def _common(hosts: Sequence[NewHost]) -> _Settings:
     """The SSH settings that all hosts share; they go to the ``ssh`` section at the top."""
     first = _login(hosts[0])
     return {key: value for key, value in first.items() if all(_login(host).get(key) == value for host in hosts)}
@@ -163,14 +214,25 @@ def _common(hosts: Sequence[NewHost]) -> dict[str, str | int]:
 
 def _ssh(hosts: Sequence[NewHost]) -> list[str]:
     common = _common(hosts)
-    lines = ["ssh:", *(f"  {key}: {_plain(value)}" for key, value in common.items())]
+    lines = ["ssh:", *(f"  {key}: {_flow(value)}" for key, value in common.items() if key != "sudo")]
     sudo = "none                        # the login is root already"
-    if common.get("user") != "root":
+    if "sudo" in common:
+        sudo = "password                    # with -K to be asked for it, or sudo_password"
+    elif common.get("user") != "root":
         sudo = "passwordless                # or: password, with -K to be asked for it"
     policy = "strict           # the hosts must be in known_hosts; or: accept-new"
     if all(host.trusted_at_first for host in hosts):
         policy = "accept-new       # as Vagrant does it; strict: the hosts must be in known_hosts"
     return [*lines, f"  sudo: {sudo}", f"  host_key_policy: {policy}"]
+
+
+def _flow(value: object) -> str:
+    """A value of YAML on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return _plain(value)  # type: ignore[arg-type]
 
 
 def _plain(value: str | int) -> str:

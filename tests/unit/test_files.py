@@ -151,7 +151,7 @@ def test_an_inventory_from_vagrant(tmp_path: Path) -> None:
 
 def test_an_inventory_from_ansible(tmp_path: Path) -> None:
     text = ANSIBLE.replace("node[1:2].example.com", "node1 ansible_host=10.0.0.2").replace("ops", "ops ansible_port=22")
-    made = loaded(tmp_path, from_ansible(text))
+    made = loaded(tmp_path, from_ansible(text).hosts)
     assert [(h.name, h.address, h.role, h.ssh.user, h.ssh.port) for h in made.hosts] == [
         ("master", "10.0.0.1", "control-plane", "root", 2222),
         ("node1", "10.0.0.2", "worker", "ops", None),
@@ -160,7 +160,7 @@ def test_an_inventory_from_ansible(tmp_path: Path) -> None:
 
 
 def test_ranges_of_an_ansible_inventory() -> None:
-    hosts = from_ansible(ANSIBLE)
+    hosts = from_ansible(ANSIBLE).hosts
     assert [host.name for host in hosts] == ["master", "node1.example.com", "node2.example.com"]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import Phase, example, given, settings
@@ -70,7 +73,7 @@ def test_vagrant_machines_with_addresses_of_their_own_keep_them() -> None:
 
 def test_groups_of_groups_of_an_ansible_inventory() -> None:
     text = "[masters]\nm\n[workers:children]\nrack\n[rack:children]\nshelf\n[shelf]\nn1\nn2\n"
-    assert [(host.name, host.control_plane) for host in from_ansible(text)] == [
+    assert [(host.name, host.control_plane) for host in from_ansible(text).hosts] == [
         ("m", True),
         ("n1", False),
         ("n2", False),
@@ -82,11 +85,11 @@ def test_the_most_specific_ansible_variable_wins() -> None:
         "[masters]\nm ansible_user=host\n[workers]\nw\n[etcd]\nm\n"
         "[all:vars]\nansible_user = all\nansible_port = 2201\n[workers:vars]\nansible_user='group'\n"
     )
-    assert [(host.user, host.port) for host in from_ansible(text)] == [("host", 2201), ("group", 2201)]
+    assert [(host.user, host.port) for host in from_ansible(text).hosts] == [("host", 2201), ("group", 2201)]
 
 
 def test_leading_zeros_of_an_ansible_range_stay() -> None:
-    assert [host.name for host in from_ansible("[masters]\nn[08:10].lan\n")] == ["n08.lan", "n09.lan", "n10.lan"]
+    assert [host.name for host in from_ansible("[masters]\nn[08:10].lan\n").hosts] == ["n08.lan", "n09.lan", "n10.lan"]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +98,164 @@ def test_leading_zeros_of_an_ansible_range_stay() -> None:
 def test_ansible_lines_that_name_no_host_are_refused(text: str) -> None:
     with pytest.raises(InventoryError):
         from_ansible(text)
+
+
+KUBESPRAY = """\
+[all]
+node1 ansible_host=95.54.0.12 ip=10.3.0.1 access_ip=10.3.0.1 etcd_member_name=etcd1
+node2 ansible_host=95.54.0.13 ip=10.3.0.2 access_ip=95.54.0.13
+node3:2222 ansible_host=95.54.0.14 access_ip=10.3.0.3 ansible_user=ops
+db1 ansible_host=95.54.0.15
+jump ansible_host=95.54.0.1 ansible_user=ann
+[bastion]
+jump
+[kube_control_plane]
+node1
+[etcd:children]
+kube_control_plane
+[kube_node]
+node[1:3]
+[k8s_cluster:children]
+kube_control_plane
+kube_node
+[k8s_cluster:vars]
+ansible_user=centos
+ansible_become=true
+ansible_become_password=hunter2
+node_labels={"a": "b"}
+"""
+AS_YAML = """\
+all:
+  hosts:
+    node1: {ansible_host: 95.54.0.12, ip: 10.3.0.1, access_ip: 10.3.0.1, etcd_member_name: etcd1}
+    node2: {ansible_host: 95.54.0.13, ip: 10.3.0.2, access_ip: 95.54.0.13}
+    node3: {ansible_host: 95.54.0.14, access_ip: 10.3.0.3, ansible_port: 2222, ansible_user: ops}
+    db1: {ansible_host: 95.54.0.15}
+  children:
+    bastion: {hosts: {jump: {ansible_host: 95.54.0.1, ansible_user: ann}}}
+    k8s_cluster:
+      vars:
+        ansible_user: centos
+        ansible_become: true
+        ansible_become_password: !vault |
+          $ANSIBLE_VAULT;1.1;AES256
+        node_labels: {a: b}
+      children:
+        kube_control_plane: {hosts: {node1: }}
+        kube_node:
+          hosts:
+            node[1:3]:
+"""
+AS_JSON = json.dumps(
+    {
+        "_meta": {
+            "hostvars": {
+                "node1": {"ansible_host": "95.54.0.12", "ip": "10.3.0.1", "etcd_member_name": "etcd1"},
+                "node2": {"ansible_host": "95.54.0.13", "ip": "10.3.0.2", "access_ip": "95.54.0.13"},
+                "node3": {"ansible_host": "95.54.0.14", "access_ip": "10.3.0.3", "ansible_port": 2222},
+                "db1": {},
+                "jump": {"ansible_host": "95.54.0.1", "ansible_user": "ann"},
+            }
+        },
+        "all": {"children": ["bastion", "k8s_cluster", "ungrouped"]},
+        "bastion": {"hosts": ["jump"]},
+        "ungrouped": {"hosts": ["db1"]},
+        "k8s_cluster": {
+            "children": ["kube_control_plane", "kube_node"],
+            "vars": {"ansible_user": "centos", "ansible_become_password": "hunter2", "node_labels": {"a": "b"}},
+        },
+        "kube_control_plane": {"hosts": ["node1"]},
+        "kube_node": {"hosts": ["node1", "node2", "node3"]},
+    }
+)
+
+
+@pytest.mark.parametrize("text", [KUBESPRAY, AS_YAML, AS_JSON], ids=["ini", "yaml", "json"])
+def test_what_an_ansible_inventory_says_is_taken_over_or_named(tmp_path: Path, text: str) -> None:
+    imported = from_ansible(text)
+    made = load(written(tmp_path, render(imported.hosts, name="demo", kubernetes="1.34")), env={})
+    assert [(host.name, host.address, host.node_ip, host.ssh.port) for host in made.hosts] == [
+        ("node1", "95.54.0.12", "10.3.0.1", None),
+        ("node2", "95.54.0.13", "10.3.0.2", None),
+        ("node3", "95.54.0.14", "10.3.0.3", 2222),
+    ]
+    assert {host.ssh.sudo for host in made.hosts} == {"password"}
+    assert {host.ssh.user for host in made.hosts} <= {"centos", "ops"}
+    assert [(hop.address, hop.user) for host in made.hosts for hop in host.ssh.bastions] == [("95.54.0.1", "ann")] * 3
+    notes = "\n".join(imported.notes)
+    assert "left out, in no group of control plane or worker hosts: db1\n" in notes
+    assert "get no ordinary pods in kbootstrap: node1\n" in notes
+    assert "access_ip is not taken over, ip is: node2\n" in notes
+    assert "use -K" in notes
+    assert re.search(r"2 variables not taken over: etcd_member_name, node_labels$", notes, re.M)
+    assert "hunter2" not in notes + render(imported.hosts, name="demo", kubernetes="1.34")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hops"),
+    [
+        ("-J ann@jump.example.com:2222", [("jump.example.com", "ann", 2222, None)]),
+        ("-o ProxyJump=a,b@c", [("a", None, None, None), ("c", "b", None, None)]),
+        ("-oProxyJump=none -o StrictHostKeyChecking=no", []),
+        ("-o 'ProxyCommand=ssh -W %h:%p -q ann@10.0.0.9'", [("10.0.0.9", "ann", None, None)]),
+        (
+            '-o ProxyCommand="ssh -i /keys/jump -p 2222 -o StrictHostKeyChecking=no -W %h:%p -l ann 10.0.0.9"',
+            [("10.0.0.9", "ann", 2222, "/keys/jump")],
+        ),
+    ],
+)
+def test_bastions_in_the_arguments_of_ssh(tmp_path: Path, arguments: str, hops: list[Any]) -> None:
+    text = f"[masters]\nm ansible_host=10.0.0.1\n[masters:vars]\nansible_ssh_common_args={arguments}\n"
+    imported = from_ansible(text)
+    made = load(written(tmp_path, render(imported.hosts, name="demo", kubernetes="1.34")), env={})
+    found = [(hop.address, hop.user, hop.port, str(hop.key) if hop.key else None) for hop in made.hosts[0].ssh.bastions]
+    assert found == hops
+    assert "arguments of ssh" in imported.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[masters]\nK8s_Node1 ansible_host=10.0.0.1\nok ansible_host=10 .0\n", "'K8s_Node1' is not a name"),
+        ("[masters]\nm ansible_host='10.0.0.1 '\n", "is not an IPv4 address or a DNS name"),
+        ("[masters]\nm ansible_host=10.0.0.1 ip=fd00::1\n", "m: IPv6 addresses are not supported"),
+        ("[masters]\nm ansible_host='{{ address }}'\n", "m: ansible_host is a template"),
+        ("[masters]\nm ansible_ssh_common_args='-o ProxyCommand=\"nc %h %p\"'\n", "is not `ssh -W"),
+        ("all: {vars: 3}\n", "all in the Ansible inventory is not a mapping"),
+        ("masters: {hosts: {m: [1]}}\n", "m in the Ansible inventory is not a mapping"),
+        ("masters: &a {children: {b: *a}}\n", "nested too deeply|too large|not YAML"),
+        ("masters: {hosts: }\n\t- x\n", "not YAML"),
+    ],
+)
+def test_ansible_inventories_that_cannot_be_taken_over(text: str, words: str) -> None:
+    with pytest.raises(InventoryError, match=words):
+        from_ansible(text)
+
+
+def test_wrong_names_are_all_named_before_a_file_is_written(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("[masters]\nA_1 ansible_host=10.0.0.1\nA_2 ansible_host=10.0.0.2\n")
+    command = ["init", "--from-ansible", str(tmp_path / "hosts"), "-f", str(tmp_path / "new.yaml")]
+    done = subprocess.run([sys.executable, "-m", "kbootstrap", *command], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "'A_1'" in done.stderr
+    assert "'A_2'" in done.stderr
+    assert "Rename" in done.stderr
+    assert not (tmp_path / "new.yaml").exists()
+
+
+def test_ranges_as_ansible_has_them() -> None:
+    text = "[masters]\nn[a:c] ansible_host=10.0.0.1\n[workers]\nr[1:2]-[08:10:2]\n"
+    with pytest.raises(InventoryError, match=r"duplicate host 10\.0\.0\.1"):
+        from_ansible(text)
+    names = [host.name for host in from_ansible(text.replace(" ansible_host=10.0.0.1", "")).hosts]
+    assert names == ["na", "nb", "nc", "r1-08", "r1-10", "r2-08", "r2-10"]
+
+
+def test_inner_groups_count_more_than_outer_ones() -> None:
+    text = "[a:children]\nmasters\n[masters]\nm\n[masters:vars]\nansible_user=in\n[z:children]\na\n"
+    assert from_ansible(text + "[z:vars]\nansible_user=out\nansible_port=22\n[a:vars]\nansible_port=23\n").hosts[
+        0
+    ] == NewHost("m", "m", True, "in", 23)
 
 
 @pytest.mark.parametrize("option", ["--from-ansible", "--from-vagrant"])
