@@ -37,6 +37,8 @@ class Timeouts:
     """For that answer. Together with ``keepalive`` a dead connection is detected within 30 s."""
     poll: float = 3
     """Interval of the deadline checks of a waiting connection. Hundreds of connections can wait at once."""
+    retry: float = 0.5
+    """Time before the second try to connect to a host that is not there yet."""
     login: float = 30
     """For a single attempt to log in, and for the start of the command."""
 

@@ -163,6 +163,60 @@ def test_a_locked_key_that_the_agent_has_open(
     assert say(inventory_host(tmp_path, server, key=None, config=str(config)), "echo in") == ["in"]
 
 
+def test_a_public_key_stands_for_that_of_the_agent(
+    server: Server, tmp_path: Path, home: Path, agent: Callable[[Path], None]
+) -> None:
+    """Of hardware keys and of a password manager, only the public half is a file."""
+    for number in range(7):
+        make_key(tmp_path / f"other-{number}")
+        agent(tmp_path / f"other-{number}")
+    agent(copy_key(server.key, tmp_path / "opened"))
+    public = server.key.with_name(server.key.name + ".pub")
+    config = tmp_path / "config"
+    config.write_text(f"Host *\n  IdentityFile {public} # of the agent\n  IdentitiesOnly yes\n")
+    assert say(inventory_host(tmp_path, server, key=None, config=str(config)), "echo in") == ["in"]
+    assert say(inventory_host(tmp_path, server, key=str(public)), "echo in") == ["in"]
+    refused = refusal(inventory_host(tmp_path, server, key=str(tmp_path / "other-1.pub"), agent=False))
+    assert "is a public key" in refused.message
+    assert "ssh-add" in refused.hint
+
+
+def test_the_agent_that_ssh_config_names(
+    server: Server, tmp_path: Path, home: Path, agent: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent(copy_key(server.key, tmp_path / "mine"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setenv("OTHER_AGENT", str(tmp_path / "agent"))
+    config = tmp_path / "config"
+    for name, gets_in in ((str(tmp_path / "agent"), True), ("$OTHER_AGENT", True), ("none", False)):
+        config.write_text(f"Host *\n  IdentityAgent {name}\n")
+        host = inventory_host(tmp_path, server, key=None, config=str(config))
+        if gets_in:
+            assert say(host, "echo in") == ["in"]
+        else:
+            assert "login refused" in refusal(host).message
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_certificate(make_sshd: Callable[..., Sshd], tmp_path: Path, home: Path, named: bool) -> None:
+    """It lies beside the key, or CertificateFile names it."""
+    make_key(tmp_path / "ca")
+    sshd = make_sshd(f"TrustedUserCAKeys {tmp_path / 'ca.pub'}", "AuthorizedKeysFile none")
+    make_key(tmp_path / "mine")
+    sign = ["ssh-keygen", "-q", "-s", str(tmp_path / "ca"), "-I", "me", "-n", "root", str(tmp_path / "mine.pub")]
+    subprocess.run(sign, check=True)
+    config = tmp_path / "config"
+    lines = f"Host *\n  IdentityFile {tmp_path / 'mine'}\n"
+    if named:
+        (tmp_path / "mine-cert.pub").rename(tmp_path / "elsewhere.pub")
+        make_key(tmp_path / "of-another-key")
+        lines += (
+            f"  CertificateFile {tmp_path / 'of-another-key.pub'}\n  CertificateFile {tmp_path / 'elsewhere.pub'}\n"
+        )
+    config.write_text(lines)
+    assert say(inventory_host(tmp_path, sshd, key=None, config=str(config)), "echo in") == ["in"]
+
+
 def test_identities_only(server: Server, tmp_path: Path, home: Path, agent: Callable[[Path], None]) -> None:
     make_key(tmp_path / "other")
     agent(copy_key(server.key, home / ".ssh" / "id_ed25519"))

@@ -44,6 +44,8 @@ class Odd(Sshd):
     sudoers: str = NOPASSWD
     changed: str = "19000"
     """The day of the password's last change; 0 is a password that must be changed now."""
+    expires: str = ""
+    """The day on which the account ends."""
     files: tuple[tuple[str, str], ...] = ()
 
     def _write_accounts(self) -> None:
@@ -59,7 +61,7 @@ class Odd(Sshd):
         with (self.folder / "passwd").open("a") as file:
             file.write(f"kb:x:{UID}:{UID}::/home/kb:{self.login_shell}\n")
         with (self.folder / "shadow").open("a") as file:
-            file.write(f"kb:{hashed_password()}:{self.changed}:0:99999:7:::\n")
+            file.write(f"kb:{hashed_password()}:{self.changed}:0:99999:7::{self.expires}:\n")
         (self.folder / "sudoers").write_text(f"root ALL=(ALL) ALL\n{self.sudoers}\n")
         (self.folder / "sudoers").chmod(0o440)
         (self.folder / "pam_sudo").write_text("auth required pam_unix.so\naccount required pam_unix.so\n")
@@ -201,6 +203,11 @@ def test_a_busybox_userland(odd: MakeOdd, tmp_path: Path) -> None:
 
 # --- what cannot work ------------------------------------------------------------------------------------------------
 
+CLOUD_ROOT = """echo 'Please login as the user "ubuntu" rather than the user "root".'; sleep 1; exit 142"""
+"""What cloud-init writes before root's keys."""
+NOLOGIN = """echo 'account requisite pam_nologin.so' >>"$1/pam"
+echo 'System is booting up. Unprivileged users are not permitted to log in yet.' >/run/nologin"""
+
 
 def refused(host: Host) -> KbootstrapError:
     opening = make_session(host, timeouts=IMPATIENT)
@@ -230,6 +237,17 @@ def refused(host: Host) -> KbootstrapError:
             "the host does not run",
             "rc files",
         ),
+        (
+            {"login_shell": "/bin/csh", "files": ((".cshrc", "set answer = $<\n"),)},
+            "the host does not run",
+            "rc files",
+        ),
+        ({"options": ("ForceCommand internal-sftp",)}, "the host does not run our command", "ForceCommand"),
+        ({"options": (f"ForceCommand {CLOUD_ROOT}",)}, 'login as the user "ubuntu"', "Set ssh.user"),
+        ({"mounts": NOLOGIN}, "booting up", "/run/nologin"),
+        ({"expires": "1"}, "account has expired", "chage -E -1"),
+        ({"login_shell": "/bin/csh", "sudoers": f"Defaults requiretty\n{NOPASSWD}"}, "must have a tty", "requiretty"),
+        ({"login_shell": "/bin/tcsh", "mounts": "mount --bind /dev/null /usr/bin/sudo"}, "sudo", "sudo"),
         ({"sudoers": f"Defaults requiretty\n{NOPASSWD}"}, "must have a tty", "requiretty"),
         ({"sudoers": ""}, "sudo", "NOPASSWD"),
         ({"sudoers": ASKS}, "a password is required", "NOPASSWD"),

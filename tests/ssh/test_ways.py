@@ -20,7 +20,7 @@ import paramiko
 import pytest
 from ssh.conftest import MakePair
 from ssh.servers import Server, Sshd, connections, hop, inventory_host, known_line, make_key
-from ssh.talk import eventually, refusal, say, session
+from ssh.talk import eventually, fingerprint, refusal, say, session
 
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.inventory.models import Host
@@ -101,9 +101,75 @@ def test_a_proxy_command(server: Server, tmp_path: Path) -> None:
     eventually(lambda: connections(server) == 0)
 
 
-@pytest.mark.parametrize("command", ["/no/such/program", "true", "echo no ssh", "'half a word"])
-def test_a_proxy_command_that_does_not_work(server: Server, tmp_path: Path, command: str) -> None:
-    refusal(configured(tmp_path, server, entry("short", server, f"ProxyCommand {command}")), SshShared(trusted=True))
+def test_a_proxy_command_gets_the_tokens_of_the_connection(server: Server, tmp_path: Path) -> None:
+    """A shell runs it, and the port and user of the inventory are in its tokens."""
+    (tmp_path / "relay.py").write_text(RELAY)
+    relay = f"{sys.executable} {tmp_path / 'relay.py'} %h %p"
+    command = f"sh -c 'echo %n %h %p %r %%p $0 >{tmp_path / 'told'}; exec {relay}' && true"
+    config = f"Host short\n  HostName {server.address}\n  Port 1\n  User bob\n  ProxyCommand {command}\n"
+    host = configured(tmp_path, server, config, user=server.user, port=server.port, key=str(server.key))
+    assert say(host, "echo in", shared=SshShared(trusted=True)) == ["in"]
+    told = f"short {server.address} {server.port} {server.user} %p sh\n"
+    assert (tmp_path / "told").read_text() == told
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("/no/such/program", "not found"),
+        ("true", "SSH failed"),
+        ("echo no ssh", "SSH failed"),
+        ("'half a word", "ssh_config cannot be read"),
+        ("sh -c 'echo connecting >&2; echo no route to %h >&2'", "the ProxyCommand said: no route to "),
+    ],
+)
+def test_a_proxy_command_that_does_not_work(server: Server, tmp_path: Path, command: str, words: str) -> None:
+    host = configured(tmp_path, server, entry("short", server, f"ProxyCommand {command}"))
+    assert words in refusal(host, SshShared(trusted=True)).message
+
+
+def test_includes_match_and_comments(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "hosts.conf").write_text(f"Host short  # the one\n  HostName {server.address} # here\n")
+    rest = (
+        f"Match originalhost=short\n  Port {server.port}\nHost *\n  User {server.user}\n  IdentityFile {server.key}\n"
+    )
+    config = f"Match localuser nobody-here\n  Port 1\nHost *\n  Include {tmp_path}/*.conf\n{rest}"
+    assert say(configured(tmp_path, server, config), "echo in") == ["in"]
+
+
+def test_known_hosts_files_of_ssh_config(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home/.ssh").mkdir(parents=True)
+    make_key(tmp_path / "other")
+    wrong = tmp_path / "wrong"
+    wrong.write_text(known_line(server, tmp_path / "other.pub"))
+    new = tmp_path / "new_known_hosts"
+
+    def host(*lines: str, **ssh: Any) -> Host:
+        return configured(tmp_path, server, entry("short", server, *lines), **{"known_hosts": None, **ssh})
+
+    assert f"not in {tmp_path}/home/.ssh/known_hosts" in refusal(host()).message
+    assert say(host(f"UserKnownHostsFile {new} {server.known_hosts}"), "echo in") == ["in"]
+    assert say(host(f"GlobalKnownHostsFile {server.known_hosts}"), "echo in") == ["in"]
+    assert say(host(f"UserKnownHostsFile {wrong} {server.known_hosts}"), "echo in") == ["in"]
+    refused = refusal(host(f"UserKnownHostsFile {new} {wrong}", host_key_policy="accept-new"))
+    assert f"{wrong} has SHA256:" in refused.message
+    # The inventory's file counts alone.
+    assert "changed" in refusal(host(f"GlobalKnownHostsFile {server.known_hosts}", known_hosts=str(wrong))).message
+    assert not new.exists()
+    assert say(host(f"UserKnownHostsFile {new} {tmp_path}/no", host_key_policy="accept-new"), "echo in") == ["in"]
+    assert new.read_text() == lines_of(server)
+    assert say(host("UserKnownHostsFile none", host_key_policy="accept-new"), "echo in") == ["in"]
+    assert not (tmp_path / "home/.ssh/known_hosts").exists()
+
+
+def test_a_proxy_jump_that_leads_in_a_circle(server: Server, tmp_path: Path) -> None:
+    config = (
+        entry("short", server, "ProxyJump a") + "Host a\n  ProxyJump b\nHost b\n  ProxyJump c\nHost c\n  ProxyJump a\n"
+    )
+    refused = refusal(configured(tmp_path, server, config))
+    assert "in a circle: a -> c -> b -> a -> short" in refused.message
+    assert "ProxyJump" in refused.hint
 
 
 @pytest.mark.parametrize(
@@ -150,6 +216,20 @@ def test_a_proxy_jump(pair: tuple[Server, Server], tmp_path: Path) -> None:
     with closing(SshShared()) as shared:
         config = entry("short", server, spelled) + key
         assert say(configured(tmp_path, server, config, **known), "echo in", shared=shared) == ["in"]
+
+
+def test_the_proxy_jump_of_a_bastion(pair: tuple[Server, Server], tmp_path: Path) -> None:
+    """Only the first jump host is reached from here, through the ProxyJump that ssh_config has for it."""
+    bastion, server = pair
+    config = (
+        entry("first", bastion)
+        + entry("second", server, "ProxyJump first")
+        + entry("short", server, "ProxyJump second")
+    )
+    known = {"known_hosts": str(both_known(tmp_path, bastion, server))}
+    with closing(SshShared()) as shared:
+        assert say(configured(tmp_path, server, config, **known), "echo in", shared=shared) == ["in"]
+        assert connections(bastion) == 1
 
 
 def test_the_host_key_of_a_proxy_jump_is_verified(pair: tuple[Server, Server], tmp_path: Path) -> None:
@@ -481,6 +561,83 @@ def test_nothing_of_paramiko_reaches_the_terminal(server: Server, tmp_path: Path
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
+# --- the second try --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def closing_first(server: Server, times: int) -> Iterator[tuple[int, list[int]]]:
+    """A port that hangs up ``times`` times, as an sshd does that has no room, and then leads to the server."""
+    callers: list[int] = []
+    wires: list[socket.socket] = []
+
+    def pass_on(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        while True:
+            try:
+                wire, _ = listener.accept()
+            except OSError:
+                return
+            callers.append(1)
+            if len(callers) <= times:
+                wire.close()
+                continue
+            onward = socket.create_connection((server.address, server.port))
+            wires.extend((wire, onward))
+            for pair in ((wire, onward), (onward, wire)):
+                threads.append(threading.Thread(target=pass_on, args=pair))
+                threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threads = [threading.Thread(target=accept)]
+        threads[0].start()
+        try:
+            yield listener.getsockname()[1], callers
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            for wire in wires:
+                with contextlib.suppress(OSError):
+                    wire.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join(10)
+            for wire in wires:
+                wire.close()
+
+
+def test_the_first_connection_is_tried_twice(server: Server, tmp_path: Path) -> None:
+    for times, gets_in in ((1, True), (2, False)):
+        with closing_first(server, times) as (port, callers):
+            pin = fingerprint(server.known_hosts) if isinstance(server, Sshd) else None
+            host = inventory_host(
+                tmp_path,
+                server,
+                address="127.0.0.1",
+                port=port,
+                fingerprint=pin,
+                known_hosts=str(tmp_path / "known_hosts"),
+                host_key_policy="accept-new",
+            )
+            if gets_in:
+                assert say(host, "echo in") == ["in"]
+            else:
+                assert "SSH failed" in refusal(host).message
+            assert len(callers) == 2
+
+
+def test_a_refusal_is_never_tried_again(server: Server, tmp_path: Path) -> None:
+    make_key(tmp_path / "other")
+    for wrong in ({"key": str(tmp_path / "other")}, {"fingerprint": "SHA256:" + "B" * 43}):
+        with closing_first(server, 0) as (port, callers):
+            learnt = {"known_hosts": str(tmp_path / f"{port}_known_hosts"), "host_key_policy": "accept-new"}
+            refused = refusal(inventory_host(tmp_path, server, address="127.0.0.1", port=port, **learnt, **wrong))
+            assert re.search("login refused|the inventory pins", refused.message)
+            assert len(callers) == 1
+
+
 # --- algorithms ------------------------------------------------------------------------------------------------------
 
 OLD = re.compile(r"sha1|-cbc|md5|arcfour|^ssh-rsa|^ssh-dss|group1-|sha1-96")
@@ -522,3 +679,21 @@ def test_a_server_with_old_algorithms_only(make_sshd: Callable[..., Sshd], tmp_p
     assert "no algorithm in common" in refused.message
     assert "legacy_algorithms" in refused.hint
     assert say(inventory_host(tmp_path, sshd, legacy_algorithms=True), "echo in") == ["in"]
+
+
+@pytest.mark.parametrize(
+    ("options", "what", "setting"),
+    [
+        (("Ciphers chacha20-poly1305@openssh.com",), "the ciphers chacha20-poly1305@openssh.com", "Ciphers"),
+        (("Ciphers aes256-ctr", "MACs umac-128-etm@openssh.com"), "the MACs umac-128-etm@openssh.com", "MACs"),
+        (("KexAlgorithms sntrup761x25519-sha512@openssh.com",), "the key exchanges sntrup761x25519", "KexAlgorithms"),
+    ],
+)
+def test_a_server_with_new_algorithms_only(
+    make_sshd: Callable[..., Sshd], tmp_path: Path, options: tuple[str, ...], what: str, setting: str
+) -> None:
+    for legacy in (False, True):
+        refused = refusal(inventory_host(tmp_path, make_sshd(*options), legacy_algorithms=legacy))
+        assert f"no algorithm in common: the server offers only {what}" in refused.message
+        assert f"to {setting} in the host's sshd_config" in refused.hint
+        assert "legacy" not in refused.hint

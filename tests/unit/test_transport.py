@@ -13,6 +13,7 @@ import fabric
 import pytest
 
 from kbootstrap.inventory.models import Ssh
+from kbootstrap.remote.ssh.client_config import Query, SshProgram
 from kbootstrap.remote.ssh.paramiko_private import SshProtocol
 from kbootstrap.remote.ssh.shared import SshShared
 from kbootstrap.remote.ssh.sockets import WatchedSocket
@@ -28,14 +29,18 @@ def busy_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("busy_threads")
-def test_many_hosts_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    """fabric's Connection writes to its configuration, and reads it while others write."""
+def test_many_hosts_at_once_do_not_disturb_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fabric's Connection writes to its configuration, and reads it while others write; so does paramiko's reader."""
+    monkeypatch.setattr(SshProgram, "probe", lambda *_: None)
     ssh_config = tmp_path / "config"
     ssh_config.write_text("Host h*\n  User ann\n")
     shared = SshShared()
 
     def user(number: int) -> str:
-        name: str = fabric.Connection(f"h{number}", config=shared.config(ssh_config), gateway=False).user
+        settings = shared.client_config(ssh_config, Query(f"h{number}"))
+        name: str = fabric.Connection(
+            settings.host, user=settings.user, config=shared.fabric_config(), gateway=False
+        ).user
         return name
 
     with ThreadPoolExecutor(8) as threads:

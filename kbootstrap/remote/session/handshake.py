@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kbootstrap.errors import Failure
+from kbootstrap.remote.last_words import fitting_hint
 from kbootstrap.remote.protocol import Answer
 from kbootstrap.remote.script import Output, Report, bootstrap, launcher
 from kbootstrap.remote.session.channel import Channel
@@ -28,17 +29,7 @@ _HINTS = {
     "password": "Check the sudo password, and run `sudo -l` to check that the user can use sudo.",
 }
 _NO_COMMAND = "Run `ssh HOST true`: it must end at once. A login shell, its rc files or a ForceCommand are in the way."
-_ABOUT_SUDO = re.compile(r"sudo|password|root|sorry|try again|incorrect", re.I)
-_FITTING = (
-    (r"must have a tty|no tty present|requiretty", "Remove requiretty for this user: `Defaults:USER !requiretty`."),
-    (
-        r"sudo: .*not found|sudo: No such file|unknown command:? *'?sudo",
-        "Install sudo, or log in as root (ssh.sudo: none).",
-    ),
-    (r"account is .*not available|nologin|only be used by", "Give this user a login shell: `usermod -s /bin/sh USER`."),
-    (r"password .*expired|change your password|passwd", "Log in once by hand and set a new password."),
-)
-"""Hints for what hosts say."""
+_ABOUT_SUDO = re.compile(r"sudo|password", re.I)
 
 
 @dataclass(frozen=True)
@@ -105,7 +96,7 @@ class Handshake:
             if step:
                 raise
             output.append(self._no_answer)
-        raise self._refused(list(output), greeted)
+        raise self._refused(list(output), greeted=greeted)
 
     @property
     def _no_answer(self) -> str:
@@ -149,20 +140,20 @@ class Handshake:
                 data, seen = b"", seen + b"\n" + self._no_answer.encode()
             seen += data
             if not data or (asked and prompt in seen) or len(seen) > MAX_GREETING:
-                raise self._refused(seen.decode("utf-8", "replace").replace(self._prompt, "").splitlines())
+                said = seen.decode("utf-8", "replace").replace(self._prompt, "").splitlines()
+                raise self._refused(said, asked=asked)
 
-    def _refused(self, output: list[str], greeted: bool = False) -> SudoError:
-        """The error for a host whose last words were ``output``."""
+    def _refused(self, output: list[str], *, greeted: bool = False, asked: bool = False) -> SudoError:
+        """The error for a host whose last words were ``output``. ``asked``: sudo got the password."""
         output = [line for line in output if line.strip()]
         said = "\n".join(output)
-        hint = next((hint for pattern, hint in _FITTING if re.search(pattern, said, re.I)), "")
-        about_sudo = not greeted and self.sudo != "none" and _ABOUT_SUDO.search(said)
+        about_sudo = asked or (not greeted and self.sudo != "none" and bool(_ABOUT_SUDO.search(said)))
         what = f"cannot become root ({self.sudo})" if about_sudo else "the host does not run our command"
         return SudoError(
             Failure(
                 message=f"{self.host}: {what}: " + (output[-1].strip() if output else "no answer"),
                 command=" ".join(["sudo"] if self.sudo != "none" else ["sh"]),
                 output=tuple(output[-20:]),
-                hint=hint or (_HINTS[self.sudo] if about_sudo else _NO_COMMAND),
+                hint=fitting_hint(said) or (_HINTS[self.sudo] if about_sudo else _NO_COMMAND),
             )
         )

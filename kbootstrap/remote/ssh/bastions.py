@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -11,20 +12,50 @@ import paramiko
 
 from kbootstrap.errors import ConnectError
 from kbootstrap.inventory.models import Bastion, Ssh
+from kbootstrap.remote.ssh.client_config import ClientConfig
 from kbootstrap.remote.ssh.paramiko_private import SshProtocol
 from kbootstrap.remote.ssh.shared import SshShared
+from kbootstrap.remote.ssh.sockets import SSH_PORT
 from kbootstrap.remote.ssh.target import Target
 
+MAX_HOPS = 20
+_HOP = re.compile(
+    r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:\[\]]+|[^\[\]]*:[^\[\]]*:[^\[\]]*)(?::(?P<port>\d+))?/?"
+)
 
-def jumps(target: Target, connection: fabric.Connection) -> tuple[Bastion, ...]:
+
+def jumps(settings: ClientConfig) -> tuple[Bastion, ...]:
     """The ProxyJump of ssh_config. If its pattern also matches the jump host, that host is reached directly."""
     found = []
-    for word in connection.ssh_config.get("proxyjump", "none").split(","):
-        hop = fabric.connection.derive_shorthand(word.strip())
-        if hop["host"] in (target.address, connection.host) or hop["host"].lower() == "none":
+    for word in filter(None, map(str.strip, settings.proxy_jump.split(","))):
+        hop = _HOP.fullmatch(settings.expand(word, settings.user or "", settings.port or SSH_PORT))
+        if hop is None:
+            raise ConnectError(f"ProxyJump {word} is not USER@HOST:PORT", "Correct ProxyJump in your ssh_config.")
+        address = hop["host"].strip("[]")
+        if address in (settings.address, settings.host):
             return ()
-        found.append(Bastion.model_construct(address=hop["host"], user=hop["user"], port=hop["port"]))
+        port = int(hop["port"]) if hop["port"] else None
+        found.append(Bastion.model_construct(address=address, user=hop["user"], port=port))
     return tuple(found)
+
+
+def way(target: Target, bastions: tuple[Bastion, ...], shared: SshShared) -> tuple[Bastion, ...]:
+    """All bastions on the way to a target, in order: those given, else its ProxyJump, and the ProxyJumps of the first.
+
+    Raises ConnectError when they lead in a circle.
+    """
+    hops = bastions or jumps(shared.client_config(target.common.config, target.query))
+    while hops:
+        first = Target(hops[0].address, hops[0], target.common)
+        before = jumps(shared.client_config(target.common.config, first.query))
+        passed = [hop.address for hop in hops] + [target.address]
+        if any(hop.address in passed for hop in before) or len(hops) > MAX_HOPS:
+            names = " -> ".join([*(hop.address for hop in before), *passed])
+            raise ConnectError(f"ProxyJump leads in a circle: {names}", "Correct ProxyJump in your ssh_config.")
+        if not before:
+            break
+        hops = before + hops
+    return hops
 
 
 Connect = Callable[[Target, tuple[Bastion, ...]], fabric.Connection]

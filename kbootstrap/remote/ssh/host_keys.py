@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-import fabric
+import os
+from pathlib import Path
+
 import paramiko
 
 from kbootstrap.errors import HostKeyError
-from kbootstrap.remote.ssh.known_hosts import HostKey
+from kbootstrap.remote.ssh.client_config import ClientConfig
+from kbootstrap.remote.ssh.known_hosts import OWN, AllKnownHosts, HostKey
 from kbootstrap.remote.ssh.shared import SshShared
+from kbootstrap.remote.ssh.sockets import SSH_PORT
 from kbootstrap.remote.ssh.target import Target
+
+
+def known_hosts_files(named: Path, settings: ClientConfig) -> tuple[Path, ...]:
+    """The inventory's file. If it names none, the files of ssh_config; new keys go to the first one."""
+    own = OWN.expanduser()
+    if named != own:
+        return (named,)
+    users = (own,) if settings.known_hosts is None else settings.known_hosts
+    # Without a file of the user, a new key is accepted and kept nowhere, as ssh does it.
+    return (*(users or (Path(os.devnull),)), *settings.global_known_hosts)
 
 
 class HostKeyCheck(paramiko.MissingHostKeyPolicy):
@@ -17,13 +31,14 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
     paramiko calls it for each connection because its own known_hosts stay empty.
     """
 
-    def __init__(self, target: Target, connection: fabric.Connection, shared: SshShared) -> None:
+    def __init__(self, target: Target, port: int, settings: ClientConfig, shared: SshShared) -> None:
         self._label = target.label
-        self._known = shared.known_hosts(target.common.known_hosts)
+        files = known_hosts_files(target.common.known_hosts, settings)
+        self._known = AllKnownHosts(tuple(shared.known_hosts(path) for path in files))
         self._learn = target.common.host_key_policy == "accept-new"
         self._pinned = target.login.fingerprint
-        plain = connection.host if connection.port == 22 else f"[{connection.host}]:{connection.port}"
-        self._name = connection.ssh_config.get("hostkeyalias", plain)
+        plain = settings.host if port == SSH_PORT else f"[{settings.host}]:{port}"
+        self._name = settings.host_key_alias or plain
 
     @property
     def known_kinds(self) -> list[str]:
@@ -35,7 +50,7 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
         presented = HostKey(key.get_name(), key.asbytes())
         text = f"{presented.fingerprint} ({presented.kind})"
         verdict = self._known.judge(self._name, presented, learn=self._learn and self._pinned is None)
-        path = self._known.path
+        path = self._known.place(self._name)
         if verdict == "revoked":
             raise HostKeyError(
                 f"{self._label}the host key {text} is revoked in {path}",

@@ -167,6 +167,28 @@ class KnownHosts:
                 yield line, key
 
 
+class AllKnownHosts:
+    """The known_hosts files for one host. A key that one of them knows is known; new keys go to the first file."""
+
+    def __init__(self, files: tuple[KnownHosts, ...]) -> None:
+        self._files = files
+
+    def keys(self, name: str) -> tuple[HostKey, ...]:
+        return tuple(dict.fromkeys(key for file in self._files for key in file.keys(name)))
+
+    def place(self, name: str) -> Path:
+        """The first file that has a key of this host, else the first file."""
+        return next((file.path for file in self._files if file.keys(name)), self._files[0].path)
+
+    def judge(self, name: str, key: HostKey, *, learn: bool) -> Verdict:
+        """The verdict of all files on this key. With ``learn``, an unknown host is added and then known."""
+        verdicts = [file.judge(name, key, learn=False) for file in self._files]
+        for verdict in ("revoked", "known", "changed"):
+            if verdict in verdicts:
+                return verdict
+        return self._files[0].judge(name, key, learn=learn)
+
+
 def _covers(names: str, name: str) -> bool:
     if names.startswith("|"):
         return _hash_is(names, name)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
+import shlex
 import socket
+import subprocess
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import paramiko
 from paramiko.agent import AgentSSH
 from paramiko.common import cMSG_GLOBAL_REQUEST
+from paramiko.ssh_exception import ConfigParseError
 
 from kbootstrap.inventory.models import Bastion, Ssh
 from kbootstrap.remote.ssh.sockets import WatchedSocket
@@ -37,16 +44,91 @@ OUTDATED = {
 """Old algorithms of paramiko that we offer only to hosts with ``legacy_algorithms``. ssh-rsa is RSA with SHA-1."""
 
 
-def program_of(config: paramiko.SSHConfig) -> str:
-    """The first setting of an ssh_config that runs a program on this machine, or an empty text."""
-    for section in config._config:  # type: ignore[attr-defined]
-        command = section["config"].get("proxycommand")
-        if command is not None:
-            return f"ProxyCommand {command}"
-        for match in section.get("matches", ()):
-            if match["type"] == "exec":
-                return f"Match exec {match['param']}"
-    return ""
+_CHOICES = (
+    ("key exchanges", "KexAlgorithms", "kex_algo_list", "kex"),
+    ("host keys", "HostKeyAlgorithms", "server_key_algo_list", "keys"),
+    ("ciphers", "Ciphers", "server_encrypt_algo_list", "ciphers"),
+    ("MACs", "MACs", "server_mac_algo_list", "macs"),
+)
+"""In paramiko's order: our word, the setting of sshd_config, and paramiko's two names."""
+
+
+class OfflineConfig(paramiko.SSHConfig):
+    """paramiko's reader of ssh_config, for machines without the program ``ssh``.
+
+    paramiko by itself takes a criterion of ``Match`` that it does not know as true, gives the operator's standard input
+    to ``Match exec``, and replaces tokens before the user and port of the inventory are known.
+    """
+
+    TOKENS_BY_CONFIG_KEY = {  # noqa: RUF012
+        key: paramiko.SSHConfig.TOKENS_BY_CONFIG_KEY[key] for key in ("hostname", "proxyjump", "match-exec")
+    }
+    given: Mapping[str, str] = MappingProxyType({})
+    """Settings that count more than those of the file."""
+    timeout = 30.0
+    """For each ``Match exec``."""
+
+    def asked(self, host: str, given: Mapping[str, str], timeout: float) -> dict[str, Any]:
+        """The settings for a host. Many threads may ask at once."""
+        copy = OfflineConfig()
+        copy._config, copy.given, copy.timeout = self._config, given, timeout  # type: ignore[attr-defined]
+        return dict(copy.lookup(host))
+
+    def _lookup(self, hostname: str, options: Any = None, *args: Any, **kwargs: Any) -> Any:
+        start = paramiko.SSHConfigDict(self.given) if options is None else options
+        return super()._lookup(hostname, start, *args, **kwargs)  # type: ignore[misc]
+
+    def _get_matches(self, match: str) -> list[dict[str, Any]]:
+        words = shlex.split(match, comments=True)
+        found = []
+        while words:
+            name, equals, value = words.pop(0).partition("=")
+            kind = name.lower().removeprefix("!")
+            if kind not in ("all", "canonical", "final") and not equals:
+                if not words:
+                    raise ConfigParseError(f"Match {name} has no value")
+                value = words.pop(0)
+            found.append({"type": kind, "param": value, "negate": name.startswith("!")})
+        return found
+
+    def _does_match(self, criteria: list[Any], host: str, canonical: bool, final: bool, options: Any) -> bool:
+        for each in criteria:
+            holds = self._criterion(
+                each["type"], each["param"], host, {"canonical": canonical, "final": final}, options
+            )
+            # One that we do not know is never true, also with "!".
+            if holds is None or holds == each["negate"]:
+                return False
+        return bool(criteria)
+
+    def _criterion(self, kind: str, value: str, host: str, passes: dict[str, bool], options: Any) -> bool | None:
+        if kind in ("all", *passes):
+            return passes.get(kind, True)
+        if kind == "exec":
+            return self._ends_well(self._tokenize(options, host, "match-exec", value))  # type: ignore[attr-defined]
+        me = getpass.getuser() if "user" in kind else ""
+        texts = {"host": options.get("hostname", host), "originalhost": host, "localuser": me}
+        texts["user"] = options.get("user", me)
+        return bool(self._pattern_matches(value, texts[kind])) if kind in texts else None  # type: ignore[attr-defined]
+
+    def _ends_well(self, command: str) -> bool:
+        null = subprocess.DEVNULL
+        ended = subprocess.run(  # noqa: S603
+            ["/bin/sh", "-c", command], stdin=null, stdout=null, stderr=null, timeout=self.timeout, check=False
+        )
+        return ended.returncode == 0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A choice of algorithms in which the server and we have none in common. ``setting`` is that of sshd_config."""
+
+    what: str
+    setting: str
+    offered: tuple[str, ...]
+    ours: tuple[str, ...]
+    outdated: bool
+    """Whether the server offers one of those that ``legacy_algorithms`` adds."""
 
 
 class ChannelReply(threading.Event):
@@ -70,6 +152,8 @@ class SshProtocol(paramiko.Transport):
     """paramiko's transport with our choice of algorithms, and with keepalives that require an answer."""
 
     sock: WatchedSocket  # type: ignore[assignment]
+    _offers: Mapping[str, Any] = MappingProxyType({})
+    """What the server offered, by paramiko's names."""
 
     @classmethod
     def make(cls, watched: WatchedSocket, known_kinds: list[str], login: Ssh | Bastion) -> SshProtocol:
@@ -82,6 +166,30 @@ class SshProtocol(paramiko.Transport):
         # Ask for the known key first: a host can have several keys, and another one would count as a changed key.
         options.key_types = _first(known_kinds, options.key_types)
         return made
+
+    def _really_parse_kex_init(self, m: paramiko.Message, ignore_first_byte: bool = False) -> Any:
+        parsed = super()._really_parse_kex_init(m, ignore_first_byte)  # type: ignore[misc]
+        if not ignore_first_byte:
+            self._offers = parsed
+        return parsed
+
+    def nothing_in_common(self) -> Choice | None:
+        """The first choice that failed, after paramiko.IncompatiblePeer."""
+        for what, setting, key, kind in _CHOICES:
+            offered = tuple(
+                name for name in self._offers.get(key, ()) if not name.startswith(("kex-strict", "ext-info"))
+            )
+            ours = tuple(getattr(self, f"preferred_{kind}"))
+            if offered and not set(offered) & set(ours):
+                old = set(OUTDATED[kind]) & set(getattr(type(self), f"_preferred_{kind}"))
+                return Choice(what, setting, offered, ours, bool(old & set(offered)))
+        return None
+
+    @property
+    def login_banner(self) -> str:
+        """What the server said before or while it refused the login."""
+        banner = getattr(self.auth_handler, "banner", None) or b""
+        return banner.decode("utf-8", "replace") if isinstance(banner, bytes) else str(banner)
 
     def watch(self) -> None:
         """Call this after the login: detect a dead connection from now on."""

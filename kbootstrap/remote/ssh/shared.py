@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kbootstrap.errors import ConnectError
 from kbootstrap.plain_file import read_plain
+from kbootstrap.remote.ssh.client_config import ClientConfig, Query, SshProgram
+from kbootstrap.remote.ssh.config_reader import ConfigReader
 from kbootstrap.remote.ssh.known_hosts import KnownHosts
 from kbootstrap.remote.timeouts import DEFAULTS, Timeouts
 from kbootstrap.secret import Secret
@@ -18,10 +22,6 @@ if TYPE_CHECKING:
     import paramiko
 
 _T = TypeVar("_T")
-
-
-OWN_CONFIG = Path("~/.ssh/config")
-MAX_CONFIG_BYTES = 4 * 1024 * 1024
 
 
 class SshShared:
@@ -43,20 +43,40 @@ class SshShared:
             made: _T = self._cache[kind, key]
             return made
 
-    def config(self, path: Path | None) -> fabric.Config:
-        """fabric's configuration with this ssh_config and without the operator's fabric files.
+    def client_config(self, path: Path | None, query: Query) -> ClientConfig:
+        """What an ssh_config says about a host; None is none. Raises ConnectError."""
+        if path is None:
+            return ClientConfig(query.address, query.address, query.user, query.port)
+        return self._once("config", path, lambda: self._config_reader(path)).read(query)
+
+    def _config_reader(self, path: Path) -> ConfigReader:
+        return ConfigReader(
+            path, lambda: self._once("ssh", "", self._find_ssh), self.timeouts.login, trusted=self._trusted
+        )
+
+    def _find_ssh(self) -> SshProgram | None:
+        found = shutil.which("ssh")
+        return SshProgram.probe(found, self.timeouts.login) if found else None
+
+    def fabric_config(self) -> fabric.Config:
+        """fabric's configuration, without the operator's fabric files and without any ssh_config.
 
         Each call returns a new one, because a connection writes to its configuration and threads must not share it.
         """
         import fabric
+        import paramiko
 
-        return fabric.Config(lazy=True, ssh_config=self._once("config", path, lambda: _ssh_config(path, self._trusted)))
+        return fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig())
 
     def known_hosts(self, path: Path) -> KnownHosts:
         return self._once("known_hosts", path, lambda: KnownHosts(path))
 
     def key(self, path: Path, passphrase: Secret | None) -> paramiko.PKey:
         return self._once("key", (path, passphrase), lambda: _load_key(path, passphrase))
+
+    def certified_key(self, path: Path, certificate: Path) -> paramiko.PKey:
+        """The key with its certificate. Raises ConnectError when the certificate is missing or of another key."""
+        return self._once("certified key", (path, certificate), lambda: _load_certified_key(path, certificate))
 
     def bastion(self, key: object, make: Callable[[], _T]) -> _T:
         """One connection per chain of bastions, used by every host behind it."""
@@ -71,29 +91,31 @@ class SshShared:
 
 
 class LockedKeyError(ConnectError):
-    """A private key needs a passphrase, and the inventory has none."""
+    """The private key needs a passphrase that the inventory does not have, or the file is a public key."""
 
 
-def _ssh_config(path: Path | None, trusted: bool) -> paramiko.SSHConfig:
-    import paramiko
+MAX_PUBLIC_KEY = 64 * 1024
 
-    from kbootstrap.remote.ssh.paramiko_private import program_of
 
+def public_key(path: Path) -> str:
+    """The base64 text of a file with a public key; empty when it is none."""
     try:
-        if path is not None and path.exists():
-            config = paramiko.SSHConfig.from_text(read_plain(path, MAX_CONFIG_BYTES, null=True).decode("utf-8"))
-            program = "" if trusted or path == OWN_CONFIG.expanduser() else program_of(config)
-            if program:
-                raise ConnectError(
-                    f"{path} runs a program ({program}), and only your own {OWN_CONFIG} may do that",
-                    "Copy the entry there, or add --trust-inventory.",
-                )
-            return config
-    except (paramiko.SSHException, OSError, ValueError) as error:
-        raise ConnectError(
-            f"{path} cannot be read: {error}", "Correct that file, or set ssh.config: null in the inventory."
-        ) from None
-    return paramiko.SSHConfig()
+        words = read_plain(path, MAX_PUBLIC_KEY).decode("utf-8", "replace").split()
+    except OSError:
+        return ""
+    return words[1] if len(words) > 1 and words[1].startswith("AAAA") else ""
+
+
+def _load_certified_key(path: Path, certificate: Path) -> paramiko.PKey:
+    key = _load_key(path, None)
+    encoded = public_key(certificate)
+    # The fields of the public key are part of the certificate, after its type and a nonce.
+    public = key.asbytes()
+    fields = public[4 + len(key.get_name()) :]
+    if not encoded or fields not in base64.b64decode(encoded):
+        raise ConnectError(f"{certificate} is no certificate of {path}")
+    key.load_certificate(str(certificate))
+    return key
 
 
 def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
@@ -119,6 +141,11 @@ def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
         if passphrase is None and isinstance(error, (paramiko.PasswordRequiredException, TypeError)):
             raise LockedKeyError(
                 f"the SSH key {path} is protected by a passphrase", "Set ssh.passphrase, or add the key to your agent."
+            ) from None
+        if public_key(path):
+            raise LockedKeyError(
+                f"the SSH key {path} is a public key, and the agent does not have its private half",
+                "Set ssh.key to the private key, or add that to your agent (`ssh-add`).",
             ) from None
         raise ConnectError(
             f"the SSH key {path} cannot be read: {error}", "Check the file and ssh.passphrase."

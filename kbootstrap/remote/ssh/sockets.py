@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import shlex
+import os
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from kbootstrap.errors import ConnectError
 from kbootstrap.inventory.models import Host
+from kbootstrap.remote.ssh.client_config import ClientConfig
 from kbootstrap.remote.timeouts import DEFAULTS, Timeouts
 
 SSH_PORT = 22
 READ_BYTES = 8 * 1024
 """Bytes to read from a socket at once. Every waiting connection reserves this much memory."""
+MAX_SAID = 2000
+"""Bytes to keep of the errors of a ProxyCommand."""
 
 
 class NoDelaySocket(socket.socket):
@@ -45,15 +49,15 @@ class NoDelaySocket(socket.socket):
         super().close()
 
 
-def connect_early(host: Host) -> NoDelaySocket | OSError | None:
+def connect_early(host: Host, settings: ClientConfig) -> NoDelaySocket | OSError | None:
     """Open the TCP connection early, so that sshd starts while we import fabric. Returns the socket, or the error.
 
-    Returns None when a bastion or an ssh_config file decides how the host is reached.
+    Returns None when a bastion or a ProxyCommand is on the way.
     """
-    if host.ssh.bastions or (host.ssh.config is not None and host.ssh.config.exists()):
+    if host.ssh.bastions or not settings.direct:
         return None
     try:
-        return NoDelaySocket.open(host.address, host.ssh.port or SSH_PORT, host.ssh.connect_timeout)
+        return NoDelaySocket.open(settings.host, settings.port or SSH_PORT, host.ssh.connect_timeout)
     except OSError as error:
         return error
 
@@ -65,9 +69,11 @@ def _shut_down(end: socket.socket) -> None:
 
 
 class ProxySocket(socket.socket):
-    """Our end of a ProxyCommand from ssh_config. The command runs without a shell and ends with the connection."""
+    """Our end of a ProxyCommand from ssh_config, which a shell runs, as for ssh. It ends with the connection."""
 
     _process: subprocess.Popen[bytes] | None = None
+    _listener: threading.Thread | None = None
+    _heard = b""
 
     @classmethod
     def open(cls, command: str) -> ProxySocket:
@@ -77,14 +83,29 @@ class ProxySocket(socket.socket):
             with theirs:
                 end = theirs.fileno()
                 proxy._process = subprocess.Popen(
-                    shlex.split(command), stdin=end, stdout=end, stderr=subprocess.DEVNULL
+                    ["/bin/sh", "-c", f"exec {command}"], stdin=end, stdout=end, stderr=subprocess.PIPE
                 )
         except (OSError, ValueError) as error:
             proxy.close()
             raise ConnectError(
                 f"the ProxyCommand does not start: {error}", "Check ProxyCommand in your ssh_config."
             ) from None
+        proxy._listener = threading.Thread(target=proxy._listen, daemon=True)
+        proxy._listener.start()
         return proxy
+
+    def _listen(self) -> None:
+        """Keep the last bytes of its standard error."""
+        if self._process is None or self._process.stderr is None:
+            return
+        with self._process.stderr as stream, contextlib.suppress(OSError, ValueError):
+            while data := os.read(stream.fileno(), READ_BYTES):
+                self._heard = (self._heard + data)[-MAX_SAID:]
+
+    @property
+    def said(self) -> str:
+        """The end of its standard error."""
+        return self._heard.decode("utf-8", "replace")
 
     def close(self) -> None:
         _shut_down(self)
@@ -96,6 +117,9 @@ class ProxySocket(socket.socket):
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        if self._listener is not None:
+            # A process that the command left behind may hold its standard error open.
+            self._listener.join(timeout=0.5)
 
 
 class WatchedSocket:
@@ -166,6 +190,12 @@ class WatchedSocket:
         if self._ask is not None and self._until is None and now - self._heard > self._timeouts.keepalive:
             self._seconds, self._until = self._timeouts.answer, now + self._timeouts.answer
             self._ask()
+
+    @property
+    def said(self) -> str:
+        """The last words of a ProxyCommand."""
+        text: str = getattr(self._end, "said", "")
+        return text
 
     def settimeout(self, seconds: float | None) -> None:
         self._end.settimeout(seconds)

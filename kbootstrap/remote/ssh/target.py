@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kbootstrap.inventory.models import Bastion, Ssh
+from kbootstrap.remote.ssh.client_config import Query
 
 
 @dataclass(frozen=True)
@@ -18,3 +19,8 @@ class Target:
     @property
     def label(self) -> str:
         return f"bastion {self.address}: " if isinstance(self.login, Bastion) else ""
+
+    @property
+    def query(self) -> Query:
+        """What to ask ssh_config about it."""
+        return Query(self.address, self.login.user, self.login.port)

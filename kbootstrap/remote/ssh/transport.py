@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from kbootstrap.errors import ConnectError
 from kbootstrap.inventory.models import Host
+from kbootstrap.remote.ssh.client_config import ClientConfig
 from kbootstrap.remote.ssh.shared import SshShared
 from kbootstrap.remote.ssh.sockets import WatchedSocket, connect_early
+from kbootstrap.remote.ssh.target import Target
 
 if TYPE_CHECKING:
     import fabric
@@ -53,13 +56,26 @@ class SshTransport:
         self.host = host
         self._shared = shared
         self.connection: fabric.Connection | None = None
+        self._again = True
 
     def connect(self) -> None:
-        """Connect and authenticate. Raises ConnectError with the host, the cause and a hint."""
-        early = connect_early(self.host)
+        """Connect and authenticate. Raises ConnectError with the host, the cause and a hint.
+
+        Only the first connection tries twice: a session that reconnects has its own rule.
+        """
+        early = connect_early(self.host, self._settings())
         from kbootstrap.remote.ssh.connection import open_connection
 
-        self.connection = open_connection(self.host, self._shared, early)
+        self.connection = open_connection(self.host, self._shared, early, again=self._again)
+        self._again = False
+
+    def _settings(self) -> ClientConfig:
+        """What ssh_config says about the host. Raises ConnectError."""
+        target = Target(self.host.address, self.host.ssh, self.host.ssh)
+        try:
+            return self._shared.client_config(self.host.ssh.config, target.query)
+        except ConnectError as error:
+            raise ConnectError(f"{self.host.name}: {error.message}", error.hint) from error
 
     def execute(self, command: str) -> SshPipe:
         import paramiko
