@@ -32,15 +32,15 @@ from kbootstrap.remote.ssh.target import Target
 
 
 def open_connection(
-    host: Host, shared: SshShared, early: NoDelaySocket | OSError | None = None, *, again: bool = True
+    host: Host, shared: SshShared, early: NoDelaySocket | OSError | None, *, began: float, again: bool
 ) -> fabric.Connection:
     """An open, authenticated connection to an inventory host; the caller closes its client. Raises ConnectError.
 
-    ``early`` is the result of ``sockets.connect_early``. ``again`` allows a second try.
+    ``early`` is the result of ``sockets.connect_early``, which ``began`` then. ``again`` allows a second try.
     """
     try:
         target = Target(host.address, host.ssh, host.ssh)
-        return _open(target, way(target, host.ssh.bastions, shared), shared, early, again=again)
+        return _open(target, way(target, host.ssh.bastions, shared), shared, early, began=began, again=again)
     except ConnectError as error:
         if isinstance(early, NoDelaySocket):
             early.close()
@@ -53,14 +53,15 @@ def _open(
     shared: SshShared,
     early: NoDelaySocket | OSError | None = None,
     *,
+    began: float | None = None,
     again: bool = True,
 ) -> fabric.Connection:
     settings = shared.client_config(target.common.config, target.query)
-    began = time.monotonic()
+    began = began or time.monotonic()
     try:
         return _Attempt(target, settings, bastions, shared, target.common.connect_timeout).open(early)
     except ConnectError as error:
-        left = target.common.connect_timeout - (time.monotonic() - began) - shared.timeouts.retry
+        left = round(target.common.connect_timeout - (time.monotonic() - began) - shared.timeouts.retry, 1)
         if not again or left < shared.timeouts.retry or not _may_go_away(error.__cause__):
             raise
     time.sleep(shared.timeouts.retry)

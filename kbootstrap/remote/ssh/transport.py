@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from kbootstrap.errors import ConnectError
@@ -63,10 +64,11 @@ class SshTransport:
 
         Only the first connection tries twice: a session that reconnects has its own rule.
         """
-        early = connect_early(self.host, self._settings())
+        settings, began = self._settings(), time.monotonic()
+        early = connect_early(self.host, settings)
         from kbootstrap.remote.ssh.connection import open_connection
 
-        self.connection = open_connection(self.host, self._shared, early, again=self._again)
+        self.connection = open_connection(self.host, self._shared, early, began=began, again=self._again)
         self._again = False
 
     def _settings(self) -> ClientConfig:
