@@ -15,11 +15,15 @@ from kbootstrap.secret import Secret
 
 
 class Saying:
-    """A host that says something and hangs up; with ``asks``, once it has the sudo password."""
+    """A host that says something and hangs up; with ``asks``, once it has the sudo password.
 
-    def __init__(self, words: str, *, asks: bool = False) -> None:
+    With ``gone``, its command has ended before we send anything.
+    """
+
+    def __init__(self, words: str, *, asks: bool = False, gone: bool = False) -> None:
         self._parts = [words.encode()]
         self._asks = asks
+        self._gone = gone
 
     def connect(self) -> None: ...
 
@@ -29,7 +33,9 @@ class Saying:
             self._parts.insert(0, prompt.encode())
         return self
 
-    def send(self, data: bytes) -> None: ...
+    def send(self, data: bytes) -> None:
+        if self._gone:
+            raise OSError("Socket is closed")
 
     def recv(self, timeout: float) -> bytes:
         return self._parts.pop(0) if self._parts else b""
@@ -37,10 +43,9 @@ class Saying:
     def close(self) -> None: ...
 
 
-def refused(words: str, sudo: str = "passwordless", *, asks: bool = False) -> SudoError:
-    session = Session(
-        "h1", Saying(words, asks=asks), mode="plan", run_id="1", owner="ann", sudo=sudo, sudo_password=Secret("let me")
-    )
+def refused(words: str, sudo: str = "passwordless", *, asks: bool = False, gone: bool = False) -> SudoError:
+    host = Saying(words, asks=asks, gone=gone)
+    session = Session("h1", host, mode="plan", run_id="1", owner="ann", sudo=sudo, sudo_password=Secret("let me"))
     with pytest.raises(SudoError) as caught:
         session.open()
     assert words.strip().splitlines()[-1].strip() in caught.value.message
@@ -78,6 +83,9 @@ GENERAL = "Run `ssh HOST true`"
 def test_the_hint_fits_the_last_words(words: str, hint: str) -> None:
     assert hint in refused(words).hint
     assert hint in refused(f"Last login: yesterday\n\n{words}\r\n\n").hint
+    # The command may end before we have sent the launcher or the password.
+    assert hint in refused(words, gone=True).hint
+    assert refused(words, "password", asks=True, gone=True).hint
 
 
 def test_what_is_about_sudo_says_so() -> None:

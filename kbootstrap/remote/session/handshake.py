@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import time
@@ -68,7 +69,7 @@ class Handshake:
         deadline = time.monotonic() + self.timeouts.opening
         if self.sudo == "password":
             self._answer_sudo(deadline)
-        self.channel.send(launcher(self.marker) + ahead)
+        self._send(launcher(self.marker) + ahead)
         output: deque[str] = deque(maxlen=20)
         greeted = False
         step, wait_until = "", time.monotonic() + self.timeouts.wait
@@ -97,6 +98,11 @@ class Handshake:
                 raise
             output.append(self._no_answer)
         raise self._refused(list(output), greeted=greeted)
+
+    def _send(self, data: bytes) -> None:
+        """If the command has ended already, nothing can be sent, but its last words are still to be read."""
+        with contextlib.suppress(OSError):
+            self.channel.send(data)
 
     @property
     def _no_answer(self) -> str:
@@ -132,7 +138,7 @@ class Handshake:
                 if self.sudo_password is None:
                     raise self._refused(["sudo asks for a password, but none is set (ssh.sudo_password or -K)"])
                 _, _, seen = seen.partition(prompt)
-                self.channel.send(self.sudo_password.reveal().encode() + b"\n")
+                self._send(self.sudo_password.reveal().encode() + b"\n")
                 asked = True
             try:
                 data = self.channel.receive(deadline)
