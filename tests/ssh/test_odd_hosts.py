@@ -244,6 +244,7 @@ def refused(host: Host) -> KbootstrapError:
         ),
         ({"options": ("ForceCommand internal-sftp",)}, "the host does not run our command", "ForceCommand"),
         ({"options": (f"ForceCommand {CLOUD_ROOT}",)}, 'login as the user "ubuntu"', "Set ssh.user"),
+        ({"options": ("MaxSessions 0",)}, "refuses to run a command", "MaxSessions"),
         ({"mounts": NOLOGIN}, "booting up", "/run/nologin"),
         ({"expires": "1"}, "account has expired", "chage -E -1"),
         ({"login_shell": "/bin/csh", "sudoers": f"Defaults requiretty\n{NOPASSWD}"}, "must have a tty", "requiretty"),

@@ -94,6 +94,12 @@ class SshTransport:
             channel.set_combine_stderr(True)
             channel.exec_command(command)
         except (paramiko.SSHException, EOFError) as error:
+            if transport.is_active() and not watched.lost:
+                raise ConnectError(
+                    f"{self.host.name}: the host refuses to run a command: {error}",
+                    "Check MaxSessions and ForceCommand in its sshd_config, and the options of the key in"
+                    " authorized_keys: ssh -v HOST true",
+                ) from error
             raise ConnectionError(watched.lost or str(error) or "closed by the host") from error
         transport.watch()
         return SshPipe(channel, watched)
