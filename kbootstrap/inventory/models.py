@@ -99,7 +99,10 @@ class Ssh(Model):
         " connection. Both refuse a changed key.",
     )
     fingerprint: HostKey | None = Field(None, description="The only host key accepted, `SHA256:...`.")
-    known_hosts: File = Field(Path("~/.ssh/known_hosts"), description="The only known_hosts file (docs/ssh.md).")
+    known_hosts: File = Field(
+        Path("~/.ssh/known_hosts"),
+        description="The known_hosts file. With the default, those of ssh_config count (docs/ssh.md).",
+    )
     legacy_algorithms: LegacyAlgorithms = False
     sudo: Literal["none", "passwordless", "password"] = Field(
         "passwordless", description="How the login becomes root; `none` when the login is root."
