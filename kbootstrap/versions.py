@@ -13,9 +13,9 @@ NEWEST: Minor = (1, 37)
 OLDEST_UPSTREAM: Minor = (1, 24)
 """pkgs.k8s.io has no packages of older minors (https://kubernetes.io/blog/2023/08/15/pkgs-k8s-io-introduction/)."""
 
-FLANNEL_VERSION = "v0.28.0"
-FLANNEL_CNI_PLUGIN = "v1.8.0-flannel1"
-"""These two were released together: https://github.com/flannel-io/flannel/releases/tag/v0.28.0."""
+FLANNEL_VERSION = "v0.28.9"
+FLANNEL_CNI_PLUGIN = "v1.9.1-flannel3"
+"""These two were released together: https://github.com/flannel-io/flannel/releases/tag/v0.28.9."""
 
 _VERSION = re.compile(r"1\.(0|[1-9][0-9]{0,2})(?:\.(0|[1-9][0-9]{0,2}))?\Z")
 

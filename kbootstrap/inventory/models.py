@@ -140,7 +140,7 @@ class Network(Model):
     )
     port: Port = Field(8472, description="UDP port of VXLAN.")
     image_repository: ImageRepository | None = Field(
-        None, description="The repository of Flannel's images; default: docker.io/flannel."
+        None, description="The repository of Flannel's images; default: ghcr.io/flannel-io."
     )
 
 

@@ -141,8 +141,9 @@ def test_rpm_repositories(url: str, distribution: str, repository: str | None) -
         ("registry.k8s.io/kube-apiserver:v1.34.9", False),
         ("registry.k8s.io/coredns/coredns:v1.12.1", True),
         ("registry.aliyuncs.com/google_containers/pause:3.10.1", True),
-        ("docker.io/flannel/flannel:v0.28.0", True),
-        ("docker.io/flannel/flannel:latest", False),
+        ("ghcr.io/flannel-io/flannel:v0.28.9", True),
+        ("ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", True),
+        ("ghcr.io/flannel-io/flannel:latest", False),
         ("registry.k8s.io/frob:v1", False),
     ],
 )
