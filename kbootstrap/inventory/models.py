@@ -168,7 +168,8 @@ class Kubeadm(Model):
     documents: tuple[dict[str, Any], ...] = Field(
         (),
         description="More kubeadm or component documents. A document of a kind that kbootstrap writes is merged into"
-        " kbootstrap's document (a JoinConfiguration into that of every join).",
+        " kbootstrap's document (a JoinConfiguration into that of every join): lists of `{name, value}` by name, lists"
+        " of texts as a whole. An `apiVersion` is that of the wanted kubeadm, or left out.",
     )
     ignore_preflight_errors: tuple[Annotated[str, matching(IMAGES, "the name of a check")], ...] = Field(
         (), description="kubeadm preflight checks to ignore, e.g. `NumCPU`."

@@ -41,6 +41,8 @@ class Facts:
     kernel: str = ""
     uid: int = -1
     systemd: bool = False
+    resolved: bool = False
+    """systemd-resolved runs."""
     cgroup: int = 1
     cpus: int = 0
     memory_mib: int = 0
@@ -146,6 +148,7 @@ def _facts(values: Mapping[str, list[str]], received_at: float) -> Facts:
         kernel=one("kernel"),
         uid=_number(one("uid")),
         systemd=flag("systemd"),
+        resolved=flag("resolved"),
         cgroup=2 if flag("cgroup2") else 1,
         cpus=_number(one("cpus")),
         memory_mib=_number(one("memory_kib")) // 1024,

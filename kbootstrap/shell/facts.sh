@@ -63,6 +63,7 @@ machine() {
     first_line /sys/class/dmi/id/product_uuid
     fact product_uuid "$kb_line"
     exists systemd /run/systemd/system
+    exists resolved /run/systemd/resolve/resolv.conf
     exists cgroup2 /sys/fs/cgroup/cgroup.controllers
     if [ -r /sys/fs/selinux/enforce ]; then
         first_line /sys/fs/selinux/enforce

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kbootstrap.inventory.models import Host
+from kbootstrap.kubernetes import kubeadm
 from kbootstrap.kubernetes.kubeadm import JOIN_TTL
 from kbootstrap.phases.common import first_control_plane, other_hosts
 from kbootstrap.phases.phase import Context, Phase
@@ -45,7 +46,8 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "Upload the control plane certificates for the joining control plane hosts",
                 "join_token/certificates.sh",
                 why="The joining hosts download the shared certificates, encrypted with a key valid for 2 hours.",
-                libraries=("wait",),
+                libraries=("cluster", "wait"),
+                params={"CONFIG": kubeadm.to_yaml([kubeadm.member_document(context.inventory, host)])},
                 outputs=("certificate_key",),
             )
         )

@@ -187,6 +187,13 @@ package_version() {
     sed -n 's/^Version: \([0-9]*:\)\{0,1\}\([^-]*\).*/\2/p' "/var/lib/rpm/$1" "/var/lib/dpkg/status.d/$1" 2>/dev/null
 }
 
+# missing_resolver - the kubelet's resolv.conf, where there is no such file. The flag counts, then the configuration.
+missing_resolver() {
+    resolver=$(sed -n 's/.*--resolv-conf=\([^ "]*\).*/\1/p' /var/lib/kubelet/kubeadm-flags.env 2>/dev/null)
+    resolver=${resolver:-$(sed -n 's/^resolvConf: //p' /var/lib/kubelet/config.yaml 2>/dev/null)}
+    [ -e "${resolver:-/etc/resolv.conf}" ] || echo "$resolver"
+}
+
 # facts - the facts that this host's kubelet reports, one per line.
 facts() {
     flag() { if [ -e "$2" ]; then echo "$1=1"; else echo "$1=0"; fi; }
@@ -194,6 +201,7 @@ facts() {
     printf 'os=%s\nkernel=%s\nsince=%s\n' "$SIM_PRETTY_NAME" "$SIM_KERNEL" "$(stat -c %Y "$SIM_ACTIVE/kubelet.service")"
     flag br_netfilter /proc/sys/net/bridge/bridge-nf-call-iptables
     flag cni_plugins /opt/cni/bin/portmap
+    printf 'resolver=%s\n' "$(missing_resolver)"
     sed 's/^/machine_id=/' /etc/machine-id
     sed 's/^/boot_id=/' /proc/sys/kernel/random/boot_id
 }

@@ -97,6 +97,26 @@ def pem(kind: str, data: bytes) -> str:
     return f"-----BEGIN {kind}-----\n" + "\n".join(lines) + f"\n-----END {kind}-----\n"
 
 
+def store_configuration(state: State, configuration: dict[str, Any]) -> None:
+    """kubeadm's ClusterConfiguration as the ConfigMap that every later kubeadm reads."""
+    api = {True: "v1beta4", False: "v1beta3"}[minor(state["version"]) >= 31]
+    whole = {
+        "apiVersion": f"kubeadm.k8s.io/{api if minor(state['version']) >= 22 else 'v1beta2'}",
+        "kind": "ClusterConfiguration",
+        **configuration,
+        "kubernetesVersion": f"v{state['version']}",
+    }
+    meta = {"name": "kubeadm-config", "namespace": "kube-system"}
+    made: State = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta}
+    # JSON is YAML, and needs no import here.
+    made["data"] = {"ClusterConfiguration": json.dumps(whole)}
+    state["objects"]["ConfigMap/kube-system/kubeadm-config"] = {
+        "object": made,
+        "applied": time.time(),
+        "applied_text": "",
+    }
+
+
 # --- access ----------------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +350,8 @@ def _progress(begin: pod_network.Start) -> tuple[str, str] | None:
 
 def _start_problem(state: State, node: State, daemon: State) -> tuple[str, str] | None:
     facts = host_facts(node["ip"])
+    if facts.get("resolver"):
+        return "CreateContainerConfigError", f"open {facts['resolver']}: no such file or directory"
     for container in _containers(daemon["object"]):
         problem = _image_problem(container["image"])
         if problem:
