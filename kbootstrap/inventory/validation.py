@@ -167,6 +167,7 @@ class _Parts:
     hosts: tuple[_HostPart, ...]
     networks: Mapping[str, ipaddress.IPv4Network]
     documents: tuple[Any, ...] = ()
+    containerd: str | None = None
 
 
 def _parts(source: Source) -> _Parts:
@@ -203,6 +204,7 @@ def _parts(source: Source) -> _Parts:
         tuple(host(index) for index in range(len(listed) if isinstance(listed, list) else 0)),
         {key: cidr(network) for key in ("pod_cidr", "service_cidr") if (network := of_cluster(key))},
         tuple(value("cluster", "kubeadm", "documents") or ()),
+        value("cluster", "runtime", "version"),
     )
 
 
@@ -241,6 +243,10 @@ def _document_api(kind: str, kubernetes: str | None) -> str:
 
 
 def _version_problems(parts: _Parts) -> Iterator[tuple[KeyPath, str]]:
+    if parts.kubernetes is not None and isinstance(parts.containerd, str):
+        problem = versions.containerd_problem(parts.containerd, versions.parse(parts.kubernetes)[0])
+        if problem:
+            yield ("cluster", "runtime", "version"), f"containerd {parts.containerd} does not fit: {problem}"
     copies = (preset.get("package_repository") for preset in PRESETS.values())
     if parts.kubernetes is None or parts.package_repository not in (KUBERNETES_REPOSITORY, *copies):
         return

@@ -141,6 +141,12 @@ def test_a_document_of_another_api_is_refused_with_its_line(
     assert "documents[0]" not in str(refused.value)
 
 
+def test_a_containerd_that_is_too_old_is_refused_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match=r"cluster.runtime.version: .*1\.6\.33.*needs containerd 1\.7\.28"):
+        inventory(tmp_path, kubernetes="1.35", runtime={"name": "containerd", "version": "1.6.33"})
+    assert inventory(tmp_path, kubernetes="1.35", runtime={"name": "containerd", "version": "1.7.29"})
+
+
 def test_the_certificate_is_valid_for_every_address_an_operator_uses(tmp_path: Path) -> None:
     def change(data: dict[str, Any]) -> None:
         data["hosts"][0].update(address="203.0.113.10", internal_address="10.0.0.1")

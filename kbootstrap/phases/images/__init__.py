@@ -16,6 +16,15 @@ def steps(context: Context, host: Host) -> list[Step]:
     documents = kubeadm.init_documents(inventory, inventory.first_control_plane, wanted)
     return [
         Step(
+            "cri",
+            "Check that containerd answers with systemd's cgroups",
+            "images/cri.sh",
+            why="With two cgroup drivers on a host, or without CRI, kubeadm fails minutes later and names no cause.",
+            params={"CONFIG_FILE": "/etc/containerd/config.toml"},
+            timeout=180,
+            wait_only=True,
+        ),
+        Step(
             "images",
             "Pull the container images",
             "images/images.sh",
@@ -29,7 +38,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             },
             timeout=3600,
             retries=3,
-        )
+        ),
     ]
 
 
