@@ -149,6 +149,11 @@ def kernel(text: str) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
+def refuses_cgroup_v1(minor: Minor) -> bool:
+    """Whether the kubelet refuses cgroup v1 by default (https://github.com/kubernetes/enhancements/issues/5573)."""
+    return minor >= (1, 35)
+
+
 def os_problem(
     el_release: str, kernel_release: str, minor: Minor, *, cgroup: int = 2
 ) -> tuple[Literal["error", "warning"], str] | None:
@@ -171,7 +176,7 @@ def os_problem(
         return "warning", "EL 7 is past its end of life, and Kubernetes 1.31 is the last version that runs on it"
     if (1, 32) <= minor <= (1, 33) and runs < (4, 19):
         return "error", f"kernel {kernel_release} is older than 4.19, which Kubernetes {wanted} requires"
-    if minor >= (1, 35) and cgroup == 1:
+    if refuses_cgroup_v1(minor) and cgroup == 1:
         return (
             "error",
             f"the host uses cgroup v1, which the kubelet of Kubernetes {wanted} refuses; boot with cgroup v2",

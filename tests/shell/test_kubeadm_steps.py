@@ -67,3 +67,21 @@ kubeadm() { cat "$6" >seen; echo '[upload-certs] Using certificate key:'; echo K
     assert f"@m value certificate_key {b64encode(b'KEY').decode()}" in said
     assert (tmp_path / "seen").read_text() == "kind: InitConfiguration\n---\nkind: ClusterConfiguration\n"
     assert not (tmp_path / "state").exists()
+
+
+def test_an_init_that_fails_says_where_to_look(shell: str, tmp_path: Path) -> None:
+    """The end of kubeadm's output often says only that the kubelet is not healthy."""
+    commands = f"""
+kubeadm() {{ echo '[kubelet-check] The kubelet is not healthy after 4m0s'; return 3; }}
+have() {{ [ "$1" = kubeadm ]; }}
+chmod() {{ :; }}
+to_disk() {{ :; }}
+mkdir -p {tmp_path}/state
+"""
+    params = {"NODE_NAME": "cp1", "CONFIG": "x", "SHOWN": "1.34.1", "SKIP_PHASES": "", "CRI_SOCKET": "s"}
+    said = run(shell, tmp_path, "init/init.sh", params, commands)
+    assert "@m end s failed 3" in said
+    (hint,) = [line for line in said if line.startswith("@m hint")]
+    assert "journalctl -u kubelet" in hint
+    assert f"{tmp_path}/state/init.log" in hint
+    assert "not healthy" in (tmp_path / "state/init.log").read_text()

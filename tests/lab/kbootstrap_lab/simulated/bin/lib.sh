@@ -165,6 +165,11 @@ kubelet_can_run() {
         echo 'running with swap on is not supported, please disable swap or set --fail-swap-on flag to false' >&2
         return 1
     fi
+    if [ ! -e /sys/fs/cgroup/cgroup.controllers ] && [ "$(package_version kubelet | cut -d. -f2)" -ge 35 ] &&
+        ! grep -q '^failCgroupV1: *false' /var/lib/kubelet/config.yaml; then
+        echo 'kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is unsupported and will be removed in a future release' >&2
+        return 1
+    fi
     if [ ! -e "$SIM_ACTIVE/containerd.service" ]; then
         echo 'validate service connection: dial unix /run/containerd/containerd.sock: connect: no such file or directory' >&2
         return 1
