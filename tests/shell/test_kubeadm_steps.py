@@ -60,13 +60,14 @@ def test_certificates_are_uploaded_with_the_clusters_own_settings(shell: str, tm
     """The file of kubeadm init may be old, or on another host."""
     commands = """
 wait_for_api() { :; }
+mkdir state
 admin() { [ "$1 $2 $3 $4 $5" = "-n kube-system get configmap kubeadm-config" ] && echo 'kind: ClusterConfiguration'; }
 kubeadm() { cat "$6" >seen; echo '[upload-certs] Using certificate key:'; echo KEY; }
 """
     said = run(shell, tmp_path, "join_token/certificates.sh", {"CONFIG": "kind: InitConfiguration"}, commands)
     assert f"@m value certificate_key {b64encode(b'KEY').decode()}" in said
     assert (tmp_path / "seen").read_text() == "kind: InitConfiguration\n---\nkind: ClusterConfiguration\n"
-    assert not (tmp_path / "state").exists()
+    assert (tmp_path / "state/certificates").exists(), "the end of this run, or the next run, deletes the secret"
 
 
 def test_an_init_that_fails_says_where_to_look(shell: str, tmp_path: Path) -> None:
@@ -85,3 +86,45 @@ mkdir -p {tmp_path}/state
     assert "journalctl -u kubelet" in hint
     assert f"{tmp_path}/state/init.log" in hint
     assert "not healthy" in (tmp_path / "state/init.log").read_text()
+
+
+DELETES = """
+is_control_plane() { :; }
+wait_for_api() { :; }
+kubeadm() {
+    case $* in
+        'token list'*) cat tokens ;;
+        'token delete'*) grep -v "^$3" tokens >left || :; mv left tokens ;;
+    esac
+}
+admin() {
+    case $* in
+        *' get secret '*) [ ! -e secret ] || echo secret/kubeadm-certs ;;
+        *' delete secret '*) rm -f secret ;;
+    esac
+}
+"""
+TOKENS = (
+    "aaaaaa.0123456789abcdef 29m <date> authentication,signing kbootstrap join system:bootstrappers\n"
+    "bbbbbb.0123456789abcdef 1h <date> <none> Proxy for managing TTL for the kubeadm-certs secret <none>\n"
+    "cccccc.0123456789abcdef 23h <date> authentication,signing an operator's own system:bootstrappers\n"
+)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_certificates_and_their_token_go_at_the_end(shell: str, tmp_path: Path, ours: bool) -> None:
+    """Those that a run of ours uploaded, also an interrupted one. An operator's own stay."""
+    (tmp_path / "tokens").write_text(TOKENS)
+    (tmp_path / "secret").touch()
+    (tmp_path / "state").mkdir()
+    if ours:
+        (tmp_path / "state/certificates").touch()
+    params = {"JOINING": "0", "TOKEN_ID": ""}
+    said = run(shell, tmp_path, "delete_join_token/delete-join-token.sh", params, DELETES)
+    assert "@m end s changed" in said
+    left = [line[:6] for line in (tmp_path / "tokens").read_text().splitlines()]
+    assert left == (["cccccc"] if ours else ["bbbbbb", "cccccc"])
+    assert (tmp_path / "secret").exists() != ours
+    assert ("- the control plane certificates in secret/kubeadm-certs" in said) == ours
+    assert not (tmp_path / "state/certificates").exists()
+    assert "@m end s ok" in run(shell, tmp_path, "delete_join_token/delete-join-token.sh", params, DELETES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from support.shell import SHELLS, sh
 
@@ -62,3 +64,48 @@ def test_a_failed_check_is_no_success(shell: str) -> None:
     assert "@m end nodes unknown" in sh(
         shell, VERIFY + "troubles() { false; }\nkb_load() { :; }\nkb_step nodes 0 1\n", mode="plan"
     )
+
+
+CLOCK = """
+echo 1000 >now
+uptime_seconds() { cat now; }
+sleep() { echo $(($(cat now) + $1)) >now; }
+have_cluster() { :; }
+"""
+
+
+def test_the_wait_goes_by_the_clock_and_always_says_why(shell: str, tmp_path: Path) -> None:
+    """Against a busy API server one look takes half a minute. The step's limit would end it without a word."""
+    looks = "troubles() { echo look >>looks; sleep 30; echo 'pod a/b: Pending'; }\n"
+    said = sh(
+        shell, f"cd {tmp_path}\n{CLOCK}{looks}wait_out_troubles 300 'see there' || echo status $?\n", folder=tmp_path
+    )
+    assert "pod a/b: Pending" in said
+    assert "@m hint see there" in said
+    assert "status 1" in said
+    assert int((tmp_path / "now").read_text()) <= 1000 + 300 + 31
+    assert len((tmp_path / "looks").read_text().splitlines()) == 10
+
+
+def test_a_look_that_fails_until_the_end_has_a_reason_too(shell: str, tmp_path: Path) -> None:
+    script = f"cd {tmp_path}\n{CLOCK}troubles() {{ false; }}\nwait_out_troubles 5 'see there' || echo status $?\n"
+    assert "the cluster does not say how it is" in sh(shell, script, folder=tmp_path)
+
+
+def test_the_wait_for_the_api_server_is_two_minutes_by_the_clock(shell: str, tmp_path: Path) -> None:
+    script = f"cd {tmp_path}\n{CLOCK}api_answers() {{ sleep 15; false; }}\nwait_for_api\n"
+    assert any("does not answer" in line for line in sh(shell, script, folder=tmp_path))
+    assert int((tmp_path / "now").read_text()) <= 1000 + 120 + 17
+
+
+@pytest.mark.parametrize(
+    ("lost", "selector"),
+    [("", []), ("w2", ["spec.nodeName!=w2"]), ("w2 cp3", ["spec.nodeName!=w2,spec.nodeName!=cp3"])],
+)
+def test_pods_of_lost_nodes_are_not_waited_for(shell: str, tmp_path: Path, lost: str, selector: list[str]) -> None:
+    """They are reported with their host, and nobody can end them."""
+    pods = "pods() { shift 2; printf '%s\\n' \"$@\" >asked; printf 'n\\tp\\tRunning\\ttrue\\tReplicaSet\\t\\t\\n'; }\n"
+    script = shell_file("phases/verify/pods.sh") + pods + f"cd {tmp_path}\nLOST='{lost}'\ntroubles\n"
+    assert sh(shell, script, folder=tmp_path) == ["status 0"]
+    asked = [line for line in (tmp_path / "asked").read_text().splitlines() if line]
+    assert asked == (["--field-selector", *selector] if selector else [])

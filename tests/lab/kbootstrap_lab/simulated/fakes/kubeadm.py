@@ -44,6 +44,8 @@ MANIFESTS = "/etc/kubernetes/manifests"
 PKI = "/etc/kubernetes/pki"
 ADMIN = "/etc/kubernetes/admin.conf"
 IDENTITY = "/var/lib/sim/cluster"
+CERTIFICATES_TOKEN = "Proxy for managing TTL for the kubeadm-certs secret"
+"""The description of the token that owns the secret: with the token, the secret is deleted."""
 
 _VALUES = {
     "--config", "--kubernetes-version", "--image-repository", "--cri-socket", "--ignore-preflight-errors", "--skip-phases",
@@ -380,6 +382,7 @@ def _store_certificates(identity: str, key: str) -> str:
     key = key or os.urandom(32).hex()
     with cluster.change(identity) as state:
         state["certificate_keys"] = {key: now() + 2 * 3600}
+        state["tokens"][_new_token()] = _token_record(2 * 3600, CERTIFICATES_TOKEN)
     return key
 
 
@@ -478,7 +481,8 @@ def _token_delete(request: Request) -> int:
             if not re.fullmatch(r"[a-z0-9]{6}", name):
                 raise Failed(f'given token or token id "{word}" didn\'t match pattern')
             for token in [t for t in state["tokens"] if t.partition(".")[0] == name]:
-                del state["tokens"][token]
+                if state["tokens"].pop(token)["description"] == CERTIFICATES_TOKEN:
+                    state["certificate_keys"] = {}
             print(f'bootstrap token "{name}" deleted')
     return 0
 
