@@ -126,9 +126,13 @@ class Runtime(Model):
     )
     package_key: GpgKeys = Field(DOCKER_KEYS, description="Pinned GPG fingerprints of that repository.")
     mirrors: dict[Registry, tuple[Url, ...]] = Field(
-        default_factory=dict, description="Per registry, the mirrors to ask first: `docker.io: [https://...]`."
+        default_factory=dict,
+        description="Per registry, the mirrors to ask first: `docker.io: [https://...]`. A mirror's URL may have a"
+        " path.",
     )
-    insecure_registries: tuple[Registry, ...] = Field((), description="Registries to use without verified TLS.")
+    insecure_registries: tuple[Registry, ...] = Field(
+        (), description="Registries to use without verified TLS, or without TLS."
+    )
 
 
 class Network(Model):

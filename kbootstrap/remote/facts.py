@@ -44,6 +44,8 @@ class Facts:
     resolved: bool = False
     """systemd-resolved runs."""
     cgroup: int = 1
+    memory_cgroup: bool = True
+    """The kernel's memory controller is on, or the host does not say that it is off."""
     cpus: int = 0
     memory_mib: int = 0
     disk_free_mib: int = 0
@@ -150,6 +152,7 @@ def _facts(values: Mapping[str, list[str]], received_at: float) -> Facts:
         systemd=flag("systemd"),
         resolved=flag("resolved"),
         cgroup=2 if flag("cgroup2") else 1,
+        memory_cgroup=one("memory_cgroup") != "0",
         cpus=_number(one("cpus")),
         memory_mib=_number(one("memory_kib")) // 1024,
         disk_free_mib=_number(one("disk_free_kib")) // 1024,

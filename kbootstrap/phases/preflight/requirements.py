@@ -102,6 +102,11 @@ def _apt_policy(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Find
 
 def _cgroup(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
     """cgroup v1 needs two settings: the kubelet's, and kubeadm's. With one of them, init fails after a minute."""
+    if not facts.memory_cgroup:
+        hint = (
+            "Add cgroup_enable=memory to the kernel's command line (Raspberry Pi: /boot/firmware/cmdline.txt), reboot."
+        )
+        yield Finding(host.name, "error", "the kernel's memory cgroup is off, and the kubelet needs it", hint)
     if facts.cgroup != 1 or not versions.refuses_cgroup_v1(inventory.cluster.minor):
         return
     kubeadm = inventory.cluster.kubeadm
