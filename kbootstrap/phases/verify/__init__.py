@@ -49,7 +49,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "verify/pods.sh",
             why="Nodes can be Ready before DNS and the pod network work.",
             libraries=("cluster", "wait"),
-            params={"LOST": " ".join(lost), "TIMEOUT": str(TIMEOUT_S)},
+            params={"LOST": "\n".join(lost), "TIMEOUT": str(TIMEOUT_S)},
             timeout=TIMEOUT_S + 60,
             wait_only=True,
         ),

@@ -2,15 +2,11 @@
 # Every pod of the system namespaces runs and is ready. A pod that does not run is shown with its own reason.
 # A static pod (owned by its node) only has to run: the kubelet reports its readiness a minute late.
 # Pods of nodes whose hosts failed or take no part are left out: they are reported already, and nobody can end these pods.
-# Params: LOST (nodes), TIMEOUT (seconds)
-
-# A field selector of all other nodes.
-others() { printf '%s\n' "$LOST" | awk '{ for (i = 1; i <= NF; i++) printf "%sspec.nodeName!=%s", (i > 1) ? "," : "", $i }'; }
+# Params: LOST (nodes, a line each), TIMEOUT (seconds)
 
 troubles() {
-    elsewhere=$(others)
     for namespace in kube-system kube-flannel; do
-        if ! listed=$(pods -n "$namespace" ${elsewhere:+--field-selector "$elsewhere"} 2>&1); then
+        if ! listed=$(pods -n "$namespace" 2>&1); then
             printf 'the API server does not answer: %s\n' "$listed"
             continue
         fi
@@ -18,7 +14,10 @@ troubles() {
             printf 'no pods in %s\n' "$namespace"
             continue
         fi
-        printf '%s\n' "$listed" | awk -F '\t' '
+        printf '%s\n\001\n%s\n' "$LOST" "$listed" | awk -F '\t' '
+            /^\001$/ { told = 1; next }
+            !told { lost[$0] = 1; next }
+            $8 != "" && ($8 in lost) { next }
             $3 == "Succeeded" { next }
             $3 == "Running" && ($4 !~ /false/ || $5 == "Node") { next }
             { print $1 "/" $2 ": " $3 (($6 != "") ? ", " $6 : ", not ready") (($7 != "") ? ": " $7 : "") }'
