@@ -13,9 +13,9 @@ NEWEST: Minor = (1, 37)
 OLDEST_UPSTREAM: Minor = (1, 24)
 """pkgs.k8s.io has no packages of older minors (https://kubernetes.io/blog/2023/08/15/pkgs-k8s-io-introduction/)."""
 
-FLANNEL_VERSION = "v0.28.0"
-FLANNEL_CNI_PLUGIN = "v1.8.0-flannel1"
-"""These two were released together: https://github.com/flannel-io/flannel/releases/tag/v0.28.0."""
+FLANNEL_VERSION = "v0.28.9"
+FLANNEL_CNI_PLUGIN = "v1.9.1-flannel3"
+"""These two were released together: https://github.com/flannel-io/flannel/releases/tag/v0.28.9."""
 
 _VERSION = re.compile(r"1\.(0|[1-9][0-9]{0,2})(?:\.(0|[1-9][0-9]{0,2}))?\Z")
 
@@ -96,6 +96,44 @@ OLDEST_WITH_V4_SIGNATURE: Minor = (1, 33)
 """Minors that ended before have such signatures (https://github.com/kubernetes/release/issues/3869)."""
 
 
+def containerd_minimum(minor: Minor) -> tuple[str, ...]:
+    """The oldest containerd of each major that a kubelet works with, the oldest major first; empty: any.
+
+    1.26 needs CRI v1, which came with 1.6; 1.35 was tested with 1.7.28 and 2.1.5 and newer ones
+    (https://github.com/containerd/containerd/blob/main/RELEASES.md). 1.38 asks the runtime for its cgroup driver,
+    which no 1.x answers (https://github.com/kubernetes/enhancements/pull/6087).
+    """
+    if minor >= (1, 38):
+        return ("2.1.5",)
+    if minor >= (1, 35):
+        return ("1.7.28", "2.1.5")
+    return ("1.6.0",) if minor >= (1, 26) else ()
+
+
+def containerd_problem(version: str, minor: Minor) -> str:
+    """Why this containerd cannot be used with a minor; empty when it can, or when it is not a version."""
+    major, numbers = version.partition(".")[0], _numbers(version)
+    if not numbers:
+        return ""
+    needed, minimum = containerd_major(minor), containerd_minimum(minor)
+    if needed and major != needed:
+        return f"Kubernetes {show(minor)} needs containerd {needed}.x"
+    same = [oldest for oldest in minimum if oldest.partition(".")[0] == major]
+    if minimum and numbers < _numbers((same or minimum)[0]):
+        return f"Kubernetes {show(minor)} needs containerd {' or '.join(minimum)} or newer"
+    return ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = re.match(r"\d{1,9}(\.\d{1,9}){0,2}", version, re.ASCII)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def containerd_advised(minor: Minor) -> str:
+    """The containerd that upstream advises for a minor that also runs with older ones; empty: no advice."""
+    return "2.2.0" if minor >= (1, 36) else ""
+
+
 def kubelet_skew_ok(kubelet: Minor, api_server: Minor) -> bool:
     """A kubelet is never newer than the API server and at most 3 minors older, 2 before 1.28.
 
@@ -109,6 +147,11 @@ def kernel(text: str) -> tuple[int, int]:
     """Major and minor of ``uname -r``; (0, 0) when it is not one."""
     match = re.match(r"(\d+)\.(\d+)", text)
     return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def refuses_cgroup_v1(minor: Minor) -> bool:
+    """Whether the kubelet refuses cgroup v1 by default (https://github.com/kubernetes/enhancements/issues/5573)."""
+    return minor >= (1, 35)
 
 
 def os_problem(
@@ -133,7 +176,7 @@ def os_problem(
         return "warning", "EL 7 is past its end of life, and Kubernetes 1.31 is the last version that runs on it"
     if (1, 32) <= minor <= (1, 33) and runs < (4, 19):
         return "error", f"kernel {kernel_release} is older than 4.19, which Kubernetes {wanted} requires"
-    if minor >= (1, 35) and cgroup == 1:
+    if refuses_cgroup_v1(minor) and cgroup == 1:
         return (
             "error",
             f"the host uses cgroup v1, which the kubelet of Kubernetes {wanted} refuses; boot with cgroup v2",

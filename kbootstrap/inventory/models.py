@@ -130,9 +130,13 @@ class Runtime(Model):
     )
     package_key: GpgKeys = Field(DOCKER_KEYS, description="Pinned GPG fingerprints of that repository.")
     mirrors: dict[Registry, tuple[Url, ...]] = Field(
-        default_factory=dict, description="Per registry, the mirrors to ask first: `docker.io: [https://...]`."
+        default_factory=dict,
+        description="Per registry, the mirrors to ask first: `docker.io: [https://...]`. A mirror's URL may have a"
+        " path.",
     )
-    insecure_registries: tuple[Registry, ...] = Field((), description="Registries to use without verified TLS.")
+    insecure_registries: tuple[Registry, ...] = Field(
+        (), description="Registries to use without verified TLS, or without TLS."
+    )
 
 
 class Network(Model):
@@ -144,7 +148,7 @@ class Network(Model):
     )
     port: Port = Field(8472, description="UDP port of VXLAN.")
     image_repository: ImageRepository | None = Field(
-        None, description="The repository of Flannel's images; default: docker.io/flannel."
+        None, description="The repository of Flannel's images; default: ghcr.io/flannel-io."
     )
 
 
@@ -172,7 +176,8 @@ class Kubeadm(Model):
     documents: tuple[dict[str, Any], ...] = Field(
         (),
         description="More kubeadm or component documents. A document of a kind that kbootstrap writes is merged into"
-        " kbootstrap's document (a JoinConfiguration into that of every join).",
+        " kbootstrap's document (a JoinConfiguration into that of every join): lists of `{name, value}` by name, lists"
+        " of texts as a whole. An `apiVersion` is that of the wanted kubeadm, or left out.",
     )
     ignore_preflight_errors: tuple[Annotated[str, matching(IMAGES, "the name of a check")], ...] = Field(
         (), description="kubeadm preflight checks to ignore, e.g. `NumCPU`."

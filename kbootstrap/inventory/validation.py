@@ -166,6 +166,8 @@ class _Parts:
     package_repository: str | None
     hosts: tuple[_HostPart, ...]
     networks: Mapping[str, ipaddress.IPv4Network]
+    documents: tuple[Any, ...] = ()
+    containerd: str | None = None
 
 
 def _parts(source: Source) -> _Parts:
@@ -201,6 +203,8 @@ def _parts(source: Source) -> _Parts:
         of_cluster("package_repository"),
         tuple(host(index) for index in range(len(listed) if isinstance(listed, list) else 0)),
         {key: cidr(network) for key in ("pod_cidr", "service_cidr") if (network := of_cluster(key))},
+        tuple(value("cluster", "kubeadm", "documents") or ()),
+        value("cluster", "runtime", "version"),
     )
 
 
@@ -210,9 +214,39 @@ def cross_checks(source: Source) -> Iterator[tuple[KeyPath, str]]:
     yield from _version_problems(parts)
     yield from _host_problems(parts.hosts)
     yield from _network_problems(parts)
+    yield from _document_problems(parts)
+
+
+def _document_problems(parts: _Parts) -> Iterator[tuple[KeyPath, str]]:
+    """Extra documents of an API that the wanted kubeadm does not read. One without apiVersion gets ours."""
+    for number, document in enumerate(parts.documents):
+        place = ("cluster", "kubeadm", "documents", number)
+        if not isinstance(document, dict):
+            continue
+        api, kind = document.get("apiVersion"), document.get("kind")
+        if not isinstance(kind, str):
+            yield place, "this document needs a kind such as ClusterConfiguration"
+            continue
+        wanted = _document_api(kind, parts.kubernetes)
+        if wanted and api is not None and api != wanted:
+            which = f"Kubernetes {parts.kubernetes}" if wanted.startswith("kubeadm") else "every Kubernetes"
+            yield (*place, "apiVersion"), f"{str(api)[:100]!r}: a {kind} for {which} has the apiVersion {wanted}"
+
+
+def _document_api(kind: str, kubernetes: str | None) -> str:
+    """The apiVersion of a kind of document; empty when it is not known."""
+    if kind in ("InitConfiguration", "ClusterConfiguration", "JoinConfiguration"):
+        return f"kubeadm.k8s.io/{versions.config_api(versions.parse(kubernetes)[0])}" if kubernetes else ""
+    components = {"KubeletConfiguration": "kubelet.config.k8s.io/v1beta1"}
+    components["KubeProxyConfiguration"] = "kubeproxy.config.k8s.io/v1alpha1"
+    return components.get(kind, "")
 
 
 def _version_problems(parts: _Parts) -> Iterator[tuple[KeyPath, str]]:
+    if parts.kubernetes is not None and isinstance(parts.containerd, str):
+        problem = versions.containerd_problem(parts.containerd, versions.parse(parts.kubernetes)[0])
+        if problem:
+            yield ("cluster", "runtime", "version"), f"containerd {parts.containerd} does not fit: {problem}"
     copies = (preset.get("package_repository") for preset in PRESETS.values())
     if parts.kubernetes is None or parts.package_repository not in (KUBERNETES_REPOSITORY, *copies):
         return

@@ -18,6 +18,7 @@ from kbootstrap.versions import config_api
 
 if TYPE_CHECKING:
     from kbootstrap.inventory.models import Host, Inventory
+    from kbootstrap.remote.facts import Facts
 
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 JOIN_TTL = "30m0s"
@@ -69,8 +70,11 @@ def parse_join_command(text: str) -> JoinCommand:
     return JoinCommand(endpoint, Secret(token), hashes)
 
 
-def init_documents(inventory: Inventory, host: Host, version: str) -> list[Document]:
-    """The documents for ``kubeadm init --config``, with the inventory's extra documents merged in."""
+def init_documents(inventory: Inventory, host: Host, version: str, facts: Facts | None = None) -> list[Document]:
+    """The documents for ``kubeadm init --config``, with the inventory's extra documents merged in.
+
+    Without the host's facts they are good for everything but the host's own kubelet.
+    """
     cluster = inventory.cluster
     api = config_api(cluster.minor)
     extra = cluster.kubeadm.extra_args
@@ -80,7 +84,7 @@ def init_documents(inventory: Inventory, host: Host, version: str) -> list[Docum
         # kubeadm init always creates a token. The description identifies it, so that we can delete it later.
         "bootstrapTokens": [{"ttl": JOIN_TTL, "description": "kbootstrap init"}],
         "localAPIEndpoint": {"advertiseAddress": host.node_ip, "bindPort": API_SERVER},
-        "nodeRegistration": _registration(inventory, host, api),
+        "nodeRegistration": _registration(inventory, host, api, facts),
     }
     configuration = {
         "apiVersion": f"kubeadm.k8s.io/{api}",
@@ -94,7 +98,7 @@ def init_documents(inventory: Inventory, host: Host, version: str) -> list[Docum
             "serviceSubnet": str(cluster.service_cidr),
             "dnsDomain": cluster.dns_domain,
         },
-        "apiServer": {"extraArgs": _arguments(extra.api_server, api)},
+        "apiServer": {"certSANs": _names(inventory), "extraArgs": _arguments(extra.api_server, api)},
         "controllerManager": {"extraArgs": _arguments(extra.controller_manager, api)},
         "scheduler": {"extraArgs": _arguments(extra.scheduler, api)},
         "etcd": {"local": {"dataDir": "/var/lib/etcd", "extraArgs": _arguments(extra.etcd, api)}},
@@ -107,6 +111,28 @@ def init_documents(inventory: Inventory, host: Host, version: str) -> list[Docum
     return _merged(documents, _extra(inventory, join=False))
 
 
+_DNS_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*\Z")
+
+
+def _names(inventory: Inventory) -> list[str]:
+    """What else the API server's certificate is valid for: the addresses at which operators reach control plane hosts.
+
+    kubeadm itself adds the endpoint, and the name and the address that the host has within the cluster.
+    """
+    names = (host.address.lower() for host in inventory.control_planes)
+    return list(dict.fromkeys(name for name in names if _DNS_NAME.match(name)))
+
+
+def member_document(inventory: Inventory, host: Host) -> Document:
+    """An InitConfiguration for ``kubeadm init phase ...`` on a member; the rest comes from the running cluster."""
+    return {
+        "apiVersion": f"kubeadm.k8s.io/{config_api(inventory.cluster.minor)}",
+        "kind": "InitConfiguration",
+        "localAPIEndpoint": {"advertiseAddress": host.node_ip, "bindPort": API_SERVER},
+        "nodeRegistration": {"name": host.name, "criSocket": CRI_SOCKET},
+    }
+
+
 def _extra(inventory: Inventory, *, join: bool) -> list[Mapping[str, Any]]:
     """The inventory's extra documents for ``kubeadm join`` or for ``kubeadm init``."""
     return [
@@ -115,7 +141,7 @@ def _extra(inventory: Inventory, *, join: bool) -> list[Mapping[str, Any]]:
 
 
 def join_documents(
-    inventory: Inventory, host: Host, join: JoinCommand, certificate_key: Secret | None
+    inventory: Inventory, host: Host, join: JoinCommand, certificate_key: Secret | None, facts: Facts | None = None
 ) -> list[Document]:
     """The document for ``kubeadm join --config``, with an extra JoinConfiguration of the inventory merged in.
 
@@ -132,7 +158,7 @@ def join_documents(
                 "caCertHashes": list(join.ca_hashes),
             }
         },
-        "nodeRegistration": _registration(inventory, host, api),
+        "nodeRegistration": _registration(inventory, host, api, facts),
     }
     if host.is_control_plane:
         document["controlPlane"] = {
@@ -149,8 +175,8 @@ def to_yaml(documents: list[Document]) -> str:
     return yaml.safe_dump_all(documents, sort_keys=False, default_flow_style=False, width=1000)
 
 
-def _registration(inventory: Inventory, host: Host, api: str) -> Document:
-    kubelet = {"node-ip": host.node_ip, **inventory.cluster.kubeadm.extra_args.kubelet}
+def _registration(inventory: Inventory, host: Host, api: str, facts: Facts | None) -> Document:
+    kubelet = {"node-ip": host.node_ip, **_resolver(inventory, facts), **inventory.cluster.kubeadm.extra_args.kubelet}
     return _pruned(
         {
             "name": host.name,
@@ -159,6 +185,18 @@ def _registration(inventory: Inventory, host: Host, api: str) -> Document:
             "ignorePreflightErrors": list(inventory.cluster.kubeadm.ignore_preflight_errors),
         }
     )
+
+
+def _resolver(inventory: Inventory, facts: Facts | None) -> dict[str, str]:
+    """The kubelet's ``--resolv-conf``, which differs between hosts with and without systemd-resolved.
+
+    kubeadm up to 1.30 writes the path of the host of ``kubeadm init`` into the configuration of all kubelets, and later
+    versions keep it in a cluster of that time (https://github.com/kubernetes/kubeadm/issues/3034). Every kubelet from
+    1.20 to 1.37 has the flag. A patch of one node's KubeletConfiguration needs 1.25.
+    """
+    if facts is None or any("resolvConf" in extra for extra in inventory.cluster.kubeadm.documents):
+        return {}
+    return {"resolv-conf": "/run/systemd/resolve/resolv.conf" if facts.resolved else "/etc/resolv.conf"}
 
 
 def _arguments(arguments: Mapping[str, str], api: str) -> Any:
@@ -188,6 +226,17 @@ def _merged(documents: list[Document], extras: Iterable[Mapping[str, Any]]) -> l
 
 
 def _deep(base: Any, extra: Any) -> Any:
+    """Merge mappings by key, lists of named entries by name, and lists of texts as sets; else ``extra`` wins."""
     if isinstance(base, dict) and isinstance(extra, Mapping):
         return {**base, **{key: _deep(base.get(key), value) for key, value in extra.items()}}
+    if isinstance(base, list) and isinstance(extra, list):
+        if _named(base) and _named(extra):
+            replaced = {each["name"] for each in extra}
+            return [each for each in base if each["name"] not in replaced] + extra
+        if all(isinstance(each, str) for each in base + extra):
+            return list(dict.fromkeys(base + extra))
     return extra
+
+
+def _named(entries: list[Any]) -> bool:
+    return all(isinstance(each, Mapping) and "name" in each for each in entries)

@@ -41,7 +41,11 @@ class Facts:
     kernel: str = ""
     uid: int = -1
     systemd: bool = False
+    resolved: bool = False
+    """systemd-resolved runs."""
     cgroup: int = 1
+    memory_cgroup: bool = True
+    """The kernel's memory controller is on, or the host does not say that it is off."""
     cpus: int = 0
     memory_mib: int = 0
     disk_free_mib: int = 0
@@ -146,7 +150,9 @@ def _facts(values: Mapping[str, list[str]], received_at: float) -> Facts:
         kernel=one("kernel"),
         uid=_number(one("uid")),
         systemd=flag("systemd"),
+        resolved=flag("resolved"),
         cgroup=2 if flag("cgroup2") else 1,
+        memory_cgroup=one("memory_cgroup") != "0",
         cpus=_number(one("cpus")),
         memory_mib=_number(one("memory_kib")) // 1024,
         disk_free_mib=_number(one("disk_free_kib")) // 1024,

@@ -127,7 +127,7 @@ def _skew(kubelet: str, api_server: str | None) -> str:
 
 def _pod_trouble(row: str) -> str:
     """Why a pod (a row of ``pods`` in shell/lib/cluster.sh) is not running; empty if it runs."""
-    namespace, name, phase, ready, owner, reason, message = _fields(row, 7)
+    namespace, name, phase, ready, owner, reason, message, _node = _fields(row, 8)
     if phase == "Succeeded" or (phase == "Running" and ("false" not in ready or owner == "Node")):
         return ""
     return f"{namespace}/{name}: {phase}, {reason or 'not ready'}" + (f": {message}" if message else "")

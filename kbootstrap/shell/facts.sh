@@ -52,6 +52,23 @@ operating_system() {
     fact os_debian_codename "${DEBIAN_CODENAME:-}"
 }
 
+# The memory controller, where the kernel says that it is off (as on a Raspberry Pi).
+memory_cgroup() {
+    if [ -r /sys/fs/cgroup/cgroup.controllers ]; then
+        first_line /sys/fs/cgroup/cgroup.controllers
+        case " $kb_line " in
+            *' memory '*) ;;
+            *) fact memory_cgroup 0 ;;
+        esac
+    elif [ -r /proc/cgroups ]; then
+        while read -r name _ _ enabled; do
+            if [ "$name $enabled" = 'memory 0' ]; then
+                fact memory_cgroup 0
+            fi
+        done </proc/cgroups
+    fi
+}
+
 machine() {
     # shellcheck disable=SC2046 # three words, always in this order
     set -- $(uname -n -r -m)
@@ -63,7 +80,9 @@ machine() {
     first_line /sys/class/dmi/id/product_uuid
     fact product_uuid "$kb_line"
     exists systemd /run/systemd/system
+    exists resolved /run/systemd/resolve/resolv.conf
     exists cgroup2 /sys/fs/cgroup/cgroup.controllers
+    memory_cgroup
     if [ -r /sys/fs/selinux/enforce ]; then
         first_line /sys/fs/selinux/enforce
         fact selinux "$kb_line"

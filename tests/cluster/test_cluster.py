@@ -68,6 +68,7 @@ def test_four_fresh_hosts(lab: MakeLab, capsys: pytest.CaptureFixture[str], monk
     assert planned.those("change") <= first.those("changed")
     assert first.those("changed") <= planned.those("change") | planned.those("unknown")
     assert_healthy(fleet)
+    flannel_has_started_at_the_first_try(fleet)
     images = {c["image"] for pod in items(fleet, "pods -n kube-system") for c in pod["spec"]["containers"]}
     assert {image.rpartition("/")[0] for image in images} == {"packages.lab/google_containers"}
 
@@ -99,6 +100,14 @@ def test_four_fresh_hosts(lab: MakeLab, capsys: pytest.CaptureFixture[str], monk
     assert_healthy(fleet)
     assert fleet.up().result["changed"] == 0
     eventually("the Service answers again", lambda: fleet.run("w1", f"curl -fsS -m 5 http://{service}").returncode == 0)
+
+
+def flannel_has_started_at_the_first_try(fleet: Fleet) -> None:
+    """No flanneld gave up, and no pod was started before its node had its part of the pod network."""
+    pods = items(fleet, "pods -n kube-flannel")
+    assert {c["restartCount"] for pod in pods for c in pod["status"]["containerStatuses"]} == {0}
+    failed = [event["message"] for event in items(fleet, "events -n kube-system") if "PodSandBox" in event["reason"]]
+    assert failed == []
 
 
 @contextlib.contextmanager

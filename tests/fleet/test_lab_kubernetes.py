@@ -36,7 +36,19 @@ spec:
   selector: {matchLabels: {app: flannel}}
   template:
     metadata: {labels: {app: flannel}}
-    spec: {containers: [{name: kube-flannel, image: "docker.io/flannel/flannel:v0.28.0"}]}
+    spec:
+      containers:
+        - name: kube-flannel
+          image: ghcr.io/flannel-io/flannel:v0.28.9
+          env: [{name: KUBERNETES_SERVICE_HOST, value: 192.168.1.10}]
+          lifecycle:
+            postStart:
+              exec:
+                command:
+                  - sh
+                  - -c
+                  - until [ -s /run/flannel/subnet.env ]; do sleep 1; done;
+                    cp /etc/kube-flannel/cni-conf.json /etc/cni/net.d/10-flannel.conflist
 """
 
 EL_REPOSITORIES = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from support.shell import SHELLS, sh
 
@@ -62,3 +64,52 @@ def test_a_failed_check_is_no_success(shell: str) -> None:
     assert "@m end nodes unknown" in sh(
         shell, VERIFY + "troubles() { false; }\nkb_load() { :; }\nkb_step nodes 0 1\n", mode="plan"
     )
+
+
+CLOCK = """
+echo 1000 >now
+uptime_seconds() { cat now; }
+sleep() { echo $(($(cat now) + $1)) >now; }
+have_cluster() { :; }
+"""
+
+
+def test_the_wait_goes_by_the_clock_and_always_says_why(shell: str, tmp_path: Path) -> None:
+    """Against a busy API server one look takes half a minute. The step's limit would end it without a word."""
+    looks = "troubles() { echo look >>looks; sleep 30; echo 'pod a/b: Pending'; }\n"
+    said = sh(
+        shell, f"cd {tmp_path}\n{CLOCK}{looks}wait_out_troubles 300 'see there' || echo status $?\n", folder=tmp_path
+    )
+    assert "pod a/b: Pending" in said
+    assert "@m hint see there" in said
+    assert "status 1" in said
+    assert int((tmp_path / "now").read_text()) <= 1000 + 300 + 31
+    assert len((tmp_path / "looks").read_text().splitlines()) == 10
+
+
+def test_a_look_that_fails_until_the_end_has_a_reason_too(shell: str, tmp_path: Path) -> None:
+    script = f"cd {tmp_path}\n{CLOCK}troubles() {{ false; }}\nwait_out_troubles 5 'see there' || echo status $?\n"
+    assert "the cluster does not say how it is" in sh(shell, script, folder=tmp_path)
+
+
+def test_the_wait_for_the_api_server_is_two_minutes_by_the_clock(shell: str, tmp_path: Path) -> None:
+    script = f"cd {tmp_path}\n{CLOCK}api_answers() {{ sleep 15; false; }}\nwait_for_api\n"
+    assert any("does not answer" in line for line in sh(shell, script, folder=tmp_path))
+    assert int((tmp_path / "now").read_text()) <= 1000 + 120 + 17
+
+
+def pod(name: str, node: str, phase: str = "Running", ready: str = "true", owner: str = "ReplicaSet") -> str:
+    return "\t".join(("kube-system", name, phase, ready, owner, "", "", node))
+
+
+def test_pods_of_lost_nodes_are_not_waited_for(shell: str, tmp_path: Path) -> None:
+    """They are reported with their host, and nobody can end them. The list of nodes may be longer than an argument."""
+    listed = [pod("dns-1", "w2", ready="false"), pod("dns-2", "", "Pending", ""), pod("dns-3", "w1", ready="false")]
+    pods = "pods() { cat <<'PODS'\n" + "\n".join(listed) + "\nPODS\n}\n"
+    lost = "\n".join([f"node-{number:05d}-with-a-long-name" for number in range(5000)] + ["w2"])
+    script = shell_file("phases/verify/pods.sh") + pods + f"LOST={quote(lost)}\ntroubles | sort -u\n"
+    assert sh(shell, script, folder=tmp_path) == [
+        "kube-system/dns-2: Pending, not ready",
+        "kube-system/dns-3: Running, not ready",
+        "status 0",
+    ]

@@ -6,6 +6,7 @@ import platform
 import re
 import subprocess
 import time
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -203,3 +204,22 @@ FIELDS = {
     "ubuntu_codename": "UBUNTU_CODENAME",
     "debian_codename": "DEBIAN_CODENAME",
 }
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+@pytest.mark.parametrize(
+    ("file", "text", "on"),
+    [
+        ("cgroup.controllers", "cpuset cpu io memory pids\n", True),
+        ("cgroup.controllers", "cpuset cpu io pids\n", False),
+        ("cgroups", "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t3\t10\t1\nmemory\t0\t10\t0\n", False),
+        ("cgroups", "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t5\t10\t1\n", True),
+        ("none", "", True),
+    ],
+)
+def test_a_memory_controller_that_is_off_is_seen(tmp_path: Path, shell: str, file: str, text: str, on: bool) -> None:
+    (tmp_path / file).write_text(text)
+    script = facts_script().replace("/sys/fs/cgroup/cgroup.controllers", f"{tmp_path}/cgroup.controllers")
+    script = script.replace("/proc/cgroups", f"{tmp_path}/cgroups")
+    done = subprocess.run([shell, "-s"], input=script, capture_output=True, text=True, timeout=30)
+    assert parse(done.stdout.splitlines()).memory_cgroup is on

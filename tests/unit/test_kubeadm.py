@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from support.examples import MIRROR, inventory
+from support.examples import DEBIAN12, EL9, MIRROR, inventory
 
 from kbootstrap import versions
-from kbootstrap.errors import KbootstrapError
+from kbootstrap.errors import InventoryError, KbootstrapError
 from kbootstrap.kubernetes import kubeadm
 from kbootstrap.secret import Secret
 
@@ -75,9 +76,107 @@ def test_extra_documents_are_merged_or_added(tmp_path: Path) -> None:
     ]
     made = inventory(tmp_path, kubeadm={"documents": extras})
     documents = kubeadm.init_documents(made, made.first_control_plane, "1.34.1")
-    assert documents[1]["apiServer"]["certSANs"] == ["api.example.com"]
+    assert documents[1]["apiServer"]["certSANs"] == ["192.168.1.10", "api.example.com"]
     assert documents[-1]["mode"] == "ipvs"
     assert list(yaml.safe_load_all(kubeadm.to_yaml(documents))) == documents
+
+
+@pytest.mark.parametrize("minor", ["1.20", "1.30", "1.36", "1.37"])
+def test_the_documents_are_the_reviewed_ones(tmp_path: Path, minor: str, request: pytest.FixtureRequest) -> None:
+    """One file for every API version, and for the newest minors."""
+    arguments = {"extra_args": {"api_server": {"v": "4"}, "etcd": {"quota-backend-bytes": 8589934592}}}
+    made = inventory(tmp_path, control_planes=2, kubernetes=minor, package_repository=MIRROR, kubeadm=arguments)
+    join = kubeadm.parse_join_command(COMMAND)
+    documents = kubeadm.init_documents(made, made.first_control_plane, f"{minor}.1", EL9)
+    documents += [kubeadm.member_document(made, made.host("cp1"))]
+    for name, key in (("cp2", Secret("k" * 64)), ("w1", None)):
+        documents += kubeadm.join_documents(made, made.host(name), join, key, replace(DEBIAN12, resolved=True))
+    path = Path(__file__).parent / "golden" / f"kubeadm-{minor}.yaml"
+    text = kubeadm.to_yaml(documents)
+    if request.config.getoption("--update-golden"):
+        path.write_text(text)
+    assert text == path.read_text(), "pytest tests/unit --update-golden writes it anew; read the difference"
+
+
+def test_lists_of_named_entries_are_merged_by_name(tmp_path: Path) -> None:
+    """From v1beta4 on, arguments are such lists: an extra one must not throw ours away."""
+    extras = [
+        {
+            "kind": "ClusterConfiguration",
+            "apiServer": {"extraArgs": [{"name": "v", "value": "9"}, {"name": "profiling", "value": "false"}]},
+        },
+        {"kind": "JoinConfiguration", "nodeRegistration": {"kubeletExtraArgs": [{"name": "v", "value": "6"}]}},
+    ]
+    made = inventory(
+        tmp_path, kubeadm={"documents": extras, "extra_args": {"api_server": {"audit-log-maxage": "30", "v": "4"}}}
+    )
+    cluster = kubeadm.init_documents(made, made.first_control_plane, "1.34.1")[1]
+    arguments = [(each["name"], each["value"]) for each in cluster["apiServer"]["extraArgs"]]
+    assert arguments == [("audit-log-maxage", "30"), ("v", "9"), ("profiling", "false")]
+    (join,) = kubeadm.join_documents(made, made.host("w1"), kubeadm.parse_join_command(COMMAND), None)
+    kubelet = {each["name"]: each["value"] for each in join["nodeRegistration"]["kubeletExtraArgs"]}
+    assert kubelet == {"node-ip": "192.168.1.11", "v": "6"}
+
+
+@pytest.mark.parametrize(
+    ("minor", "kind", "api", "wanted"),
+    [
+        ("1.34", "ClusterConfiguration", "kubeadm.k8s.io/v1beta3", "1.34 has the apiVersion kubeadm.k8s.io/v1beta4"),
+        ("1.30", "JoinConfiguration", "kubeadm.k8s.io/v1beta4", "1.30 has the apiVersion kubeadm.k8s.io/v1beta3"),
+        ("1.34", "KubeletConfiguration", "kubelet.config.k8s.io/v1", "the apiVersion kubelet.config.k8s.io/v1beta1"),
+        ("1.34", None, "kubeadm.k8s.io/v1beta4", "this document needs a kind"),
+    ],
+)  # fmt: skip
+def test_a_document_of_another_api_is_refused_with_its_line(
+    tmp_path: Path, minor: str, kind: str | None, api: str, wanted: str
+) -> None:
+    fine = {"kind": "ClusterConfiguration", "apiServer": {}}
+    wrong = {"apiVersion": api, **({"kind": kind} if kind else {})}
+    with pytest.raises(InventoryError) as refused:
+        inventory(tmp_path, kubernetes=minor, kubeadm={"documents": [fine, wrong]})
+    text = (tmp_path / "inventory.yaml").read_text().splitlines()
+    line = next(number for number, each in enumerate(text, 1) if f"apiVersion: {api}" in each)
+    assert f"inventory.yaml:{line}: cluster.kubeadm.documents[1]" in str(refused.value)
+    assert wanted in str(refused.value)
+    assert "documents[0]" not in str(refused.value)
+
+
+def test_a_containerd_that_is_too_old_is_refused_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match=r"cluster.runtime.version: .*1\.6\.33.*needs containerd 1\.7\.28"):
+        inventory(tmp_path, kubernetes="1.35", runtime={"name": "containerd", "version": "1.6.33"})
+    assert inventory(tmp_path, kubernetes="1.35", runtime={"name": "containerd", "version": "1.7.29"})
+
+
+def test_the_certificate_is_valid_for_every_address_an_operator_uses(tmp_path: Path) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data["hosts"][0].update(address="203.0.113.10", internal_address="10.0.0.1")
+        data["hosts"][1].update(address="CP2.example.com", internal_address="10.0.0.2")
+        data["hosts"][2].update(address="alias_of_ssh_config", internal_address="10.0.0.3")
+        data["hosts"][3].update(address="203.0.113.13", internal_address="10.0.0.4")
+
+    made = inventory(tmp_path, change, control_planes=3, workers=1)
+    cluster = kubeadm.init_documents(made, made.first_control_plane, "1.34.1")[1]
+    assert cluster["apiServer"]["certSANs"] == ["203.0.113.10", "cp2.example.com"]
+
+
+@pytest.mark.parametrize(
+    ("resolved", "path"), [(True, "/run/systemd/resolve/resolv.conf"), (False, "/etc/resolv.conf")]
+)
+def test_each_kubelet_reads_the_resolv_conf_of_its_host(tmp_path: Path, resolved: bool, path: str) -> None:
+    """kubeadm up to 1.30 hands the first host's path to all (kubernetes/kubeadm#3034)."""
+    facts = replace(EL9, resolved=resolved)
+    join = kubeadm.parse_join_command(COMMAND)
+    own = {"kind": "KubeletConfiguration", "resolvConf": "/etc/pods-resolv.conf"}
+    for settings, wanted in (
+        ({}, path),
+        ({"documents": [own]}, None),
+        ({"extra_args": {"kubelet": {"resolv-conf": "/x"}}}, "/x"),
+    ):
+        made = inventory(tmp_path, kubernetes="1.30", kubeadm=settings)
+        (document,) = kubeadm.join_documents(made, made.host("w1"), join, None, facts)
+        assert document["nodeRegistration"]["kubeletExtraArgs"].get("resolv-conf") == wanted
+        init = kubeadm.init_documents(made, made.first_control_plane, "1.30.1", facts)[0]
+        assert init["nodeRegistration"]["kubeletExtraArgs"].get("resolv-conf") == wanted
 
 
 def test_a_join_document_pins_the_ca_and_registers_the_address(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from kbootstrap_lab.simulated import catalogue
 from kbootstrap_lab.simulated.daemon import address
 from kbootstrap_lab.simulated.fakes import configs, gpg, internet, jsonpath, kubectl
 from kbootstrap_lab.simulated.fakes.common import Failed
+from kbootstrap_lab.simulated.fakes.kubeadm_versions import image_names
 from kbootstrap_lab.simulated.inventory import DOCKER_KEY, KUBERNETES_KEY, text
 from kbootstrap_lab.simulated.spec import NETWORK, Spec
 
@@ -141,8 +142,9 @@ def test_rpm_repositories(url: str, distribution: str, repository: str | None) -
         ("registry.k8s.io/kube-apiserver:v1.34.9", False),
         ("registry.k8s.io/coredns/coredns:v1.12.1", True),
         ("registry.aliyuncs.com/google_containers/pause:3.10.1", True),
-        ("docker.io/flannel/flannel:v0.28.0", True),
-        ("docker.io/flannel/flannel:latest", False),
+        ("ghcr.io/flannel-io/flannel:v0.28.9", True),
+        ("ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", True),
+        ("ghcr.io/flannel-io/flannel:latest", False),
         ("registry.k8s.io/frob:v1", False),
     ],
 )
@@ -227,3 +229,25 @@ def test_kubeadm_documents(document: str, version: str, error: str | None, tmp_p
     else:
         with pytest.raises(Failed, match=error):
             configs.load(str(path), version)
+
+
+def test_kubeadm_lists_the_images_of_its_documents() -> None:
+    configuration = {
+        "imageRepository": "mirror.example/google_containers",
+        "etcd": {"local": {"imageTag": "3.5.26-0"}},
+        "dns": {"imageRepository": "quay.io/dns", "imageTag": "v1.14.0"},
+    }
+    names = image_names("1.34.1", configuration)
+    assert "mirror.example/google_containers/etcd:3.5.26-0" in names
+    assert "quay.io/dns/coredns:v1.14.0" in names
+    assert "registry.k8s.io/coredns/coredns:v1.12.1" in image_names("1.34.1", {})
+
+
+def test_kubeadm_up_to_1_30_hands_the_resolv_conf_of_the_first_host_to_all() -> None:
+    """kubernetes/kubeadm#3034. From 1.31 on, every node gets its own; a cluster of before keeps what it has."""
+    old = configs.cluster_kubelet({}, "1.30.1", resolved=True)
+    assert configs.node_kubelet(old, "1.30.1", resolved=False) == {"resolvConf": configs.RESOLVED}
+    assert configs.node_kubelet(old, "1.31.1", resolved=False) == {"resolvConf": configs.RESOLVED}
+    new = configs.cluster_kubelet({}, "1.31.1", resolved=True)
+    assert configs.node_kubelet(new, "1.31.1", resolved=False) == {}
+    assert configs.node_kubelet(new, "1.31.1", resolved=True) == {"resolvConf": configs.RESOLVED}

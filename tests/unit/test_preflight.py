@@ -114,6 +114,28 @@ def test_ignored_requirements_stop_no_host(
     assert [finding.level for finding in check(made, cp1=facts)] == levels
 
 
+@pytest.mark.parametrize(
+    ("documents", "ignored", "level", "named"),
+    [
+        ([], [], "error", ["failCgroupV1", "SystemVerification in"]),
+        ([], ["SystemVerification"], "error", ["failCgroupV1"]),
+        ([{"kind": "KubeletConfiguration", "failCgroupV1": False}], [], "error", ["SystemVerification in"]),
+        ([{"kind": "KubeletConfiguration", "failCgroupV1": True}], ["all"], "error", ["failCgroupV1"]),
+        ([{"kind": "KubeletConfiguration", "failCgroupV1": False}], ["SystemVerification"], "warning", []),
+    ],
+)
+def test_cgroup_v1_needs_two_settings_and_both_are_named(
+    tmp_path: Path, documents: list[dict[str, Any]], ignored: list[str], level: str, named: list[str]
+) -> None:
+    """With the ignored check alone, kubeadm init fails after a minute, and nothing says why."""
+    settings = {"documents": documents, "ignore_preflight_errors": ignored}
+    made = inventory(tmp_path, kubernetes="1.35", kubeadm=settings)
+    (found,) = check(made, w1={"cgroup": 1})
+    assert (found.level, found.host) == (level, "w1")
+    assert "which the kubelet of Kubernetes 1.35 refuses" in found.text
+    assert [word for word in ("failCgroupV1", "SystemVerification in") if word in found.hint] == named
+
+
 def test_hosts_that_did_not_answer_are_left_out(tmp_path: Path) -> None:
     made = inventory(tmp_path, workers=3)
     assert findings(made, {}) == []

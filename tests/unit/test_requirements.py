@@ -111,6 +111,7 @@ CONTROL_PLANE = {"admin_conf": True, "manifests": True, "kubelet_conf": True, "e
         ({"w1": {"systemd": False}}, "w1", "error", "systemd is not running"),
         ({"w1": {"os": OsRelease("centos", "7"), "kernel": "3.10.0", "cgroup": 1}}, "w1", "error", "1.3"),
         ({"cp1": {"cpus": 1}}, "cp1", "error", "a control plane needs 2"),
+        ({"w1": {"memory_cgroup": False}}, "w1", "error", "the kernel's memory cgroup is off"),
         ({"cp1": {"memory_mib": 900}}, "cp1", "error", "MiB of memory"),
         ({"w1": {"memory_mib": 300}}, "w1", "warning", "MiB of memory"),
         ({"w1": {"disk_free_mib": 100}}, "w1", "error", "MiB free"),

@@ -13,7 +13,8 @@ from support.examples import EL9, context, inventory
 from kbootstrap.distributions import OsRelease
 from kbootstrap.errors import InventoryError
 from kbootstrap.inventory.models import Inventory
-from kbootstrap.phases import RESET, join_token
+from kbootstrap.kubernetes.kubeadm import JoinCommand
+from kbootstrap.phases import RESET, join_token, verify
 from kbootstrap.phases.phase import Context
 from kbootstrap.phases.reset import DRAIN, FORGET, PHASE, RESTORE
 from kbootstrap.phases.reset.requirements import reset_findings, staying_findings
@@ -22,6 +23,7 @@ from kbootstrap.run import reset
 from kbootstrap.run.options import Options
 from kbootstrap.run.scheduler import Scheduler, Task
 from kbootstrap.run.workflow import RESET as RESETTING
+from kbootstrap.secret import Secret
 
 MEMBER = {"kubelet_conf": True, "ca_sha256": "a" * 64, "kubelet_server": "https://192.168.1.10:6443"}
 
@@ -116,6 +118,38 @@ def test_an_interrupted_join_is_removed_before_the_next_one(tmp_path: Path) -> N
     steps = join_token.PHASE.steps(Context(made, facts), made.first_control_plane)
     assert [step.id for step in steps] == ["forget-cp2", "join-token", "certificate-key"]
     assert steps[0].params == {"NODE_NAME": "cp2", "ADDRESS": "192.168.1.11", "SELF": "cp1"}
+
+
+def test_a_control_plane_host_that_was_installed_anew_is_forgotten_and_joins(tmp_path: Path) -> None:
+    """Its node and its etcd member are still there, and the member would keep it from joining."""
+    made = inventory(tmp_path, control_planes=3, workers=1)
+    member = replace(EL9, kubelet_conf=True, ca_sha256="a" * 64)
+    facts = {"cp1": member, "cp2": EL9, "cp3": member, "w1": EL9}
+    steps = join_token.PHASE.steps(Context(made, facts), made.first_control_plane)
+    assert [step.id for step in steps] == ["forget-cp2", "join-token", "certificate-key"]
+    lost = Context(made, facts, lost=frozenset({"cp2"}))
+    assert "forget-cp2" not in [step.id for step in join_token.PHASE.steps(lost, made.first_control_plane)]
+    new = dict.fromkeys(("cp1", "cp2", "cp3", "w1"), EL9)
+    assert [step.id for step in join_token.PHASE.steps(Context(made, new), made.first_control_plane)] == [
+        "join-token",
+        "certificate-key",
+    ], "a new cluster knows nobody"
+
+
+# --- verify ----------------------------------------------------------------------------------------------------------
+
+
+def test_verify_expects_members_and_those_that_joined(tmp_path: Path) -> None:
+    made = inventory(tmp_path, workers=3)
+    member = replace(EL9, kubelet_conf=True, ca_sha256="a" * 64)
+    facts = {"cp1": member, "w1": member, "w2": EL9, "w3": EL9}
+    before = Context(made, facts)
+    assert [host.name for host in verify.expected(before)] == ["cp1", "w1"], "w2 and w3 never joined"
+    join = JoinCommand("192.168.1.10:6443", Secret("abcdef.0123456789abcdef"), (f"sha256:{'a' * 64}",))
+    joined = replace(before, outputs=replace(before.outputs, join=join), lost=frozenset({"w3"}))
+    assert [host.name for host in verify.expected(joined)] == ["cp1", "w1", "w2"], "the join of w3 failed"
+    pods = next(step for step in verify.PHASE.steps(joined, made.first_control_plane) if step.id == "pods")
+    assert pods.params["LOST"] == "w3"
 
 
 # --- refused hosts ---------------------------------------------------------------------------------------------------

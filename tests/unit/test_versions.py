@@ -7,7 +7,18 @@ import re
 import pytest
 from support.examples import ROOT
 
-from kbootstrap.versions import NEWEST, OLDEST, Minor, kernel, kubelet_skew_ok, os_problem, parse, pause_image, show
+from kbootstrap.versions import (
+    NEWEST,
+    OLDEST,
+    Minor,
+    containerd_problem,
+    kernel,
+    kubelet_skew_ok,
+    os_problem,
+    parse,
+    pause_image,
+    show,
+)
 from kbootstrap_lab.simulated.catalogue import KUBERNETES_MINORS
 
 
@@ -97,3 +108,23 @@ def test_centos_7_gets_the_last_version_that_runs(minor: int) -> None:
         "warning",
         "EL 7 is past its end of life, and Kubernetes 1.31 is the last version that runs on it",
     )
+
+
+@pytest.mark.parametrize(
+    ("version", "minor", "problem"),
+    [
+        ("1.6.33", 25, ""),
+        ("1.5.18", 26, "needs containerd 1.6.0 or newer"),
+        ("1.6.33", 34, ""),
+        ("1.6.39", 35, "needs containerd 1.7.28 or 2.1.5 or newer"),
+        ("2.0.9", 35, "needs containerd 1.7.28 or 2.1.5 or newer"),
+        ("1.7.28", 37, ""),
+        ("2.1.5", 35, ""),
+        ("2.2", 36, ""),
+        ("1.7.29", 38, "needs containerd 2.1.5 or newer"),
+        ("2.1.5", 22, "needs containerd 1.x"),
+        ("newest", 35, ""),
+    ],
+)
+def test_the_containerd_that_a_minor_needs(version: str, minor: int, problem: str) -> None:
+    assert containerd_problem(version, (1, minor)).partition(f"Kubernetes 1.{minor} ")[2] == problem

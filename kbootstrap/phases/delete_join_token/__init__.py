@@ -1,4 +1,4 @@
-"""Deletes the join tokens, even if a join failed, and the tokens left by an interrupted run."""
+"""Deletes the join tokens and certificates, even if a join failed, and those left by an interrupted run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def steps(context: Context, host: Host) -> list[Step]:
     return [
         Step(
             "delete-join-token",
-            "Delete the join tokens",
+            "Delete the join tokens and the uploaded certificates",
             "delete_join_token/delete-join-token.sh",
-            why="A deleted token cannot be misused, even if it is found in a log.",
+            why="What is deleted cannot be misused, even if it is found in a log.",
             libraries=("cluster", "wait"),
             params={"TOKEN_ID": join.token_id if join else "", "JOINING": "1" if joining(context) else "0"},
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kbootstrap.inventory.models import Host
+from kbootstrap.kubernetes import kubeadm
 from kbootstrap.phases.common import every_host
 from kbootstrap.phases.network import flannel
 from kbootstrap.phases.packages import version
@@ -11,7 +12,18 @@ from kbootstrap.steps import Step
 
 
 def steps(context: Context, host: Host) -> list[Step]:
+    inventory, wanted = context.inventory, version(context)
+    documents = kubeadm.init_documents(inventory, inventory.first_control_plane, wanted)
     return [
+        Step(
+            "cri",
+            "Check that containerd answers with systemd's cgroups",
+            "images/cri.sh",
+            why="With two cgroup drivers on a host, or without CRI, kubeadm fails minutes later and names no cause.",
+            params={"CONFIG_FILE": "/etc/containerd/config.toml"},
+            timeout=180,
+            wait_only=True,
+        ),
         Step(
             "images",
             "Pull the container images",
@@ -19,14 +31,14 @@ def steps(context: Context, host: Host) -> list[Step]:
             why="The images are ready for kubeadm and the kubelet, and registry problems are detected early.",
             libraries=("network",),
             params={
-                "VERSION": version(context),
-                "REPOSITORY": context.inventory.cluster.image_repository,
+                "CONFIG": kubeadm.to_yaml(documents),
+                "VERSION": wanted,
                 "ROLE": host.role,
-                "EXTRA": " ".join(flannel.images(context.inventory)),
+                "EXTRA": " ".join(flannel.images(inventory)),
             },
             timeout=3600,
             retries=3,
-        )
+        ),
     ]
 
 

@@ -1,14 +1,16 @@
 # shellcheck shell=sh
-# The images of this version, as kubeadm on this host lists them, and those of the pod network.
-# Params: VERSION, REPOSITORY, ROLE, EXTRA (images)
+# The images of this version, as kubeadm on this host lists them for the documents of kubeadm init, and those of the pod network.
+# Params: CONFIG (YAML: the documents), VERSION, ROLE, EXTRA (images)
+
+# The images of the documents, as kubeadm prints them. Warnings are in between.
+listed() { printf '%s\n' "$CONFIG" | kubeadm config images list --config /dev/stdin 2>&1; }
 
 # Print the images to pull, a line each. Lines that are kubeadm's warnings are skipped; its error is our failure.
 missing() {
-    listed=$(kubeadm config images list --kubernetes-version "v$VERSION" --image-repository "$REPOSITORY" 2>&1) ||
-        fail "kubeadm cannot list its images: $listed"
+    wanted=$(listed) || fail "kubeadm cannot list its images: $wanted" "Check cluster.kubeadm in the inventory."
     images=$(crictl images 2>&1) || fail "containerd does not answer: $images" "See systemctl status containerd."
     there=$(printf '%s\n' "$images" | awk '{ print $1 ":" $2 }')
-    printf '%s\n%s\n' "$listed" "$(printf '%s\n' "$EXTRA" | tr ' ' '\n')" | awk -v there="$there" -v role="$ROLE" '
+    printf '%s\n%s\n' "$wanted" "$(printf '%s\n' "$EXTRA" | tr ' ' '\n')" | awk -v there="$there" -v role="$ROLE" '
         BEGIN { count = split(there, lines, "\n"); for (i = 1; i <= count; i++) known[lines[i]] = 1 }
         !/^[^ ]+:[^ ]+$/ || known[$0] { next }
         role == "worker" && /\/(kube-(apiserver|controller-manager|scheduler)|etcd):/ { next }

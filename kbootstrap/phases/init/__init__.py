@@ -14,6 +14,7 @@ from kbootstrap.versions import config_api
 def steps(context: Context, host: Host) -> list[Step]:
     cluster = context.inventory.cluster
     wanted = version(context)
+    documents = kubeadm.init_documents(context.inventory, host, wanted, context.facts[host.name])
     return [
         Step(
             "init",
@@ -23,7 +24,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             libraries=("cleanup", "cluster", "files", "kubeadm", "state", "wait"),
             params={
                 "NODE_NAME": host.name,
-                "CONFIG": kubeadm.to_yaml(kubeadm.init_documents(context.inventory, host, wanted)),
+                "CONFIG": kubeadm.to_yaml(documents),
                 "SHOWN": wanted,
                 "SKIP_PHASES": ",".join(cluster.kubeadm.skip_phases),
                 "CRI_SOCKET": kubeadm.CRI_SOCKET,

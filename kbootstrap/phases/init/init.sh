@@ -56,8 +56,13 @@ apply() {
     new=$(mktemp "$KB_STATE/kubeadm-init.yaml.kbXXXXXX")
     printf '%s\n' "$CONFIG" >"$new"
     replace_with "$new" "$KB_STATE/kubeadm-init.yaml" 600
+    starting=0
     kubeadm_kept "$LOG" init --config "$KB_STATE/kubeadm-init.yaml" --skip-token-print \
-        ${SKIP_PHASES:+--skip-phases="$SKIP_PHASES"}
+        ${SKIP_PHASES:+--skip-phases="$SKIP_PHASES"} || starting=$?
+    if [ "$starting" -ne 0 ]; then
+        kb_report hint "See journalctl -u kubelet and crictl ps -a there. kubeadm's whole output is in $LOG."
+        return "$starting"
+    fi
     : >"$KB_STATE/init.done"
     printf '%s\n' "$NODE_NAME" >"$KB_STATE/node"
 }

@@ -35,7 +35,8 @@ def _config(context: Context, host: Host) -> Param:
     join = context.outputs.join
     if join is None:
         return ""
-    documents = kubeadm.join_documents(context.inventory, host, join, context.outputs.certificate_key)
+    key, facts = context.outputs.certificate_key, context.facts[host.name]
+    documents = kubeadm.join_documents(context.inventory, host, join, key, facts)
     return Secret(kubeadm.to_yaml(documents))
 
 

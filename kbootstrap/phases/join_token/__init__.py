@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kbootstrap.inventory.models import Host
+from kbootstrap.kubernetes import kubeadm
 from kbootstrap.kubernetes.kubeadm import JOIN_TTL
 from kbootstrap.phases.common import first_control_plane, other_hosts
 from kbootstrap.phases.phase import Context, Phase
@@ -19,12 +20,24 @@ def joining(context: Context) -> list[Host]:
     ]
 
 
+def may_be_known(context: Context, newcomer: Host) -> bool:
+    """Whether the cluster may know a joining host from an earlier life.
+
+    A join that did not finish leaves a node and an etcd member. So does a control plane host that was installed anew;
+    its stale member would keep it from joining. A new cluster knows nobody.
+    """
+    if context.facts[newcomer.name].cluster_state == "half":
+        return True
+    first = context.facts.get(context.inventory.first_control_plane.name)
+    return newcomer.is_control_plane and first is not None and first.cluster_state == "member"
+
+
 def steps(context: Context, host: Host) -> list[Step]:
     newcomers = joining(context)
     made = [
         forget_step(host, newcomer)
         for newcomer in newcomers
-        if context.facts[newcomer.name].cluster_state == "half" and newcomer.name not in context.lost
+        if may_be_known(context, newcomer) and newcomer.name not in context.lost
     ]
     if newcomers:
         made.append(
@@ -44,8 +57,9 @@ def steps(context: Context, host: Host) -> list[Step]:
                 "certificate-key",
                 "Upload the control plane certificates for the joining control plane hosts",
                 "join_token/certificates.sh",
-                why="The joining hosts download the shared certificates, encrypted with a key valid for 2 hours.",
-                libraries=("wait",),
+                why="The joining hosts download the shared certificates, encrypted; the run deletes them at its end.",
+                libraries=("cluster", "state", "wait"),
+                params={"CONFIG": kubeadm.to_yaml([kubeadm.member_document(context.inventory, host)])},
                 outputs=("certificate_key",),
             )
         )

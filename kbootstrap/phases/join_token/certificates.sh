@@ -1,5 +1,8 @@
 # shellcheck shell=sh
-# The kubeadm-certs secret and the key it is encrypted with; kubeadm prints the key as the last line.
+# The kubeadm-certs secret and the key it is encrypted with; kubeadm prints the key as the last line. The settings of the
+# cluster come from the cluster itself: the file of kubeadm init may be old, or on another host. A file records that the
+# secret is ours, so that the end of this run, or the next run, deletes it.
+# Params: CONFIG (YAML: an InitConfiguration for this host)
 
 check() {
     if [ ! -s "$KB_DIR/certificate-key" ]; then
@@ -12,6 +15,11 @@ check() {
 apply() {
     wait_for_api
     umask 077
-    run kubeadm init phase upload-certs --upload-certs --config "$KB_STATE/kubeadm-init.yaml" >"$KB_DIR/upload"
+    cluster=$(admin -n kube-system get configmap kubeadm-config -o 'jsonpath={.data.ClusterConfiguration}') ||
+        fail "the cluster's configuration cannot be read" "See kubectl -n kube-system get configmap kubeadm-config."
+    state_folder
+    : >"$KB_STATE/certificates"
+    printf '%s\n---\n%s\n' "$CONFIG" "$cluster" >"$KB_DIR/upload.yaml"
+    run kubeadm init phase upload-certs --upload-certs --config "$KB_DIR/upload.yaml" >"$KB_DIR/upload"
     tail -n 1 "$KB_DIR/upload" >"$KB_DIR/certificate-key"
 }

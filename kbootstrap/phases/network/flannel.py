@@ -16,9 +16,32 @@ if TYPE_CHECKING:
     from kbootstrap.inventory.models import Inventory
 
 NAMESPACE = "kube-flannel"
-DEFAULT_REPOSITORY = "docker.io/flannel"
+DEFAULT_REPOSITORY = "ghcr.io/flannel-io"
+"""Where Flannel's own manifest takes them from. Docker Hub limits anonymous pulls."""
 
 Object = dict[str, Any]
+
+_CONFIGURATION = "/etc/kube-flannel/cni-conf.json"
+_PLACE = "/etc/cni/net.d/10-flannel.conflist"
+_SUBNET = "/run/flannel/subnet.env"
+
+# After a boot /run is empty: a configuration of before would promise a network that is not there yet.
+_WITHDRAW = f"[ -s {_SUBNET} ] || rm -f {_PLACE}"
+# containerd reads the file whenever it is written, so an equal file is left alone.
+_OFFER = f"""\
+left=600
+until [ -s {_SUBNET} ]; do
+    left=$((left - 1))
+    if [ "$left" -le 0 ]; then
+        echo "flanneld has not written {_SUBNET} in two minutes"
+        exit 1
+    fi
+    sleep 0.2
+done
+if [ "$(cat {_PLACE} 2>/dev/null)" != "$(cat {_CONFIGURATION})" ]; then
+    cp -f {_CONFIGURATION} {_PLACE}
+fi
+"""
 
 
 def images(inventory: Inventory) -> tuple[str, str]:
@@ -97,7 +120,6 @@ def _labels() -> dict[str, str]:
 
 
 def _daemon_set(inventory: Inventory) -> Object:
-    daemon, plugin = images(inventory)
     selector = {"app": "flannel"}
     return {
         "apiVersion": "apps/v1",
@@ -105,51 +127,62 @@ def _daemon_set(inventory: Inventory) -> Object:
         "metadata": {"name": "kube-flannel-ds", "namespace": NAMESPACE, "labels": _labels()},
         "spec": {
             "selector": {"matchLabels": selector},
-            "template": {
-                "metadata": {"labels": _labels()},
-                "spec": {
-                    "hostNetwork": True,
-                    "priorityClassName": "system-node-critical",
-                    "serviceAccountName": "flannel",
-                    # Flannel must run on nodes that are not Ready, because it makes them Ready.
-                    "tolerations": [{"operator": "Exists", "effect": "NoSchedule"}],
-                    "initContainers": [
-                        {
-                            "name": "install-cni-plugin",
-                            "image": plugin,
-                            "command": ["cp", "-f", "/flannel", "/opt/cni/bin/flannel"],
-                            "volumeMounts": [{"name": "cni-plugin", "mountPath": "/opt/cni/bin"}],
-                        },
-                        {
-                            "name": "install-cni",
-                            "image": daemon,
-                            "command": [
-                                "cp",
-                                "-f",
-                                "/etc/kube-flannel/cni-conf.json",
-                                "/etc/cni/net.d/10-flannel.conflist",
-                            ],
-                            "volumeMounts": [
-                                {"name": "cni", "mountPath": "/etc/cni/net.d"},
-                                {"name": "flannel-cfg", "mountPath": "/etc/kube-flannel/"},
-                            ],
-                        },
-                    ],
-                    "containers": [_flanneld(daemon)],
-                    "volumes": [
-                        {"name": "run", "hostPath": {"path": "/run/flannel", "type": "DirectoryOrCreate"}},
-                        {"name": "cni-plugin", "hostPath": {"path": "/opt/cni/bin", "type": "DirectoryOrCreate"}},
-                        {"name": "cni", "hostPath": {"path": "/etc/cni/net.d", "type": "DirectoryOrCreate"}},
-                        {"name": "flannel-cfg", "configMap": {"name": "kube-flannel-cfg"}},
-                        {"name": "xtables-lock", "hostPath": {"path": "/run/xtables.lock", "type": "FileOrCreate"}},
-                    ],
-                },
-            },
+            "template": {"metadata": {"labels": _labels()}, "spec": _pod(inventory)},
         },
     }
 
 
-def _flanneld(image: str) -> Object:
+def _pod(inventory: Inventory) -> Object:
+    daemon, plugin = images(inventory)
+    return {
+        "hostNetwork": True,
+        "priorityClassName": "system-node-critical",
+        "serviceAccountName": "flannel",
+        # Flannel must run on nodes that are not Ready, because it makes them Ready, and on nodes with any taint.
+        "tolerations": [{"operator": "Exists"}],
+        "initContainers": [
+            {
+                "name": "install-cni-plugin",
+                "image": plugin,
+                "command": ["cp", "-f", "/flannel", "/opt/cni/bin/flannel"],
+                "volumeMounts": [{"name": "cni-plugin", "mountPath": "/opt/cni/bin"}],
+            },
+            {
+                "name": "withdraw-cni",
+                "image": daemon,
+                "command": ["sh", "-c", _WITHDRAW],
+                "volumeMounts": [_mount("run"), _mount("cni")],
+            },
+        ],
+        "containers": [_flanneld(daemon, inventory.endpoint)],
+        "volumes": [
+            {"name": "run", "hostPath": {"path": "/run/flannel", "type": "DirectoryOrCreate"}},
+            {"name": "cni-plugin", "hostPath": {"path": "/opt/cni/bin", "type": "DirectoryOrCreate"}},
+            {"name": "cni", "hostPath": {"path": "/etc/cni/net.d", "type": "DirectoryOrCreate"}},
+            {"name": "flannel-cfg", "configMap": {"name": "kube-flannel-cfg"}},
+            {"name": "xtables-lock", "hostPath": {"path": "/run/xtables.lock", "type": "FileOrCreate"}},
+        ],
+    }
+
+
+_MOUNTS = {
+    "run": "/run/flannel",
+    "cni": "/etc/cni/net.d",
+    "flannel-cfg": "/etc/kube-flannel/",
+    "xtables-lock": "/run/xtables.lock",
+}
+
+
+def _mount(name: str) -> Object:
+    return {"name": name, "mountPath": _MOUNTS[name]}
+
+
+def _field(path: str) -> Object:
+    return {"valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
+def _flanneld(image: str, endpoint: str) -> Object:
+    server, _, port = endpoint.rpartition(":")
     return {
         "name": "kube-flannel",
         "image": image,
@@ -158,19 +191,19 @@ def _flanneld(image: str) -> Object:
         # of the default route (on Vagrant every host has 10.0.2.15 there).
         "args": ["--ip-masq", "--kube-subnet-mgr", "--iface=$(HOST_IP)"],
         "env": [
-            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-            {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
-            {"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
+            {"name": "POD_NAME", **_field("metadata.name")},
+            {"name": "POD_NAMESPACE", **_field("metadata.namespace")},
+            {"name": "HOST_IP", **_field("status.hostIP")},
+            # Without these, flanneld asks the Service's address, which leads nowhere before kube-proxy has written its
+            # rules. flanneld gives up after half a minute, and the kubelet starts it again.
+            {"name": "KUBERNETES_SERVICE_HOST", "value": server.strip("[]")},
+            {"name": "KUBERNETES_SERVICE_PORT", "value": port},
         ],
-        # A running flanneld may still fail: without the API server it exits after half a minute, and the node is Ready
-        # before that. It writes this file when it has the node's subnet. (No startupProbe: the kubelet of 1.20 reports
-        # its success up to a minute late.)
-        "readinessProbe": {"exec": {"command": ["test", "-s", "/run/flannel/subnet.env"]}, "periodSeconds": 5},
+        # A CNI configuration makes the node Ready. The plugin needs the subnet file, so the configuration comes after
+        # it. Else the first pods fail, and the kubelet tries them again only 10 to 15 seconds later. The pod is Ready
+        # when this has ended.
+        "lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", _OFFER]}}},
         "resources": {"requests": {"cpu": "100m", "memory": "50Mi"}},
         "securityContext": {"privileged": False, "capabilities": {"add": ["NET_ADMIN", "NET_RAW"]}},
-        "volumeMounts": [
-            {"name": "run", "mountPath": "/run/flannel"},
-            {"name": "flannel-cfg", "mountPath": "/etc/kube-flannel/"},
-            {"name": "xtables-lock", "mountPath": "/run/xtables.lock"},
-        ],
+        "volumeMounts": [_mount(name) for name in _MOUNTS],
     }

@@ -77,7 +77,9 @@ def _system(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]
 
 def _kernel(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
     release = facts.os.release if facts.os.base == "el" else ""
-    problem = versions.os_problem(release, facts.kernel, inventory.cluster.minor, cgroup=facts.cgroup)
+    # _cgroup says more about cgroup v1 where the kubelet refuses it.
+    cgroup = 2 if versions.refuses_cgroup_v1(inventory.cluster.minor) else facts.cgroup
+    problem = versions.os_problem(release, facts.kernel, inventory.cluster.minor, cgroup=cgroup)
     if problem is None or (problem[0] == "error" and _ignored(inventory, "SystemVerification")):
         return
     hint = "Choose another Kubernetes version or another OS."
@@ -96,6 +98,35 @@ def _apt_policy(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Find
             f"its apt may refuse the signature of the repository of Kubernetes {cluster.kubernetes}, which is too old",
             "Choose a newer minor, or a package_repository that signs anew (kubernetes/release#3869).",
         )
+
+
+def _cgroup(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
+    """cgroup v1 needs two settings: the kubelet's, and kubeadm's. With one of them, init fails after a minute."""
+    if not facts.memory_cgroup:
+        hint = (
+            "Add cgroup_enable=memory to the kernel's command line (Raspberry Pi: /boot/firmware/cmdline.txt), reboot."
+        )
+        yield Finding(host.name, "error", "the kernel's memory cgroup is off, and the kubelet needs it", hint)
+    if facts.cgroup != 1 or not versions.refuses_cgroup_v1(inventory.cluster.minor):
+        return
+    kubeadm = inventory.cluster.kubeadm
+    kubelet = any(each.get("kind") == "KubeletConfiguration" and each.get("failCgroupV1") is False
+                  for each in kubeadm.documents)  # fmt: skip
+    missing = [
+        setting
+        for setting, there in (
+            ("failCgroupV1: false in a KubeletConfiguration of cluster.kubeadm.documents", kubelet),
+            (
+                "SystemVerification in cluster.kubeadm.ignore_preflight_errors",
+                _ignored(inventory, "SystemVerification"),
+            ),
+        )
+        if not there
+    ]
+    text = f"the host uses cgroup v1, which the kubelet of Kubernetes {versions.show(inventory.cluster.minor)} refuses"
+    keep = f"To keep cgroup v1, set {' and '.join(missing)}." if missing else "Its support ends with a later version."
+    hint = f"Boot with cgroup v2 (kernel argument systemd.unified_cgroup_hierarchy=1). {keep}"
+    yield Finding(host.name, "error" if missing else "warning", text, hint)
 
 
 def _size(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
@@ -208,6 +239,7 @@ def _runtimes(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Findin
 _PER_HOST: tuple[Callable[[Inventory, Host, Facts], Iterator[Finding]], ...] = (
     _system,
     _apt_policy,
+    _cgroup,
     _size,
     _address,
     _routes,

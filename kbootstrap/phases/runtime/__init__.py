@@ -9,7 +9,7 @@ from kbootstrap.kubernetes.kubeadm import CRI_SOCKET
 from kbootstrap.phases.common import every_host, repository_step
 from kbootstrap.phases.phase import Context, Phase
 from kbootstrap.steps import Step
-from kbootstrap.versions import containerd_major, pause_image
+from kbootstrap.versions import containerd_advised, containerd_major, containerd_minimum, pause_image
 
 
 def steps(context: Context, host: Host) -> list[Step]:
@@ -24,7 +24,12 @@ def steps(context: Context, host: Host) -> list[Step]:
             "runtime/package.sh",
             why="Kubernetes needs a CRI runtime; it has not supported Docker as a runtime since 1.24.",
             libraries=("os", "services"),
-            params={"VERSION": runtime.version or "", "MAJOR": containerd_major(cluster.minor)},
+            params={
+                "VERSION": runtime.version or "",
+                "MAJOR": containerd_major(cluster.minor),
+                "MINIMUM": " ".join(containerd_minimum(cluster.minor)),
+                "ADVISED": containerd_advised(cluster.minor),
+            },
             timeout=1800,
             retries=3,
         ),
@@ -56,6 +61,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             params={
                 "PAUSE_IMAGE": f"{cluster.image_repository}/pause:{pause_image(cluster.minor)}",
                 "CRI_SOCKET": CRI_SOCKET,
+                "HOSTS": "1" if runtime.mirrors or runtime.insecure_registries else "0",
             },
         ),
     ]

@@ -13,16 +13,44 @@ registries() {
     } | sed '/^$/d' | sort -u
 }
 
+insecure() {
+    case " $INSECURE " in
+        *" $1 "*) ;;
+        *) return 1 ;;
+    esac
+}
+
+# host URL [SKIP] - a section of hosts.toml. containerd puts /v2 behind a path, also where the path has it further in front
+# (https://harbor.example/v2/proxy). So a path is written as a whole, and containerd is told to take it as it is.
+host() {
+    url=${1%/}
+    rest=${url#*://}
+    override=0
+    case $rest in
+        */v2 | */v2/*) override=1 ;;
+        */*) override=1 url=$url/v2 ;;
+    esac
+    printf '[host."%s"]\n  capabilities = ["pull", "resolve"]\n' "$url"
+    if [ "$override" = 1 ]; then
+        printf '  override_path = true\n'
+    fi
+    if [ "${2:-}" = skip ] || { insecure "${rest%%/*}" && [ "$url" != "${url#https://}" ]; }; then
+        printf '  skip_verify = true\n'
+    fi
+}
+
+# The mirrors, then the registry itself where its TLS is not verified: with TLS, then without.
 text() {
     echo "$SIGNATURE"
-    case " $INSECURE " in
-        *" $1 "*) printf '[host."http://%s"]\n  capabilities = ["pull", "resolve"]\n  skip_verify = true\n' "$1" ;;
-    esac
     printf '%s\n' "$MIRRORS" | while read -r registry url; do
         if [ "$registry" = "$1" ]; then
-            printf '[host."%s"]\n  capabilities = ["pull", "resolve"]\n' "$url"
+            host "$url"
         fi
     done
+    if insecure "$1"; then
+        host "https://$1" skip
+        host "http://$1"
+    fi
 }
 
 stale() {

@@ -1,25 +1,61 @@
 # shellcheck shell=sh
-# containerd.io in the wanted version. Where none is wanted, an installed containerd stays when its major version fits.
-# Params: VERSION (empty: the newest), MAJOR (empty: any; the newest of this one)
+# containerd in the wanted version. Where none is wanted, an installed containerd stays when Kubernetes can use it, also one
+# that came without the package containerd.io.
+# Params: VERSION (empty: the newest), MAJOR (empty: any; the newest of this one), MINIMUM (versions: the oldest of each
+# major; a major below them is too old), ADVISED (a warning for an older one)
 
 newest() { echo "(newest${MAJOR:+ $MAJOR.x})"; }
 
-fits() {
-    if [ -n "$VERSION" ]; then
-        [ "$there" = "$VERSION" ]
-    elif [ -n "$there" ]; then
-        case $there in
-            "${MAJOR:-$there}" | "${MAJOR:-$there}".*) ;;
-            *) return 1 ;;
-        esac
-    else
-        have containerd
+# The version of the containerd in PATH, whoever installed it.
+running() {
+    if have containerd; then
+        containerd --version 2>/dev/null | awk '{ sub(/^v/, "", $3); sub(/[^0-9.].*/, "", $3); print $3 }'
+    fi
+}
+
+# older VERSION THAN - compares numbers, part by part.
+older() {
+    awk -v one="$1" -v other="$2" 'BEGIN {
+        split(one, a, "."); split(other, b, ".")
+        for (i = 1; i <= 3; i++) if (a[i] + 0 != b[i] + 0) exit !(a[i] + 0 < b[i] + 0)
+        exit 1
+    }'
+}
+
+# Why Kubernetes cannot use this version; nothing when it can.
+unusable() {
+    if [ -n "$MAJOR" ] && [ "${1%%.*}" != "$MAJOR" ]; then
+        echo "this Kubernetes needs containerd $MAJOR.x"
+        return
+    fi
+    for oldest in $MINIMUM; do
+        if [ "${1%%.*}" = "${oldest%%.*}" ]; then
+            older "$1" "$oldest" && echo "this Kubernetes needs at least $oldest"
+            return 0
+        fi
+    done
+    if [ -n "$MINIMUM" ] && older "$1" "${MINIMUM%% *}"; then
+        echo "this Kubernetes needs at least ${MINIMUM%% *}"
     fi
 }
 
 check() {
     there=$(pkg_version containerd.io)
-    fits && return 0
+    runs=$(running)
+    if [ -n "$VERSION" ]; then
+        [ "${there:-$runs}" = "$VERSION" ] && return 0
+    elif [ -n "$runs" ]; then
+        why=$(unusable "$runs")
+        if [ -z "$why" ]; then
+            if [ -n "$ADVISED" ] && older "$runs" "$ADVISED"; then
+                kb_report warning "containerd $runs is older than $ADVISED, which this Kubernetes advises"
+            fi
+            return 0
+        fi
+        echo "containerd is $runs: $why"
+    elif have containerd; then
+        return 0
+    fi
     echo "${there:+- containerd.io $there }+ containerd.io ${VERSION:-$(newest)}"
     return 1
 }
@@ -27,10 +63,21 @@ check() {
 apply() {
     save_unit_state containerd
     wanted=$VERSION
-    if [ -z "$wanted" ] && [ -n "$MAJOR" ]; then
-        wanted=$(pkg_newest containerd.io "$MAJOR")
-        [ -n "$wanted" ] || fail "the repository has no containerd.io $MAJOR.x, and this Kubernetes needs it" \
-            "Set runtime.package_repository to one that has it."
+    if [ -z "$wanted" ] && [ -n "$MAJOR$(running)" ]; then
+        # A package manager takes an installed package for the newest one, unless it is told a version.
+        for major in ${MAJOR:-3 2 1}; do
+            wanted=$(pkg_newest containerd.io "$major")
+            [ -z "$wanted" ] || break
+        done
+        if [ -z "$wanted" ] || [ -n "$(unusable "$wanted")" ]; then
+            fail "the repository has no containerd.io that fits: $(unusable "${wanted:-0}")" \
+                "Set runtime.package_repository to one that has it."
+        fi
     fi
     pkg_install "containerd.io${wanted:+=$wanted}"
+    runs=$(running)
+    if [ -z "$VERSION" ] && [ -n "$runs" ] && [ -n "$(unusable "$runs")" ]; then
+        fail "$(command -v containerd) is $runs, and not of the package containerd.io: $(unusable "$runs")" \
+            "Remove that file, or install a newer containerd there."
+    fi
 }

@@ -12,9 +12,22 @@ TIMEOUT_S = 300
 """Maximum wait for nodes and pods, in seconds. This is enough for a slow disk and the first image pull."""
 
 
+def expected(context: Context) -> list[Host]:
+    """The hosts that must be nodes: members, and those that joined in this run.
+
+    The node of a host that failed is not waited for (it is already reported), nor that of one that takes no part.
+    """
+    return [host for host in context.inventory.hosts if host.name not in context.lost and _is_member(context, host)]
+
+
+def _is_member(context: Context, host: Host) -> bool:
+    facts = context.facts.get(host.name)
+    joined = context.outputs.join is not None or host == context.inventory.first_control_plane
+    return facts is None or facts.cluster_state == "member" or joined
+
+
 def steps(context: Context, host: Host) -> list[Step]:
-    # Do not wait for the node of a host that failed (it is already reported) or takes no part.
-    expected = [node for node in context.inventory.hosts if node.name not in context.lost]
+    lost = [other.name for other in context.inventory.hosts if other.name in context.lost]
     return [
         Step(
             "nodes",
@@ -23,7 +36,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             why="A node is complete when the API server reports it Ready, with the right version and address.",
             libraries=("cluster", "wait"),
             params={
-                "EXPECTED": "\n".join(f"{node.name} {node.node_ip}" for node in expected),
+                "EXPECTED": "\n".join(f"{node.name} {node.node_ip}" for node in expected(context)),
                 "VERSION": version(context),
                 "TIMEOUT": str(TIMEOUT_S),
             },
@@ -36,7 +49,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "verify/pods.sh",
             why="Nodes can be Ready before DNS and the pod network work.",
             libraries=("cluster", "wait"),
-            params={"TIMEOUT": str(TIMEOUT_S)},
+            params={"LOST": "\n".join(lost), "TIMEOUT": str(TIMEOUT_S)},
             timeout=TIMEOUT_S + 60,
             wait_only=True,
         ),

@@ -28,12 +28,12 @@ nodes() {
         NF { print $1, text($2, "status"), text($3, "kubeletVersion"), text($4, "address"), $5, text($2, "message") }'
 }
 
-# pods NAMESPACE-OPTIONS - one line per pod: namespace, name, phase, ready flags, owner, waiting reasons and messages.
+# pods NAMESPACE-OPTIONS - one line per pod: namespace, name, phase, ready flags, owner, waiting reasons and messages, node.
 pods() {
-    kb_listed=$(admin get pods "$@" -o 'jsonpath={range .items[*]}{.metadata.namespace}{"\t"}{.metadata.name}{"\t"}{.status.phase}{"\t"}{.status.containerStatuses[*].ready}{"\t"}{.metadata.ownerReferences[*].kind}{"\t"}{.status.containerStatuses[*].state.waiting}{"\n"}{end}') || return
+    kb_listed=$(admin get pods "$@" -o 'jsonpath={range .items[*]}{.metadata.namespace}{"\t"}{.metadata.name}{"\t"}{.status.phase}{"\t"}{.status.containerStatuses[*].ready}{"\t"}{.metadata.ownerReferences[*].kind}{"\t"}{.status.containerStatuses[*].state.waiting}{"\t"}{.spec.nodeName}{"\n"}{end}') || return
     printf '%s\n' "$kb_listed" | awk -F '\t' "$KB_JSON"'
         BEGIN { OFS = FS }
-        NF == 6 { print $1, $2, $3, $4, $5, text($6, "reason"), text($6, "message") }'
+        NF == 7 { print $1, $2, $3, $4, $5, text($6, "reason"), text($6, "message"), $7 }'
 }
 
 # awk: text(JSON, KEY) - the texts of this key in one line of JSON, without escapes, separated by spaces.

@@ -3,16 +3,21 @@
 # line for each trouble. No line means that all is well. When `troubles` itself fails, nothing is known.
 # requires: cluster
 
+# uptime_seconds - seconds since the boot: a clock that nobody sets.
+uptime_seconds() {
+    read -r kb_now _ </proc/uptime
+    echo "${kb_now%%.*}"
+}
+
 # wait_for_api - wait up to two minutes for the API server: after a reboot the control plane needs some time.
 wait_for_api() {
     have_cluster
-    kb_left=60
+    kb_until=$(($(uptime_seconds) + 120))
     while ! api_answers; do
-        if [ "$kb_left" -le 0 ]; then
+        if [ "$(uptime_seconds)" -ge "$kb_until" ]; then
             fail "the API server on this host does not answer" \
                 "See journalctl -u kubelet and crictl ps -a there. If the cluster is really gone: kbootstrap reset, then up."
         fi
-        kb_left=$((kb_left - 1))
         sleep 2
     done
 }
@@ -30,17 +35,17 @@ no_troubles() {
     fi
 }
 
-# wait_out_troubles SECONDS HINT - its apply: wait until there are none. Those left at the end are the failure.
+# wait_out_troubles SECONDS HINT - its apply: wait until there are none. Those left at the end are the failure. It goes by the
+# clock, not by the number of looks: against a busy API server one look may take half a minute.
 wait_out_troubles() {
     have_cluster
-    kb_left=$1
+    kb_until=$(($(uptime_seconds) + $1))
     while ! kb_found=$(troubles) || [ -n "$kb_found" ]; do
-        if [ "$kb_left" -le 0 ]; then
-            printf '%s\n' "$kb_found"
+        if [ "$(uptime_seconds)" -ge "$kb_until" ]; then
+            printf '%s\n' "${kb_found:-the cluster does not say how it is}"
             kb_report hint "$2"
             return 1
         fi
         sleep 1
-        kb_left=$((kb_left - 1))
     done
 }

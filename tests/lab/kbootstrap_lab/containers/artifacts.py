@@ -29,7 +29,7 @@ RESTAMPED = "1.20.3"
 """The second version is the first one's code with another version text, for upgrade tests."""
 SUITE, OLD_SUITE = "bookworm", "bullseye"
 REGISTRY = "registry.k8s.io"
-FLANNEL_REGISTRY = "docker.io/flannel"
+FLANNEL_REGISTRY = "ghcr.io/flannel-io"
 
 NODE_PACKAGES = (
     "systemd systemd-sysv dbus libpam-systemd openssh-server sudo ca-certificates curl gnupg dnf rpm firewalld chrony"

@@ -195,6 +195,11 @@ kubelet_can_run() {
         echo 'running with swap on is not supported, please disable swap or set --fail-swap-on flag to false' >&2
         return 1
     fi
+    if [ ! -e /sys/fs/cgroup/cgroup.controllers ] && [ "$(package_version kubelet | cut -d. -f2)" -ge 35 ] &&
+        ! grep -q '^failCgroupV1: *false' /var/lib/kubelet/config.yaml; then
+        echo 'kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is unsupported and will be removed in a future release' >&2
+        return 1
+    fi
     if [ ! -e "$SIM_ACTIVE/containerd.service" ]; then
         echo 'validate service connection: dial unix /run/containerd/containerd.sock: connect: no such file or directory' >&2
         return 1
@@ -233,6 +238,13 @@ package_version() {
     sed -n 's/^Version: \([0-9]*:\)\{0,1\}\([^-]*\).*/\2/p' "/var/lib/rpm/$1" "/var/lib/dpkg/status.d/$1" 2>/dev/null
 }
 
+# missing_resolver - the kubelet's resolv.conf, where there is no such file. The flag counts, then the configuration.
+missing_resolver() {
+    resolver=$(sed -n 's/.*--resolv-conf=\([^ "]*\).*/\1/p' /var/lib/kubelet/kubeadm-flags.env 2>/dev/null)
+    resolver=${resolver:-$(sed -n 's/^resolvConf: //p' /var/lib/kubelet/config.yaml 2>/dev/null)}
+    [ -e "${resolver:-/etc/resolv.conf}" ] || echo "$resolver"
+}
+
 # facts - the facts that this host's kubelet reports, one per line.
 facts() {
     flag() { if [ -e "$2" ]; then echo "$1=1"; else echo "$1=0"; fi; }
@@ -240,6 +252,7 @@ facts() {
     printf 'os=%s\nkernel=%s\nsince=%s\n' "$SIM_PRETTY_NAME" "$SIM_KERNEL" "$(stat -c %Y "$SIM_ACTIVE/kubelet.service")"
     flag br_netfilter /proc/sys/net/bridge/bridge-nf-call-iptables
     flag cni_plugins /opt/cni/bin/portmap
+    printf 'resolver=%s\n' "$(missing_resolver)"
     sed 's/^/machine_id=/' /etc/machine-id
     sed 's/^/boot_id=/' /proc/sys/kernel/random/boot_id
 }

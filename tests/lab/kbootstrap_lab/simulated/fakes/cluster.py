@@ -21,14 +21,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from kbootstrap_lab.simulated.fakes import flannel as pod_network
 from kbootstrap_lab.simulated.fakes import internet, runtime
 from kbootstrap_lab.simulated.fakes.common import HOST, LAB, Failed, connect, now, read, write
 
 State = dict[str, Any]
 
 CLUSTERS = f"{LAB}/clusters"
-START_SECONDS = 0.4
-"""Seconds from the scheduling of a pod to its running state."""
+START_SECONDS = pod_network.PODS_SECONDS
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
@@ -95,6 +95,26 @@ def pem(kind: str, data: bytes) -> str:
     body = encode64(data)
     lines = [body[i : i + 64] for i in range(0, len(body), 64)]
     return f"-----BEGIN {kind}-----\n" + "\n".join(lines) + f"\n-----END {kind}-----\n"
+
+
+def store_configuration(state: State, configuration: dict[str, Any]) -> None:
+    """kubeadm's ClusterConfiguration as the ConfigMap that every later kubeadm reads."""
+    api = {True: "v1beta4", False: "v1beta3"}[minor(state["version"]) >= 31]
+    whole = {
+        "apiVersion": f"kubeadm.k8s.io/{api if minor(state['version']) >= 22 else 'v1beta2'}",
+        "kind": "ClusterConfiguration",
+        **configuration,
+        "kubernetesVersion": f"v{state['version']}",
+    }
+    meta = {"name": "kubeadm-config", "namespace": "kube-system"}
+    made: State = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta}
+    # JSON is YAML, and needs no import here.
+    made["data"] = {"ClusterConfiguration": json.dumps(whole)}
+    state["objects"]["ConfigMap/kube-system/kubeadm-config"] = {
+        "object": made,
+        "applied": time.time(),
+        "applied_text": "",
+    }
 
 
 # --- access ----------------------------------------------------------------------------------------------------------
@@ -266,8 +286,7 @@ def node_ready(state: State, node: State) -> tuple[str, str, str]:
     """The Ready condition: status, reason and message."""
     if not kubelet_answers(state, node):
         return "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status."
-    problem = network_problem(state, node)
-    if problem is None:
+    if cni_ready(state, node):
         return "True", "KubeletReady", "kubelet is posting ready status"
     return (
         "False",
@@ -283,14 +302,56 @@ def flannel(state: State) -> State | None:
     return found
 
 
-def network_problem(state: State, node: State) -> tuple[str, str] | None:
-    """Why the pod network does not work on a node: a reason and a message, or None when it works."""
+def network_start(state: State, node: State) -> pod_network.Start | None:
+    """When the pod network comes up on a node; None when there is none."""
     daemon = flannel(state)
     if daemon is None:
+        return None
+    started = max(node["joined"], float(host_facts(node["ip"]).get("since", "0")))
+    proxy = None if "kube-proxy" in state.get("skipped", []) else started
+    return pod_network.start(daemon["object"], max(daemon["applied"], started), proxy)
+
+
+def cni_ready(state: State, node: State) -> bool:
+    """Whether the node has a CNI configuration and its plugins, which is all that the kubelet waits for."""
+    begin, problem = network_start(state, node), network_problem(state, node)
+    if begin is None or begin.configuration is None or time.time() < begin.configuration:
+        return False
+    # A crash of flanneld comes after the init containers.
+    return problem is None or problem[0] == "ContainerCreating" or (_early(begin) and "Crash" in problem[0])
+
+
+def _early(begin: pod_network.Start) -> bool:
+    """Whether the configuration comes before the subnet file that it needs."""
+    return begin.configuration is not None and (begin.subnet is None or begin.configuration < begin.subnet)
+
+
+def network_problem(state: State, node: State) -> tuple[str, str] | None:
+    """Why the pod network does not work on a node: a reason and a message, or None when it works."""
+    daemon, begin = flannel(state), network_start(state, node)
+    if daemon is None or begin is None:
         return "NoNetwork", "no pod network was applied"
-    facts = host_facts(node["ip"])
-    if time.time() < max(daemon["applied"], node["joined"], float(facts.get("since", "0"))) + START_SECONDS:
+    if time.time() < begin.runs:
         return "ContainerCreating", ""
+    return _start_problem(state, node, daemon) or _progress(begin)
+
+
+def _progress(begin: pod_network.Start) -> tuple[str, str] | None:
+    """Why flanneld, which has nothing to complain about, has not written its subnet file yet."""
+    if begin.subnet is not None and time.time() >= begin.subnet:
+        return None
+    if begin.restarts and time.time() >= begin.runs + pod_network.DIAL_SECONDS:
+        return "CrashLoopBackOff", (
+            "Failed to create SubnetManager: error retrieving pod spec: Get "
+            '"https://10.96.0.1:443/api/v1/namespaces/kube-flannel/pods": dial tcp 10.96.0.1:443: i/o timeout'
+        )
+    return "ContainerCreating", ""
+
+
+def _start_problem(state: State, node: State, daemon: State) -> tuple[str, str] | None:
+    facts = host_facts(node["ip"])
+    if facts.get("resolver"):
+        return "CreateContainerConfigError", f"open {facts['resolver']}: no such file or directory"
     for container in _containers(daemon["object"]):
         problem = _image_problem(container["image"])
         if problem:
@@ -444,7 +505,8 @@ def pods(state: State) -> list[State]:
             found.append(_flannel_pod(state, node))
     if "coredns" not in state.get("skipped", []):
         dns = {"name": "coredns", "image": f"{repository}/coredns/coredns:v1.12.1"}
-        found += _replicas(state, "kube-system", "coredns", 2, dns, {"k8s-app": "kube-dns"}, anywhere=True)
+        labels = {"k8s-app": "kube-dns"}
+        found += _replicas(state, "kube-system", "coredns", 2, dns, labels, state["created"], anywhere=True)
     for key, entry in state["objects"].items():
         kind, namespace, name = key.split("/")
         if kind == "Deployment":
@@ -452,7 +514,8 @@ def pods(state: State) -> list[State]:
             template = spec["template"]
             labels = template.get("metadata", {}).get("labels", {})
             container = template["spec"]["containers"][0]
-            found += _replicas(state, namespace, name, spec.get("replicas", 1), container, labels, anywhere=False)
+            count = spec.get("replicas", 1)
+            found += _replicas(state, namespace, name, count, container, labels, entry["applied"], anywhere=False)
     return found
 
 
@@ -532,7 +595,11 @@ def _flannel_pod(state: State, node: State) -> State:
     problem = network_problem(state, node) if kubelet_answers(state, node) else None
     labels = daemon["object"]["spec"]["template"]["metadata"]["labels"]
     name = f"kube-flannel-ds-{_short(state, node['name'])}"
-    return _pod(state, node, "kube-flannel", name, container["name"], container["image"], problem, labels)
+    pod = _pod(state, node, "kube-flannel", name, container["name"], container["image"], problem, labels)
+    begin = network_start(state, node)
+    if begin and time.time() >= begin.runs + pod_network.DIAL_SECONDS:
+        pod["status"]["containerStatuses"][0]["restartCount"] = begin.restarts
+    return pod
 
 
 def _replicas(
@@ -542,9 +609,10 @@ def _replicas(
     count: int,
     container: State,
     labels: dict[str, str],
+    made: float,
     anywhere: bool,
 ) -> list[State]:
-    """Pods of a Deployment on the nodes that accept them. ``anywhere`` tolerates the control plane's taint."""
+    """Pods of a Deployment, of that time, on the nodes that accept them. ``anywhere`` tolerates the control plane's taint."""
     nodes = [
         node
         for node in state["nodes"].values()
@@ -555,7 +623,7 @@ def _replicas(
     found = []
     for number in range(count):
         node = nodes[number % len(nodes)] if nodes else None
-        problem = None
+        problem = _sandbox_problem(state, node, made) if node else None
         if node and not anywhere and (trouble := _image_problem(container["image"])):
             problem = ("ImagePullBackOff", trouble)
         suffix = f"{_short(state, namespace + name)}-{_short(state, f'{name}{number}')}"
@@ -563,6 +631,18 @@ def _replicas(
             _pod(state, node, namespace, f"{name}-{suffix}", container["name"], container["image"], problem, labels)
         )
     return found
+
+
+def _sandbox_problem(state: State, node: State, made: float) -> tuple[str, str] | None:
+    """A pod that starts before the subnet file is there fails once, and the kubelet takes its time to try again."""
+    begin = network_start(state, node)
+    if begin is None or begin.configuration is None or not _early(begin):
+        return None
+    tried = max(made, begin.configuration)
+    if begin.subnet is not None and tried >= begin.subnet:
+        return None
+    ends = max(begin.subnet or tried + 3600, tried + pod_network.SANDBOX_SECONDS)
+    return ("ContainerCreating", "") if time.time() < ends else None
 
 
 def local_node(state: State) -> State | None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import yaml
@@ -43,7 +44,8 @@ _NETWORKING = {"dnsDomain", "podSubnet", "serviceSubnet"}
 def load(path: str, version: str) -> dict[str, Document]:
     """The documents of a file by kind. Raises Failed for documents that this kubeadm rejects."""
 
-    text = read(path)
+    # Simulated hosts have no /proc/self/fd, to which /dev/stdin is a link.
+    text = sys.stdin.read() if path == "/dev/stdin" else read(path)
     if not text:
         raise Failed(f"unable to read config from {path!r}: open {path}: no such file or directory")
     try:
@@ -133,6 +135,23 @@ def arguments(value: Any) -> list[tuple[str, str]]:
     if isinstance(value, dict):
         return list(value.items())
     return [(argument["name"], argument["value"]) for argument in value or []]
+
+
+RESOLVED = "/run/systemd/resolve/resolv.conf"
+
+
+def cluster_kubelet(document: Document, version: str, *, resolved: bool) -> Document:
+    """The KubeletConfiguration that kubeadm init keeps for all nodes. Up to 1.30 it has the path of the first host."""
+    if resolved and minor(version) <= 30:
+        return {"resolvConf": RESOLVED, **document}
+    return dict(document)
+
+
+def node_kubelet(document: Document, version: str, *, resolved: bool) -> Document:
+    """What kubeadm writes on a node: from 1.31 on, the path of this host where there is none."""
+    if resolved and minor(version) >= 31:
+        return {"resolvConf": RESOLVED, **document}
+    return document
 
 
 def kubelet_configuration(state: State, document: Document) -> str:

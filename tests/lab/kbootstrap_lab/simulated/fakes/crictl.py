@@ -114,7 +114,9 @@ def _info(rest: list[str]) -> bool:
                 },
                 "config": {
                     "sandboxImage": pause[1] if pause else "registry.k8s.io/pause:3.8",
-                    "systemdCgroup": "SystemdCgroup = true" in config,
+                    "containerd": {
+                        "runtimes": {"runc": {"options": {"SystemdCgroup": "SystemdCgroup = true" in config}}}
+                    },
                 },
             },
             indent=2,

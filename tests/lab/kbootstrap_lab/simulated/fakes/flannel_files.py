@@ -7,7 +7,7 @@ import json
 import os
 import time
 
-from kbootstrap_lab.simulated.fakes import cluster
+from kbootstrap_lab.simulated.fakes import cluster, flannel
 from kbootstrap_lab.simulated.fakes.common import HOST, read, run_main, write
 
 LINKS = "/run/sim/links"
@@ -18,36 +18,51 @@ def main(command: str, argv: list[str]) -> int:
 
 
 def _main(_command: str, _argv: list[str]) -> int:
-    """Wait until the pod has started, then write its files. Does nothing when no pod runs here."""
+    """Write what the pod writes, when its time has come. Does nothing when no pod runs here."""
 
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 8
     while time.monotonic() < deadline:
         identity = read("/var/lib/sim/cluster").strip()
         if not identity or not cluster.exists(identity):
             return 0
         state = cluster.load(identity)
-        node = cluster.local_node(state)
-        if node is None or cluster.flannel(state) is None or not cluster.kubelet_answers(state, node):
+        node, daemon = cluster.local_node(state), cluster.flannel(state)
+        if node is None or daemon is None or not cluster.kubelet_answers(state, node):
             return 0
-        problem = cluster.network_problem(state, node)
-        if problem is None:
-            _write(state, node)
-            return 0
-        if problem[0] != "ContainerCreating":
+        if _advance(state, node, daemon["object"]):
             return 0
         time.sleep(0.1)
     return 0
 
 
-def _write(state: cluster.State, node: cluster.State) -> None:
-    config = state["objects"]["ConfigMap/kube-flannel/kube-flannel-cfg"]["object"]["data"]
-    _keep("/etc/cni/net.d/10-flannel.conflist", config["cni-conf.json"])
-    _keep("/opt/cni/bin/flannel", "flannel: a CNI plugin\n", 0o755)
+def _advance(state: cluster.State, node: cluster.State, daemon: cluster.State) -> bool:
+    """Write what is due. Returns whether nothing more will come."""
+    begin, problem = cluster.network_start(state, node), cluster.network_problem(state, node)
+    if begin is None or time.time() < begin.runs:
+        return False
+    if flannel.withdraws(daemon) and not os.path.exists(flannel.SUBNET) and os.path.exists(flannel.PLACE):
+        os.unlink(flannel.PLACE)
+    if cluster.cni_ready(state, node):
+        _keep(flannel.PLACE, _config(state)["cni-conf.json"])
+        _keep("/opt/cni/bin/flannel", "flannel: a CNI plugin\n", 0o755)
+    if problem is None:
+        _write(node, _config(state))
+        return True
+    # A crash with a restart still to come is over when the Service's rules are there.
+    return problem[0] != "ContainerCreating" and not (begin.restarts and begin.subnet)
+
+
+def _config(state: cluster.State) -> dict[str, str]:
+    found: dict[str, str] = state["objects"]["ConfigMap/kube-flannel/kube-flannel-cfg"]["object"]["data"]
+    return found
+
+
+def _write(node: cluster.State, config: dict[str, str]) -> None:
     network = ipaddress.ip_network(node["pod_cidr"])
     net = json.loads(config["net-conf.json"])
     gateway = next(network.hosts())
     _keep(
-        "/run/flannel/subnet.env",
+        flannel.SUBNET,
         f"FLANNEL_NETWORK={net['Network']}\nFLANNEL_SUBNET={gateway}/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
     )
     lines = [f"4 cni0 {gateway}/24 {_mac(2)}"]

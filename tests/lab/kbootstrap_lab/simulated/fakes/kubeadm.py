@@ -44,6 +44,8 @@ MANIFESTS = "/etc/kubernetes/manifests"
 PKI = "/etc/kubernetes/pki"
 ADMIN = "/etc/kubernetes/admin.conf"
 IDENTITY = "/var/lib/sim/cluster"
+CERTIFICATES_TOKEN = "Proxy for managing TTL for the kubeadm-certs secret"
+"""The description of the token that owns the secret: with the token, the secret is deleted."""
 
 _VALUES = {
     "--config", "--kubernetes-version", "--image-repository", "--cri-socket", "--ignore-preflight-errors", "--skip-phases",
@@ -140,11 +142,13 @@ def _version(request: Request) -> int:
 
 def _images_wanted(request: Request) -> list[str]:
     configuration: dict[str, Any] = {}
+    mixed = [name.lstrip("-") for name in ("--kubernetes-version", "--image-repository") if request.get(name)]
     if request.get("--config"):
+        if mixed:
+            raise Failed(f"can not mix '--config' with arguments [{','.join(mixed)}]")
         configuration = configs.load(request.get("--config"), kubeadm_version()).get("ClusterConfiguration", {})
     version = wanted_version(request.get("--kubernetes-version") or configuration.get("kubernetesVersion", ""))
-    repository = request.get("--image-repository") or configuration.get("imageRepository") or "registry.k8s.io"
-    return image_names(version, repository)
+    return image_names(version, configuration, request.get("--image-repository"))
 
 
 def _images_list(request: Request) -> int:
@@ -224,8 +228,9 @@ def _init(request: Request) -> int:
         skipped=[phase.removeprefix("addon/") for phase in skipped if phase.startswith("addon/")],
     )
     state["members"] = {name: HOST["IP"]}
+    state["kubelet"] = configs.cluster_kubelet(kubelet, version, resolved=os.path.exists(configs.RESOLVED))
     _write_control_plane(state, name, advertise, whole)
-    _write_kubelet(state, name, registration, kubelet)
+    _write_kubelet(state, name, registration)
     print("[wait-control-plane] Waiting for the kubelet to boot up the control plane as static Pods")
     reached("kubeadm has written the manifests")
     _start_control_plane(state, name, advertise, endpoint)
@@ -236,6 +241,7 @@ def _init(request: Request) -> int:
         taints = [{"key": f"node-role.kubernetes.io/{role}", "effect": "NoSchedule"}]
     cluster.add_node(state, name, HOST["IP"], "control-plane", list(taints))
     token = _add_bootstrap_token(request, init, state)
+    cluster.store_configuration(state, whole)
     cluster.save(state)
     if request.has("--upload-certs"):
         _print_upload(_store_certificates(state["id"], init.get("certificateKey") or request.get("--certificate-key")))
@@ -264,7 +270,7 @@ def _init_preflight(request: Request, registration: dict[str, Any], version: str
     files = [f"{MANIFESTS}/{name}.yaml" for name in cluster.CONTROL_PLANE]
     check_free(check, [6443, 10259, 10257, 10250, 2379, 2380], files, ["/var/lib/etcd"])
     common_checks(check, minor)
-    for name in image_names(version, whole.get("imageRepository") or "registry.k8s.io"):
+    for name in image_names(version, whole):
         try:
             runtime.check_cri()
             runtime.pull(name)
@@ -303,7 +309,9 @@ def _certificate(path: str, certificate: str) -> None:
     write(f"{path}.key", cluster.pem("RSA PRIVATE KEY", os.urandom(300)), 0o600)
 
 
-def _write_kubelet(state: State, name: str, registration: dict[str, Any], kubelet: dict[str, Any]) -> None:
+def _write_kubelet(state: State, name: str, registration: dict[str, Any]) -> None:
+    resolved = os.path.exists(configs.RESOLVED)
+    kubelet = configs.node_kubelet(state.get("kubelet", {}), state["version"], resolved=resolved)
     write("/etc/kubernetes/kubelet.conf", cluster.kubeconfig(state, state["endpoint"], f"system:node:{name}"), 0o600)
     write("/var/lib/kubelet/config.yaml", configs.kubelet_configuration(state, kubelet))
     arguments = configs.arguments(registration.get("kubeletExtraArgs"))
@@ -374,6 +382,7 @@ def _store_certificates(identity: str, key: str) -> str:
     key = key or os.urandom(32).hex()
     with cluster.change(identity) as state:
         state["certificate_keys"] = {key: now() + 2 * 3600}
+        state["tokens"][_new_token()] = _token_record(2 * 3600, CERTIFICATES_TOKEN)
     return key
 
 
@@ -472,7 +481,8 @@ def _token_delete(request: Request) -> int:
             if not re.fullmatch(r"[a-z0-9]{6}", name):
                 raise Failed(f'given token or token id "{word}" didn\'t match pattern')
             for token in [t for t in state["tokens"] if t.partition(".")[0] == name]:
-                del state["tokens"][token]
+                if state["tokens"].pop(token)["description"] == CERTIFICATES_TOKEN:
+                    state["certificate_keys"] = {}
             print(f'bootstrap token "{name}" deleted')
     return 0
 
@@ -687,7 +697,7 @@ def _bootstrap_kubelet(state: State, name: str, registration: dict[str, Any]) ->
     write(bootstrap, cluster.kubeconfig(state, state["endpoint"], "tls-bootstrap-token-user"), 0o600)
     reached("kubeadm has written bootstrap-kubelet.conf")
     print('[kubelet-start] Writing kubelet configuration to file "/var/lib/kubelet/config.yaml"')
-    _write_kubelet(state, name, registration, {})
+    _write_kubelet(state, name, registration)
     kubeconfig = read("/etc/kubernetes/kubelet.conf")
     os.unlink("/etc/kubernetes/kubelet.conf")
     print(

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from kbootstrap_lab.simulated.fakes import cluster
 from kbootstrap_lab.simulated.fakes.common import Failed, read
@@ -41,8 +42,13 @@ def wanted_version(text: str) -> str:
     return match[1]
 
 
-def image_names(version: str, repository: str) -> list[str]:
-    """The output of ``kubeadm config images list``. The tags are those of kubeadm's constants."""
+def image_names(version: str, configuration: dict[str, Any], repository: str = "") -> list[str]:
+    """The output of ``kubeadm config images list``. The tags are those of kubeadm's constants, or the configuration's."""
+    repository = repository or configuration.get("imageRepository") or "registry.k8s.io"
+    own = {
+        "etcd": ((configuration.get("etcd") or {}).get("local") or {}),
+        "coredns": configuration.get("dns") or {},
+    }
     minor = cluster.minor(version)
     tables: dict[str, list[tuple[int, str]]] = {
         "pause": [
@@ -81,15 +87,17 @@ def image_names(version: str, repository: str) -> list[str]:
         ],
     }
     tag = {name: next(value for since, value in table if minor >= since) for name, table in tables.items()}
+    tag |= {name: section["imageTag"] for name, section in own.items() if section.get("imageTag")}
+    at = {name: section.get("imageRepository") or repository for name, section in own.items()}
     names = [
         f"{repository}/{component}:v{version}"
         for component in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
     ]
     # Only the default repository has CoreDNS in a subfolder.
-    dns = "coredns/coredns" if repository == "registry.k8s.io" and minor >= 21 else "coredns"
+    dns = "coredns/coredns" if at["coredns"] == "registry.k8s.io" and minor >= 21 else "coredns"
     names += [
-        f"{repository}/{dns}:{tag['coredns']}",
+        f"{at['coredns']}/{dns}:{tag['coredns']}",
         f"{repository}/pause:{tag['pause']}",
-        f"{repository}/etcd:{tag['etcd']}",
+        f"{at['etcd']}/etcd:{tag['etcd']}",
     ]
     return names

@@ -647,7 +647,7 @@ def _delete(request: Request) -> int:
         return 0
     kind, _, first = request.words[1].partition("/")
     kind, names = kind_of(request, kind), [first] if first else request.words[2:]
-    if kind not in ("Node", "Pod", "DaemonSet", "Deployment", "ConfigMap", "Namespace") or not names:
+    if kind not in ("Node", "Pod", "DaemonSet", "Deployment", "ConfigMap", "Namespace", "Secret") or not names:
         request.refuse()
     with cluster.change(identity) as state:
         for item in select(request, state, kind, names):
@@ -658,6 +658,8 @@ def _delete(request: Request) -> int:
                 keys = [key for key in state["objects"] if key.split("/")[1] == name or key == f"Namespace//{name}"]
                 for key in keys:
                     del state["objects"][key]
+            elif name == "kubeadm-certs":
+                state["certificate_keys"] = {}
             elif kind != "Pod":
                 state["objects"].pop(f"{kind}/{item['metadata']['namespace']}/{name}", None)
             print(f'{kind.lower()} "{name}" deleted')
