@@ -102,4 +102,4 @@ def docker(cluster: Cluster, facts: Facts) -> Repository:
     system = {"fedora": "fedora"}.get(facts.os.base, "rhel" if release == "8" else "centos")
     url = f"{base}/{system}/{release}/{facts.arch}/stable/"
     metadata = f"{url}repodata/repomd.xml"
-    return Repository("docker", "containerd", url, metadata, (f"{base}/{system}/gpg",), keys)
+    return Repository("docker", "containerd", url, metadata, (f"{base}/{system}/gpg",), keys, exclude="containerd.io")

@@ -134,7 +134,7 @@ def test_own_mirrors_in_the_config_and_those_of_the_inventory_do_not_go_together
 
 def package(shell: str, folder: Path, runs: str, mode: str = "plan", **given: str) -> list[str]:
     """The step on a host whose containerd says this version; ``packaged`` is that of the package containerd.io."""
-    params = {"VERSION": "", "MAJOR": "", "MINIMUM": "1.7.28 2.1.5", "ADVISED": "", "packaged": "", **given}
+    params = {"VERSION": "", "MAJOR": "", "MINIMUM": "1.7.28 2.1.5", "ADVISED": "", "packaged": "", "held": "yes", **given}
     words = "".join(f"{name}={quote(value)}\n" for name, value in params.items())
     host = f"""
 runs={quote(runs)}
@@ -144,8 +144,21 @@ pkg_version() {{ echo "$packaged"; }}
 pkg_newest() {{ case $2 in 2) echo 2.2.1 ;; 1) echo 1.7.29 ;; esac; }}
 pkg_install() {{ echo "install $1"; }}
 save_unit_state() {{ :; }}
+pkg_hold() {{ echo "hold $1"; }}
+pkg_is_held() {{ [ -n "$held" ] || {{ echo "$1 is not held"; return 1; }}; }}
 """
     return sh(shell, f"{words}{host}{PACKAGE}kb_load() {{ :; }}\nkb_step s 0 0\n", mode=mode, folder=folder)
+
+
+def test_the_package_is_held_and_an_installed_one_is_not_installed_again(shell: str, tmp_path: Path) -> None:
+    lines = package(shell, tmp_path, "2.2.0", packaged="2.2.0", held="")
+    assert "containerd.io is not held" in lines
+    assert "@m end s change" in lines
+    lines = package(shell, tmp_path, "2.2.0", "apply", packaged="2.2.0", held="")
+    assert "hold containerd.io" in lines
+    assert not any(line.startswith("install") for line in lines)
+    assert "@m end s ok" in package(shell, tmp_path, "2.2.0", packaged="2.2.0")
+    assert "@m end s ok" in package(shell, tmp_path, "2.2.0", packaged="", held=""), "there is no package to hold"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # containerd in the wanted version. Where none is wanted, an installed containerd stays when Kubernetes can use it, also one
-# that came without the package containerd.io.
+# that came without the package containerd.io. The package is held, so that system updates do not change it.
 # Params: VERSION (empty: the newest), MAJOR (empty: any; the newest of this one), MINIMUM (versions: the oldest of each
 # major; a major below them is too old), ADVISED (a warning for an older one)
 
@@ -40,6 +40,14 @@ unusable() {
 }
 
 check() {
+    fits || return 1
+    if [ -n "$there" ]; then
+        pkg_is_held containerd.io
+    fi
+}
+
+# Is the right one installed? Prints the difference when it is not.
+fits() {
     there=$(pkg_version containerd.io)
     runs=$(running)
     if [ -n "$VERSION" ]; then
@@ -61,6 +69,15 @@ check() {
 }
 
 apply() {
+    if ! fits >/dev/null; then
+        install_containerd
+    fi
+    if [ -n "$(pkg_version containerd.io)" ]; then
+        pkg_hold containerd.io
+    fi
+}
+
+install_containerd() {
     save_unit_state containerd
     wanted=$VERSION
     if [ -z "$wanted" ] && [ -n "$MAJOR$(running)" ]; then
