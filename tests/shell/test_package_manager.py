@@ -144,3 +144,20 @@ def test_a_kernel_without_the_modules_is_found_before_any_change(host: Host) -> 
     said = host.run("plan", step)[1]
     assert "requirement_failed kernel 6.12.0 has no module kb_gone" in said
     assert "reboot" in said
+
+
+def test_modules_in_a_package_are_installed_where_there_is_one(host: Host) -> None:
+    host.write("usr/local/sbin/uname", "#!/bin/sh\necho 6.12.0\n", 0o755)
+    host.write("usr/local/sbin/modprobe", '#!/bin/sh\n[ "$1" = -n ] && [ "$3" = kb_there ] || [ -e /run/has ]\n', 0o755)
+    host.write(
+        "usr/local/sbin/yum", YUM + 'case "$*" in *"install kernel-modules-extra"*) touch /run/has ;; esac\n', 0o755
+    )
+    host.write("proc/modules", "kb_there 1 0 - Live 0x0\n")
+    step = Step("modules", "M", "prepare/modules.sh", "W.", {"MODULES": "kb_there", "NEEDED": "kb_there kb_gone"})
+    assert "the kernel has no module kb_gone" in host.run("plan", step)[1]
+    state, said = host.run("apply", step)
+    assert state == "changed", said
+    assert "install kernel-modules-extra-6.12.0" in host.read("run/asked")
+    (host.root / "run/has").unlink()
+    host.write("run/answer", "Error: No matching Packages to list\n")
+    assert host.run("plan", step)[0] == "ok", "preflight.warn was told that they are not needed"

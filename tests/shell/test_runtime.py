@@ -134,7 +134,15 @@ def test_own_mirrors_in_the_config_and_those_of_the_inventory_do_not_go_together
 
 def package(shell: str, folder: Path, runs: str, mode: str = "plan", **given: str) -> list[str]:
     """The step on a host whose containerd says this version; ``packaged`` is that of the package containerd.io."""
-    params = {"VERSION": "", "MAJOR": "", "MINIMUM": "1.7.28 2.1.5", "ADVISED": "", "packaged": "", "held": "yes", **given}
+    params = {
+        "VERSION": "",
+        "MAJOR": "",
+        "MINIMUM": "1.7.28 2.1.5",
+        "ADVISED": "",
+        "packaged": "",
+        "held": "yes",
+        **given,
+    }
     words = "".join(f"{name}={quote(value)}\n" for name, value in params.items())
     host = f"""
 runs={quote(runs)}

@@ -173,7 +173,7 @@ CASES: list[tuple[Step, Callable[[Host], None]]] = [
     (HOSTS, with_hosts),
     (SWAP, with_swap),
     (Step("sysctl", "S", "prepare/sysctl.sh", "W.", SYSCTL), with_settings),
-    (Step("modules", "M", "prepare/modules.sh", "W.", {"MODULES": "kb_one kb_two"}), with_name),
+    (Step("modules", "M", "prepare/modules.sh", "W.", {"MODULES": "kb_one kb_two", "NEEDED": "kb_one"}), with_name),
     (Step("selinux", "S", "prepare/selinux.sh", "W.", {"MODE": "permissive", "PACKAGE": ""}), with_selinux),
     (Step("hostname", "H", "prepare/hostname.sh", "W.", {"NAME": "cp1"}), with_name),
 ]

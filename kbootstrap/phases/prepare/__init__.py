@@ -5,7 +5,7 @@ from __future__ import annotations
 from kbootstrap import ports
 from kbootstrap.inventory.models import Cluster, Host, Inventory
 from kbootstrap.kubernetes import repositories
-from kbootstrap.phases.common import every_host
+from kbootstrap.phases.common import every_host, kernel_modules
 from kbootstrap.phases.phase import Context, Phase
 from kbootstrap.steps import Step
 
@@ -74,7 +74,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "prepare/modules.sh",
             why="containerd needs overlay for image layers; iptables sees bridged pod traffic only with br_netfilter.",
             libraries=("files", "os"),
-            params={"MODULES": MODULES},
+            params={"MODULES": MODULES, "NEEDED": " ".join(kernel_modules(context.inventory))},
             timeout=900,
         ),
         Step(

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # overlay for containerd's snapshots, br_netfilter so that bridged pod traffic passes iptables (Flannel needs it).
-# Params: MODULES
+# Params: MODULES, NEEDED (also those that others load later)
 
 FILE=/etc/modules-load.d/kubernetes.conf
 
@@ -14,6 +14,10 @@ loaded() {
 check() {
     found=0
     file_is "$FILE" "$(text)" || found=1
+    if have modprobe && [ -n "$(lacking)" ] && pkg_has_modules; then
+        lacking | sed 's/^/the kernel has no module /'
+        found=1
+    fi
     for module in $MODULES; do
         if ! loaded "$module"; then
             echo "module $module is not loaded"
@@ -23,18 +27,19 @@ check() {
     return "$found"
 }
 
-# Some kernels have these modules in a package of their own (EL 10's cloud images).
-install_missing() {
-    for module in $MODULES; do
-        if ! loaded "$module" && ! modprobe -n -q "$module"; then
-            pkg_install "$(pkg_modules)"
-            return
+# Some kernels have modules in a package of their own (EL 10's cloud images).
+lacking() {
+    for module in $NEEDED; do
+        if ! loaded "$module" && [ ! -d "/sys/module/$module" ] && ! modprobe -n -q "$module" 2>/dev/null; then
+            echo "$module"
         fi
     done
 }
 
 apply() {
-    install_missing
+    if [ -n "$(lacking)" ] && pkg_has_modules; then
+        pkg_install "$(pkg_modules)"
+    fi
     put_file "$FILE" 644 "$(text)"
     for module in $MODULES; do
         run modprobe "$module"
