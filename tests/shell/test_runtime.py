@@ -206,6 +206,23 @@ def test_an_older_containerd_than_advised_is_a_warning(shell: str, tmp_path: Pat
     assert not any("warning" in line for line in package(shell, tmp_path, "2.2.0", ADVISED="2.2.0"))
 
 
+def test_only_repositories_that_are_there_are_asked_for_the_newest(shell: str, tmp_path: Path) -> None:
+    """containerd comes before the repository of Kubernetes. dnf ends with `Unknown repo` where one is not there."""
+    dnf = """
+have() { [ "$1" = dnf ]; }
+repo_file() { echo "$1.repo"; }
+dnf() {
+    case $* in
+        *--enablerepo=kubernetes*) echo "Error: Unknown repo: 'kubernetes'" >&2; return 1 ;;
+        *--enablerepo=docker*) echo 'containerd.io.x86_64 1.6.20-1.el9 docker' ;;
+    esac
+}
+"""
+    (tmp_path / "docker.repo").touch()
+    script = f"cd {tmp_path}\n{shell_file('shell/os/el.sh')}{dnf}pkg_newest containerd.io 1\n"
+    assert sh(shell, script, folder=tmp_path) == ["1.6.20", "status 0"]
+
+
 # --- mirrors ---------------------------------------------------------------------------------------------------------
 
 

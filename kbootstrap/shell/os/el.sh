@@ -52,10 +52,15 @@ pkg_is_held() { :; }
 
 # pkg_newest NAME PREFIX - the newest version the repositories have that begins with "PREFIX.".
 pkg_newest() {
-    # Only our repositories: one of the others that does not answer would end the question.
-    # shellcheck disable=SC2046 # options are words
-    "$(kb_tool)" -q -y $(kb_no_excludes) --disablerepo='*' --enablerepo=docker --enablerepo=kubernetes \
-        --showduplicates list "$1" 2>/dev/null |
+    # Only our repositories: one of the others that does not answer would end the question. So would one that is not there.
+    kb_ours=''
+    for kb_name in docker kubernetes; do
+        if [ -e "$(repo_file "$kb_name")" ]; then
+            kb_ours="$kb_ours --enablerepo=$kb_name"
+        fi
+    done
+    # shellcheck disable=SC2046,SC2086 # options are words
+    "$(kb_tool)" -q -y $(kb_no_excludes) --disablerepo='*' $kb_ours --showduplicates list "$1" 2>/dev/null |
         awk -v prefix="$2." '{ sub(/^[0-9]+:/, "", $2); sub(/-.*/, "", $2); if (index($2, prefix) == 1) print $2 }' |
         sort -V | tail -n 1
 }
