@@ -154,6 +154,14 @@ def repos(request: Request) -> list[Repo]:
         parser = configparser.ConfigParser(interpolation=None, strict=False)
         parser.read(path)
         found += [_repo(section, dict(parser[section])) for section in parser.sections()]
+    for pattern in request.enabled:
+        if not any(fnmatch.fnmatch(repo.id, pattern) for repo in found):
+            old = HOST["DISTRIBUTION"] == "centos7"
+            raise Failed(
+                f"Error getting repository data for {pattern}, repository not found"
+                if old
+                else f"Error: Unknown repo: '{pattern}'"
+            )
     return [repo for repo in found if _is_enabled(request, repo)]
 
 
