@@ -6,10 +6,10 @@ import inspect
 
 import pytest
 
-from kbootstrap_lab import LabError, containers, simulated
+from kbootstrap_lab import LabError, containers, simulated, vm
 from kbootstrap_lab.backend import BACKENDS, Backend, load
 
-EVERY: dict[str, Backend] = {"simulated": simulated, "containers": containers}
+EVERY: dict[str, Backend] = {"simulated": simulated, "containers": containers, "vm": vm}
 
 
 def test_every_backend_is_checked_here() -> None:
@@ -29,3 +29,7 @@ def test_a_backend_refuses_an_option_that_it_does_not_have() -> None:
         simulated.up("refused", image="debian:12")
     with pytest.raises(LabError, match="the backend containers has no --latency-ms"):
         containers.up("refused", latency_ms=5)
+    with pytest.raises(LabError, match="the backend vm has no --image"):
+        vm.up("refused", image="debian:12")
+    with pytest.raises(LabError, match="virtual machines are debian12 only"):
+        vm.up("refused", distributions=("debian12", "centos9"))

@@ -1,7 +1,8 @@
 """Local labs: hosts to try kbootstrap on without owning any.
 
-A lab has a name and a backend: ``simulated`` (private roots behind a real SSH server, docs/simulated-fleet.md) or
-``containers`` (systemd and real kubeadm, docs/lab.md). ``backend.py`` says what a backend is.
+A lab has a name and a backend: ``simulated`` (private roots behind a real SSH server, docs/simulated-fleet.md),
+``containers`` (systemd and real kubeadm) or ``vm`` (that, and a real kernel; docs/lab.md). ``backend.py`` says what a
+backend is.
 A lab keeps all its files in one directory, so a lab that crashed can still be found and removed.
 """
 

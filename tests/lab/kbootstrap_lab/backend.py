@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 BACKENDS = {
     "simulated": "kbootstrap_lab.simulated",
     "containers": "kbootstrap_lab.containers",
+    "vm": "kbootstrap_lab.vm",
 }
 """The package of each backend. It is imported when it is used."""
 
 DISTRIBUTIONS = ("centos9", "centos7", "debian12")
-"""What the hosts of every backend can look like."""
+"""What the hosts of a backend can look like; virtual machines are debian12 only."""
 
 FAULTS = ("cut", "slow", "stop", "kill", "heal", "reboot", "disk-full", "clock-skew")
 """The faults of every backend; ``heal`` undoes all the others."""
@@ -82,7 +83,8 @@ class Backend(Protocol):
     ) -> Lab:
         """Start a lab; returns when every host accepts SSH, and leaves the hosts running.
 
-        ``distributions`` gives each host its own, in order. A backend refuses an option that it does not have.
+        ``distributions`` gives each host its own, in order. A backend refuses what it does not have, and has a default
+        distribution of its own.
         """
 
     def down(self, name: str) -> None:

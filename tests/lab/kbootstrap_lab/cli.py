@@ -23,7 +23,7 @@ def _say(text: str) -> None:
 def lab() -> None:
     """Run local hosts to try kbootstrap on.
 
-    They are simulated, or containers with systemd and real kubeadm.
+    They are simulated, or containers or virtual machines with systemd and real kubeadm.
     """
 
 
@@ -34,15 +34,14 @@ def lab() -> None:
     type=click.Choice(list(BACKENDS)),
     default="simulated",
     show_default=True,
-    help="Simulated hosts, or containers with real kubeadm (as root, with Docker).",
+    help="Simulated hosts, or containers or virtual machines with real kubeadm (as root, with Docker; and QEMU).",
 )
 @click.option("--control-planes", type=click.IntRange(1, 9), default=1, show_default=True, help="Control plane hosts.")
 @click.option("--workers", type=click.IntRange(0, 900), default=3, show_default=True, help="Worker hosts.")
 @click.option(
     "--distribution",
     metavar="NAME",
-    default="centos9",
-    show_default=True,
+    show_default="centos9; debian12 for vm, which has no other",
     help=f"The operating system the hosts look like: {', '.join(DISTRIBUTIONS)}; simulated hosts know many more.",
 )
 @click.option(
@@ -67,7 +66,7 @@ def up(
     backend: str,
     control_planes: int,
     workers: int,
-    distribution: str,
+    distribution: str | None,
     latency_ms: float,
     image: str | None,
     user: str,
@@ -78,11 +77,12 @@ def up(
     """Start a lab and write its inventory. The hosts run until `kbootstrap lab down`."""
     login = Secret(password) if password else None
     sudo = Secret(sudo_password) if sudo_password else None
+    chosen = (distribution,) * (control_planes + workers) if distribution else ()
     backends.load(backend).up(
         name,
         control_planes,
         workers,
-        distribution,
+        distributions=chosen,
         inventory=inventory,
         user=user,
         password=login,
@@ -103,7 +103,7 @@ def up(
 def down(name: str) -> None:
     """Stop a lab and remove its hosts.
 
-    The inventory stays, and so do the images and packages that container labs share.
+    The inventory stays, and so do the images and packages that labs share.
     """
     backends.of_lab(name).down(name)
     _say(f"lab {name} is gone")
