@@ -1,4 +1,7 @@
-"""The state of a whole machine: files, packages, units, and what its kernel says. Two states are compared as sets."""
+"""The state of a whole machine: files, packages, running units, and what its kernel says. States are compared as sets.
+
+Which units are enabled is in the links below /etc/systemd.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,6 @@ say names
 find usr lib sbin bin -xdev ! -path 'usr/local/*' -printf '/%p %y %m %l\n'
 say packages
 dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n'
-say units
-systemctl list-unit-files --no-legend --no-pager | awk '{ print $1, $2 }'
 say active
 systemctl list-units -t service,swap,socket,timer --state=active --plain --no-legend --no-pager |
     awk '$1 !~ /^user|^systemd-(hostnamed|timedated|localed|tmpfiles-clean)[.]service/ { print $1 }'
@@ -38,7 +39,7 @@ uname -n; cat /etc/hostname
 say selinux
 cat /sys/fs/selinux/enforce 2>/dev/null; cat /etc/selinux/config
 say firewall
-firewall-cmd --state 2>&1; firewall-cmd --list-all 2>&1
+systemctl is-active firewalld
 nft list ruleset 2>/dev/null | sed 's/ counter packets [0-9]* bytes [0-9]*//; s/^[ \t]*//'
 say network
 ip -o addr show | awk '{ print $2, $3, $4 }'; ip route; ip -o link | awk '{ print $2, $9 }'
@@ -69,7 +70,9 @@ def read(fleet: Fleet, host: str) -> State:
     """The state of a machine. It takes some seconds."""
     state: State = {}
     section: set[str] = set()
-    for line in fleet.text(host, _SCRIPT, timeout=300).splitlines():
+    done = fleet.run(host, _SCRIPT, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
         if line.startswith("\x01"):
             section = state.setdefault(line[1:], set())
         else:

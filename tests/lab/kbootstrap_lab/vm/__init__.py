@@ -36,8 +36,9 @@ BOOT_SECONDS = 600
 """Longest wait for a machine to boot: without KVM, and with both cores busy, a minute is common."""
 _BOOTED = """
     systemctl is-system-running | grep -qE 'running|degraded' || exit 1
-    ! systemctl --quiet is-active firewalld || firewall-cmd --quiet --state
+    ! systemctl --quiet is-active firewalld || nft list tables | grep -q firewalld
 """
+"""firewalld loads its rules after systemd reports it as started."""
 
 
 def up(
