@@ -35,7 +35,7 @@ KERNEL_OPTIONS = (
     # Under Debian's policy, enforcing, neither systemd boots nor do its services answer on D-Bus.
     " security=selinux selinux=1 enforcing=0"
     # Mitigations protect nobody here, and TCG is slow enough.
-    " mitigations=off quiet"
+    " mitigations=off no_timer_check quiet"
 )
 
 
