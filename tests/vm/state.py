@@ -22,7 +22,7 @@ say content
 find etc root home opt usr/local var/lib -xdev -type f ! -path 'var/lib/dpkg/*' ! -path 'var/lib/apt/*' \
     ! -path 'var/lib/selinux/*' ! -path 'var/lib/containerd/*' -exec cksum {} + | awk '{ print "/" $3, $1, $2 }'
 say labels
-find etc -xdev -printf '/%p %Z\n'
+find etc -xdev -printf '/%p %Z\n' | sed 's/ [a-z_]*:/ /'
 say names
 find usr lib sbin bin -xdev ! -path 'usr/local/*' -printf '/%p %y %m %l\n'
 say packages

@@ -26,6 +26,11 @@ RUNTIME_STATE = (
     "/var/lib/systemd",
     "/var/lib/private",
     "/var/lib/sudo",
+    "/var/lib/ucf",
+    "/etc/passwd-",
+    "/etc/group-",
+    "/etc/shadow-",
+    "/etc/gshadow-",
 )
 """What a running host and its package manager change by themselves."""
 SYSCTLS = """
