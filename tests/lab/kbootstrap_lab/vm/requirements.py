@@ -40,4 +40,6 @@ def require() -> None:
     """Raises LabError with everything that is missing."""
     lacks = missing()
     if lacks:
-        raise LabError("virtual machines cannot run here: " + "; ".join(lacks), "scripts/setup --system --machines installs it.")
+        raise LabError(
+            "virtual machines cannot run here: " + "; ".join(lacks), "scripts/setup --system --machines installs it."
+        )
