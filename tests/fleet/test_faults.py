@@ -90,9 +90,18 @@ def test_a_disk_that_is_full_in_the_middle(lab: MakeLab) -> None:
     converges(fleet)
 
 
+def one_host(lab: MakeLab, distribution: str) -> Fleet:
+    """A host whose package repositories answer, also before the phase `prepare` has replaced those of CentOS 7."""
+    fleet = lab(1, 0, distribution)
+    if distribution == "centos7":
+        archive = r"s|^mirrorlist=.*repo=\([a-z]*\).*|baseurl=http://vault.centos.org/7.9.2009/\1/$basearch/|"
+        fleet.text("cp1", f"sed -i '{archive}' /etc/yum.repos.d/CentOS-Base.repo")
+    return fleet
+
+
 @pytest.mark.parametrize("distribution", ["centos9", "centos7", "debian12"])
 def test_another_package_manager_is_waited_for(lab: MakeLab, distribution: str) -> None:
-    fleet = lab(1, 0, distribution)
+    fleet = one_host(lab, distribution)
     if distribution == "debian12":
         fleet.text("cp1", "cat >/tmp/lock.py; setsid /.machine/python3 /tmp/lock.py >/dev/null 2>&1 &", APT_LOCK)
     else:
@@ -109,7 +118,7 @@ def test_another_package_manager_is_waited_for(lab: MakeLab, distribution: str) 
 
 @pytest.mark.parametrize(("distribution", "trouble"), [("centos9", "503"), ("debian12", "503"), ("centos7", "reset")])
 def test_a_mirror_that_fails_for_a_moment_is_asked_again(lab: MakeLab, distribution: str, trouble: str) -> None:
-    fleet = lab(1, 0, distribution)
+    fleet = one_host(lab, distribution)
     moment = "runtime docker-repository command 1" if distribution == "debian12" else "runtime containerd apply 0"
     with up_held(fleet, "cp1", moment, "--only", "runtime") as process:
         fleet.text("cp1", f"mkdir -p /.lab/internet; echo '{trouble} 1' >/.lab/internet/{DOCKER}")
@@ -119,7 +128,7 @@ def test_a_mirror_that_fails_for_a_moment_is_asked_again(lab: MakeLab, distribut
 
 @pytest.mark.parametrize("distribution", ["centos9", "centos7", "debian12"])
 def test_what_a_mirror_does_not_have_is_not_asked_for_again(lab: MakeLab, distribution: str) -> None:
-    fleet = lab(1, 0, distribution)
+    fleet = one_host(lab, distribution)
     fleet.up("--only", "runtime")
     whole = fleet.inventory.read_text()
     fleet.change_inventory(lambda text: text.replace("  runtime:\n", '  runtime:\n    version: "9.9.9"\n'))
@@ -168,7 +177,7 @@ def test_names_that_cannot_be_resolved(lab: MakeLab) -> None:
         fleet.text("cp1", "mv /etc/resolv.conf /etc/resolv.conf.away; : >/etc/resolv.conf")
     said = ended(process, 1)
     assert "Could not resolve" in said
-    assert "This host cannot resolve names" in said
+    assert "This host cannot resolve deb.debian.org: see /etc/resolv.conf" in said
     fleet.text("cp1", "mv /etc/resolv.conf.away /etc/resolv.conf")
     converges(fleet, "--only", "runtime")
 

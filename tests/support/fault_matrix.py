@@ -36,6 +36,7 @@ FAILS = {
     "time": "systemctl",
     "time-sync": "chronyc",
     "mirrors": "sort",
+    "cri": "crictl",
     "resolve": "awk",
     "user-kubeconfig": "cksum",
     "nodes": "kubectl",
