@@ -47,6 +47,7 @@ case "$1 $2" in
     "get pods")
         case $* in *kube-dns*) cat "$here/dns" 2>/dev/null ;; *) cat "$here/pods" ;; esac
         ;;
+    "get daemonset") [ ! -e "$here/image" ] || cat "$here/image" ;;
     "get service") printf '127.0.0.1 %s' 30080 ;;
     exec*)
         if [ -e "$here/broken" ]; then
@@ -148,7 +149,7 @@ def test_a_packet_is_sent_by_the_client_and_answered_by_the_server_of_the_pods(
     said = run(shell, folder, packet(made), SERVER_PORT=server)
     assert said[-2:] == ["@m end packet ok", "status 0"]
     calls = (folder / "calls").read_text().splitlines()
-    assert [call.split()[0] for call in calls] == ["delete", "create", "get", "exec", "delete"]
+    assert [call.split()[0] for call in calls] == ["delete", "get", "create", "get", "exec", "delete"]
     assert calls[0] == "delete namespace -l kbootstrap/test=pod-network --wait=false"
     assert calls[-1].startswith("delete namespace kbootstrap-test-")
     objects = [json.loads(line) for line in (folder / "made").read_text().splitlines() if line != "---"]
@@ -230,6 +231,7 @@ def test_a_pod_that_does_not_start_and_a_kubelet_that_is_not_reached_are_named(
         ),
         ("1 service - no answer", {}, "kube-proxy on cp1 may not work"),
         ("1 node-port - no answer", {}, "A firewall of cp1 may drop TCP ports 30000-32767"),
+        ("2 node-port - no answer", {}, "A firewall of w1 may drop TCP ports 30000-32767"),
     ],
 )
 def test_a_failing_connection_has_its_likely_cause(
@@ -289,8 +291,19 @@ def test_a_test_that_is_killed_leaves_no_record_and_the_next_one_removes_its_pod
     sh(shell, text, folder=folder)
     assert not (folder / "state/pod-network").exists()
     calls = (folder / "calls").read_text().splitlines()
-    assert [call.split()[0] for call in calls][:2] == ["delete", "create"]
+    assert [call.split()[0] for call in calls][:2] == ["delete", "get"]
     assert calls[0] == "delete namespace -l kbootstrap/test=pod-network --wait=false"
+
+
+def test_the_pods_have_the_image_that_the_nodes_have(shell: str, folder: Path, made: Context) -> None:
+    """A cluster may run an older Flannel than the one of this kbootstrap."""
+    (folder / "refused").write_text("no\n")
+    run(shell, folder, deep(made))
+    assert f'"image": "{deep(made).params["IMAGE"]}"' in (folder / "made").read_text()
+    (folder / "image").write_text("docker.io/flannel/flannel:v0.1.0")
+    run(shell, folder, deep(made))
+    assert '"image": "docker.io/flannel/flannel:v0.1.0"' in (folder / "made").read_text()
+    assert (folder / "made").read_text().startswith("---\n"), "else kubectl takes it for a stream of JSON"
 
 
 def test_the_namespace_is_removed_when_the_step_is_ended(shell: str, folder: Path, made: Context) -> None:

@@ -86,7 +86,8 @@ def _params(
         "TESTED": _listed(tested),
         "HERE": host.name,
         "OBJECTS": "\n".join(map(json.dumps, objects)),
-        "POD": json.dumps(_pod(flannel.images(context.inventory)[0], limit)),
+        "POD": json.dumps(_pod(limit)),
+        "IMAGE": flannel.images(context.inventory)[0],
         "SERVER_PORT": str(SERVER_PORT),
         "EVERY_PAIR": str(EVERY_PAIR),
         "DOMAIN": cluster.dns_domain,
@@ -128,7 +129,7 @@ def _service() -> dict[str, Any]:
     }
 
 
-def _pod(image: str, limit: int) -> dict[str, Any]:
+def _pod(limit: int) -> dict[str, Any]:
     """The pod of a node. It ends by itself when the test cannot remove it."""
     return {
         "apiVersion": "v1",
@@ -152,7 +153,7 @@ def _pod(image: str, limit: int) -> dict[str, Any]:
             "containers": [
                 {
                     "name": "test",
-                    "image": image,
+                    "image": "%IMAGE%",
                     "imagePullPolicy": "IfNotPresent",
                     "command": ["sh", "-c", _SERVE],
                     "env": [{"name": "NODE", "value": "%NODE%"}],

@@ -3,8 +3,8 @@
 # A record says for which nodes this was tested. It counts until a run changes something. The pods are in a namespace of this
 # test's own. A test that was killed leaves no record, so the next run tests again, and removes what was left first.
 # Params: FORM (packet, deep), EXPECTED (lines "name address": all nodes), TESTED (the same: those that get a pod), HERE (this
-# host), OBJECTS (JSON, one per line), POD (JSON), SERVER_PORT, EVERY_PAIR (most nodes for every pair), DOMAIN, TUNNEL (UDP port
-# of VXLAN), NODE_PORTS, NETWORK (the network's fingerprint), RETEST (id of a run that tests again), TIMEOUT (seconds)
+# host), OBJECTS (JSON, one per line), POD (JSON), IMAGE, SERVER_PORT, EVERY_PAIR (most nodes for every pair), DOMAIN, TUNNEL
+# (UDP port of VXLAN), NODE_PORTS, NETWORK (the network's fingerprint), RETEST (id of a run that tests again), TIMEOUT (seconds)
 
 RECORD=$KB_STATE/pod-network
 WORK=$KB_DIR/pod-network
@@ -115,12 +115,14 @@ write_record() {
 # --- the pods ---
 
 make_pods() {
-    printf '%s\n\001\n%s\n\001\n%s\n' "$OBJECTS" "$POD" "$TESTED" | awk -v namespace="$namespace" '
+    # A file that begins with "{" is a stream of JSON for kubectl, which has no separators.
+    image=$(flannel_image)
+    printf '%s\n\001\n%s\n\001\n%s\n' "$OBJECTS" "$POD" "$TESTED" | awk -v namespace="$namespace" -v image="$image" '
         /^\001$/ { part++; next }
-        { gsub(/%NAMESPACE%/, namespace) }
-        !part { print; print "---" }
+        { gsub(/%NAMESPACE%/, namespace); gsub(/%IMAGE%/, image) }
+        !part { print "---"; print }
         part == 1 { pod = $0 }
-        part == 2 && NF { one = pod; gsub(/%NUMBER%/, ++count, one); gsub(/%NODE%/, $1, one); print one; print "---" }
+        part == 2 && NF { one = pod; gsub(/%NUMBER%/, ++count, one); gsub(/%NODE%/, $1, one); print "---"; print one }
     ' >"$WORK/objects"
     made=$(kubectl_admin create --validate=false -f "$WORK/objects" 2>&1) && return
     made=$(printf '%s\n' "$made" | tail -n 1)
@@ -134,11 +136,20 @@ make_pods() {
     fail "the pods of the test cannot be made: $made"
 }
 
+# flannel_image - the image that the nodes have: that of the running DaemonSet, which may be older than this kbootstrap.
+flannel_image() {
+    image=$(admin -n kube-flannel get daemonset kube-flannel-ds -o 'jsonpath={.spec.template.spec.containers[0].image}' 2>/dev/null) ||
+        image=
+    echo "${image:-$IMAGE}"
+}
+
 wait_for_pods() {
+    latest=$((TIMEOUT / 2))
+    [ "$latest" -lt 120 ] || latest=120
     while :; do
         pods_now >"$WORK/pods"
         grep -q "$(printf '\t')waiting$(printf '\t')" "$WORK/pods" || return 0
-        [ "$(left)" -gt $((TIMEOUT / 2)) ] || return 0
+        [ "$(left)" -gt $((TIMEOUT - latest)) ] || return 0
         sleep 1
     done
 }
@@ -272,9 +283,10 @@ rows() {
             if (tunnel != "") return "A firewall may drop UDP port " tunnel " (VXLAN) between " from " and " to ". Open it both ways."
             return "host-gw needs " from " and " to " in one layer 2 network that lets pod addresses pass. Else use cluster.network.backend: vxlan."
         }
+        # On its own node, a client outside pods is sent to any pod of a Service, also to one on another node.
         function cause(kind, from, to, said) {
             if (kind == "pod") return pod_cause(from, to, said)
-            if (kind == "node-port") return "A firewall of " to " may drop TCP ports " node_ports ", or kube-proxy does not work there."
+            if (kind == "node-port" && (from != to || !(from in cut))) return "A firewall of " to " may drop TCP ports " node_ports ", or kube-proxy does not work there."
             if (kind == "dns" && said ~ /bad address/ && dns == 0)
                 return "CoreDNS has no ready pod: kubectl -n kube-system get pods -l k8s-app=kube-dns"
             if (from in cut) return "The pods behind it may be on nodes that " from " does not reach."

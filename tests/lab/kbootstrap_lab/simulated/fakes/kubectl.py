@@ -531,7 +531,9 @@ def _documents(request: Request) -> list[Object]:
         raise Failed(f'error: the path "{path}" does not exist')
     try:
         text = sys.stdin.read() if path == "-" else read(path)
-        documents = [item for item in yaml.safe_load_all(text) if item]
+        documents = (
+            _json_stream(path, text) if text.lstrip()[:1] == "{" else list(filter(None, yaml.safe_load_all(text)))
+        )
     except yaml.YAMLError as error:
         raise Failed(f"error: error parsing {path}: error converting YAML to JSON: {error}") from None
     if not documents:
@@ -540,6 +542,21 @@ def _documents(request: Request) -> list[Object]:
     for item in flat:
         _check_object(item)
     return flat
+
+
+def _json_stream(path: str, text: str) -> list[Object]:
+    """What begins with a brace is JSON for kubectl: one object after the other, with no separator."""
+    decoder, found, at = json.JSONDecoder(), [], 0
+    text = text.strip()
+    while at < len(text):
+        try:
+            item, at = decoder.raw_decode(text, at)
+        except ValueError:
+            line = text.count("\n", 0, at) + 1
+            raise Failed(f"error: error parsing {path}: json: line {line}: invalid character '{text[at]}'") from None
+        found.append(item)
+        at += len(text[at:]) - len(text[at:].lstrip())
+    return found
 
 
 def _check_object(item: Object) -> None:
