@@ -92,6 +92,32 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Connection:
+    """One connection that a test of the pod network tried.
+
+    ``kind`` is what was reached from the node ``source``: "pod" (the pod of the node ``target``), "service" (its
+    ClusterIP), "dns" (the Service by its name) or "node-port" (a NodePort at the address of ``target``). "node" stands
+    for the test's own pod on ``source``. ``detail`` is what the client said, ``cause`` the likely cause.
+    """
+
+    kind: Literal["node", "pod", "service", "dns", "node-port"]
+    source: str
+    target: str
+    state: Literal["ok", "failed", "untested"]
+    detail: str = ""
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class NetworkTested:
+    """The result of ``verify --deep``: every connection that was tried, by the control plane host ``host``."""
+
+    time: float
+    host: str
+    connections: tuple[Connection, ...]
+
+
+@dataclass(frozen=True)
 class HostSummary:
     """Counts of step states on one host, and the first failure with its phase and step."""
 
@@ -126,4 +152,6 @@ class RunEnded:
     critical_path: tuple[PathSegment, ...] = ()
 
 
-Event = RunStarted | PhaseStarted | StepStarted | StepOutput | StepEnded | PhaseEnded | Notice | RunEnded
+Event = (
+    RunStarted | PhaseStarted | StepStarted | StepOutput | StepEnded | PhaseEnded | Notice | NetworkTested | RunEnded
+)

@@ -100,8 +100,13 @@ def check(inventory: Path, limit: tuple[str, ...], output: str, verbose: bool, *
 @common
 @OUTPUT
 @VERBOSE
-def verify(inventory: Path, output: str, verbose: bool, **asks: Any) -> int:
-    """Wait until every node is Ready and every system pod runs.
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Also test every connection: pod to pod between all nodes, Service, DNS and NodePort.",
+)
+def verify(inventory: Path, deep: bool, output: str, verbose: bool, **asks: Any) -> int:
+    """Wait until every node is Ready, every system pod runs, and a packet passes between two nodes.
 
     Waits up to five minutes for the nodes and up to five minutes for the pods, then lists what is not ready.
     """
@@ -110,7 +115,7 @@ def verify(inventory: Path, output: str, verbose: bool, **asks: Any) -> int:
 
     wanted = load(inventory, asks)
     view = choose_view(output, verbose=verbose)
-    return runs.execute(run.verify, wanted, chosen(asks), view, stoppable=True).exit_code
+    return runs.execute(run.verify, wanted, chosen(asks, deep=deep), view, stoppable=True).exit_code
 
 
 @click.command()

@@ -49,6 +49,7 @@ def _steps(phase: Phase) -> list[Step]:
         _context({"firewall": "open-ports"}),
         _context(leaving="w1"),
         _context(kubelet_conf=True, manifests=True),
+        replace(_context(), deep=True),
     )
     for context in contexts:
         for host in phase.hosts(context.inventory):

@@ -9,14 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from kbootstrap import versions
+from kbootstrap.events import Connection
 from kbootstrap.inventory.models import Inventory
 from kbootstrap.kubernetes import kubeconfig
 from kbootstrap.kubernetes.kubeadm import JoinCommand, parse_join_command
 from kbootstrap.secret import Secret
 from kbootstrap.text import printable
+
+MAX_CONNECTIONS = 20_000
+"""Most connections that one test of the pod network may report."""
+MAX_FIELD = 300
+"""Longest text of a connection that is kept, in characters."""
 
 _CERTIFICATE_KEY = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -34,6 +40,7 @@ class Outputs:
     kubeconfig: Secret | None = None
     nodes: str | None = None
     pods: str | None = None
+    connections: tuple[Connection, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class PhaseOutput:
     """A validated output; ``secrets`` are the parts of it that must never be shown."""
 
     name: str
-    value: str | Secret | JoinCommand
+    value: str | Secret | JoinCommand | tuple[Connection, ...]
     secrets: tuple[Secret, ...] = ()
 
     def added_to(self, outputs: Outputs) -> Outputs:
@@ -90,6 +97,24 @@ def _rows(name: str) -> Callable[[str, Inventory], PhaseOutput]:
     return lambda text, _inventory: PhaseOutput(name, text)
 
 
+def _connections(text: str, inventory: Inventory) -> PhaseOutput:
+    """Rows of ``rows`` in phases/verify/connections.sh. They name hosts of the inventory only."""
+    rows = text.splitlines()
+    if len(rows) > MAX_CONNECTIONS:
+        raise ValueError(f"more than {MAX_CONNECTIONS} connections")
+    names = {"", *(host.name for host in inventory.hosts)}
+    return PhaseOutput("connections", tuple(_connection(row, names) for row in rows))
+
+
+def _connection(row: str, names: set[str]) -> Connection:
+    kind, source, target, state, detail, cause, *more = [*row.split("\t"), *[""] * 5][: max(6, row.count("\t") + 1)]
+    hints = get_type_hints(Connection)
+    known = kind in get_args(hints["kind"]) and state in get_args(hints["state"]) and {source, target} <= names
+    if more or not known or not source:
+        raise ValueError(f"{printable(row[:100])!r} is not a connection between hosts of the inventory")
+    return Connection(kind, source, target, state, detail[:MAX_FIELD], cause[:MAX_FIELD])  # type: ignore[arg-type]
+
+
 _READERS: dict[str, Callable[[str, Inventory], PhaseOutput]] = {
     "kubernetes_version": _version,
     "join": _join,
@@ -97,4 +122,5 @@ _READERS: dict[str, Callable[[str, Inventory], PhaseOutput]] = {
     "kubeconfig": _kubeconfig,
     "nodes": _rows("nodes"),
     "pods": _rows("pods"),
+    "connections": _connections,
 }

@@ -18,7 +18,8 @@ class Context:
     ``facts`` has every host that answered. ``outputs`` are the values that earlier phases of this run returned.
     ``lost`` are the hosts that failed so far or take no part in this run. ``leaving`` are the hosts that a reset
     removes from the cluster; with ``keep_settings`` it keeps the settings of ``prepare``, with ``purge`` it removes
-    packages.
+    packages. With ``deep``, `verify` tests every connection between the nodes. ``retest`` is the id of this run when
+    an earlier test of the pod network does not count: something has changed, or the operator asked for the test.
     """
 
     inventory: Inventory
@@ -28,6 +29,8 @@ class Context:
     leaving: frozenset[str] = frozenset()
     keep_settings: bool = False
     purge: bool = False
+    deep: bool = False
+    retest: str = ""
 
 
 Pairs = list[tuple[str, str]]

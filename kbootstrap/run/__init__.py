@@ -69,7 +69,10 @@ def check(
 def verify(
     inventory: Inventory, *, options: Options = _DEFAULTS, control: Control | None = None, view: View = _ignore
 ) -> RunEnded:
-    """Wait until every node is Ready and every system pod runs, or report the reason."""
+    """Wait until every node is Ready, every system pod runs and a packet passes, or report the reason.
+
+    With ``options.deep``, test every connection between the nodes; the event ``NetworkTested`` has each of them.
+    """
     return _execute(VERIFY, "apply", inventory, options, control, view)
 
 

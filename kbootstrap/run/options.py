@@ -19,7 +19,7 @@ class Options:
     ``start`` and ``only`` are phase names (``--from``, ``--only``); ``limit`` chooses hosts (see
     ``inventory.selection``), None is every host; ``parallelism`` is the
     maximum number of hosts to work on at once (default: the inventory's). ``keep_settings``, ``purge`` and
-    ``force_hosts`` (host names) are for ``reset``.
+    ``force_hosts`` (host names) are for ``reset``; ``deep`` is for ``verify``.
     """
 
     limit: tuple[str, ...] | None = None
@@ -31,6 +31,7 @@ class Options:
     keep_settings: bool = False
     purge: bool = False
     force_hosts: tuple[str, ...] = ()
+    deep: bool = False
 
 
 def new_run_id() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kbootstrap.errors import Failure
-from kbootstrap.events import Event, Notice, StepEnded, StepOutput
+from kbootstrap.events import Connection, Event, NetworkTested, Notice, StepEnded, StepOutput
 from kbootstrap.redact import Redactor
 
 MAX_TEXT = 4096
@@ -31,12 +31,20 @@ def clean_failure(redactor: Redactor, failure: Failure) -> Failure:
     )
 
 
+def clean_connection(redactor: Redactor, connection: Connection) -> Connection:
+    """The connection with what its host said masked and cut."""
+    detail, cause = (clean_text(redactor, text) for text in (connection.detail, connection.cause))
+    return replace(connection, detail=detail, cause=cause)
+
+
 def clean_event(redactor: Redactor, event: Event) -> Event:
     """The event with all text from a host masked and cut."""
     if isinstance(event, StepOutput):
         return replace(event, line=clean_text(redactor, event.line))
     if isinstance(event, Notice):
         return replace(event, text=clean_text(redactor, event.text))
+    if isinstance(event, NetworkTested):
+        return replace(event, connections=tuple(clean_connection(redactor, each) for each in event.connections))
     if isinstance(event, StepEnded) and (event.diff or event.failure):
         failure = clean_failure(redactor, event.failure) if event.failure else None
         return replace(event, diff=tuple(clean_text(redactor, line) for line in event.diff), failure=failure)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from kbootstrap import versions
 from kbootstrap.errors import Failure, InventoryError, KbootstrapError, StepError
-from kbootstrap.events import Event, Notice, RunEnded, RunStarted, StepEnded
+from kbootstrap.events import Event, NetworkTested, Notice, RunEnded, RunStarted, StepEnded
 from kbootstrap.inventory.models import Host, Inventory
 from kbootstrap.inventory.selection import select
 from kbootstrap.kubernetes import kubeconfig
@@ -47,7 +47,15 @@ class Run:
         self._view = view
         leaving = workflow.leaving(inventory, options)
         self.state = RunState(
-            Context(inventory, {}, leaving=leaving, keep_settings=options.keep_settings, purge=options.purge)
+            Context(
+                inventory,
+                {},
+                leaving=leaving,
+                keep_settings=options.keep_settings,
+                purge=options.purge,
+                deep=options.deep,
+                retest=control.run_id if workflow.tests_again else "",
+            )
         )
         self._acting = workflow.acting(inventory, leaving)
         self._selected = self._selected_hosts(workflow.observed(inventory, leaving))
@@ -90,6 +98,7 @@ class Run:
         finally:
             self._hosts.close()
         self._scheduler.drain()
+        self._report_connections()
         if self._workflow.hands_out_kubeconfig and self.mode == "apply":
             self._keep_kubeconfig()
         ended = self._summary(began)
@@ -101,6 +110,8 @@ class Run:
     def _emit(self, event: Event) -> None:
         event = clean_event(self._control.redactor, event)
         self._counts.handle(event)
+        if isinstance(event, StepEnded) and event.state in ("change", "changed"):
+            self.state.test_again(self._control.run_id)
         failed = isinstance(event, StepEnded) and event.state == "failed"
         if failed or (isinstance(event, Notice) and event.level == "error"):
             self._exit_codes.add(1)
@@ -182,6 +193,11 @@ class Run:
         ]
 
     # --- the end -----------------------------------------------------------------------------------------------------
+
+    def _report_connections(self) -> None:
+        found = self.state.outputs.connections
+        if found is not None and self._acting is not None:
+            self._emit(NetworkTested(time.time(), self._acting.name, found))
 
     def _keep_kubeconfig(self) -> None:
         """Save the administrator's kubeconfig for the operator."""

@@ -25,6 +25,11 @@ class RunState:
         """A snapshot for the phases. The facts are complete before the first phase, so they are not copied."""
         return replace(self.given, facts=self.facts, outputs=self.outputs, lost=frozenset(self.lost))
 
+    def test_again(self, run_id: str) -> None:
+        """An earlier test of the pod network does not count any more: this run has changed a host."""
+        if not self.given.retest:
+            self.given = replace(self.given, retest=run_id)
+
     def know_version(self, version: str) -> None:
         """Set the exact Kubernetes version before any phase has found it."""
         self.outputs = replace(self.outputs, kubernetes_version=version)

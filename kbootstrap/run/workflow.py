@@ -28,7 +28,8 @@ class Workflow:
     ``before`` are phases that change nothing and must end on every host before ``phases`` start. ``requirements`` are
     checked before both; None checks nothing. With ``needs_first_control_plane`` the workflow changes no host when that
     host failed. With ``removes_hosts`` it removes the hosts of the run from the cluster, so another control plane host
-    acts for the cluster. With ``hands_out_kubeconfig`` it saves a copy of the kubeconfig for the operator.
+    acts for the cluster. With ``hands_out_kubeconfig`` it saves a copy of the kubeconfig for the operator. With
+    ``tests_again`` an earlier test of the pod network does not count.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Workflow:
     needs_first_control_plane: bool = False
     removes_hosts: bool = False
     hands_out_kubeconfig: bool = False
+    tests_again: bool = False
     plan_name: str = ""
 
     def command(self, mode: Mode) -> str:
@@ -127,5 +129,5 @@ UP = Workflow(
 )
 CHECK = Workflow("check", phases=(), before=phases.PREFLIGHT, requirements=_requirements_to_join)
 RESET = Workflow("reset", phases=phases.RESET, requirements=_requirements_to_leave, removes_hosts=True)
-VERIFY = Workflow("verify", phases=phases.VERIFY)
+VERIFY = Workflow("verify", phases=phases.VERIFY, tests_again=True)
 STATUS = Workflow("status", phases=phases.STATUS)

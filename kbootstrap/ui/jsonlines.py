@@ -10,7 +10,7 @@ import sys
 from typing import Any, TextIO
 
 from kbootstrap.errors import Failure
-from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted, StepEnded
+from kbootstrap.events import Event, HostSummary, NetworkTested, Notice, RunEnded, RunStarted, StepEnded
 from kbootstrap.steps import State
 
 VERSION = 1
@@ -61,6 +61,23 @@ def as_object(event: Event) -> dict[str, Any] | None:
             "diff": list(event.diff),
         }
         return step | ({"failure": _failure(event.failure)} if event.failure else {})
+    if isinstance(event, NetworkTested):
+        return {
+            "type": "network",
+            "host": event.host,
+            "ok": all(each.state == "ok" for each in event.connections),
+            "connections": [
+                {
+                    "kind": each.kind,
+                    "from": each.source,
+                    "to": each.target,
+                    "state": each.state,
+                    "detail": each.detail,
+                    "cause": each.cause,
+                }
+                for each in event.connections
+            ],
+        }
     if isinstance(event, RunEnded):
         counts: dict[str, Any] = {state: event.counts.get(state, 0) for state in STATES}
         hosts = {name: _host(summary) for name, summary in event.hosts.items()}

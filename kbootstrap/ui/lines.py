@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-from kbootstrap.events import Event, Notice, RunEnded, RunStarted, StepEnded, StepOutput
+from kbootstrap.events import Event, NetworkTested, Notice, RunEnded, RunStarted, StepEnded, StepOutput
 from kbootstrap.text import counted
 from kbootstrap.ui import Style
+from kbootstrap.ui.connections import connection_lines
 from kbootstrap.ui.summary import summary_lines
 
 
@@ -38,6 +39,9 @@ class LinesView:
             self._say(event.time, f"{event.host} {event.phase}.{event.step} | {event.line}")
         elif isinstance(event, StepEnded):
             self._step(event)
+        elif isinstance(event, NetworkTested):
+            for line in connection_lines(self._style, event):
+                print(line, file=self._stream)
         elif isinstance(event, RunEnded):
             for line in summary_lines(self._style, self._started, event, verbose=self._verbose):
                 print(line, file=self._stream)

@@ -11,9 +11,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from kbootstrap.events import Event, Notice, PhaseStarted, RunEnded, RunStarted, StepEnded, StepStarted
+from kbootstrap.events import Event, NetworkTested, Notice, PhaseStarted, RunEnded, RunStarted, StepEnded, StepStarted
 from kbootstrap.steps import State
 from kbootstrap.ui import Style
+from kbootstrap.ui.connections import connection_lines
 from kbootstrap.ui.summary import failure_lines, summary_lines
 
 MOST_KEPT_ROWS = 25
@@ -148,6 +149,8 @@ class LiveView(Progress):
             style = {"info": "", "warning": "yellow", "error": "red"}[event.level]
             mark = "" if event.level == "info" else "! "
             self._print(Text(f"{mark}{event.host + ': ' if event.host else ''}{event.text}", style=style))
+        elif isinstance(event, NetworkTested):
+            self._print(Text.from_ansi("\n".join(connection_lines(self._style, event))))
         elif isinstance(event, RunEnded):
             for line in summary_lines(self._style, self._started, event, verbose=self._verbose):
                 print(line, file=self._stream)

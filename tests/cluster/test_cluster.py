@@ -96,7 +96,7 @@ def test_four_fresh_hosts(lab: MakeLab, capsys: pytest.CaptureFixture[str], monk
         fleet.fault(host, "reboot")
     eventually("every node is Ready again", lambda: ready_nodes(fleet) == set(fleet.hosts))
     eventually("every system pod runs again", lambda: restless_pods(fleet) == [])
-    fleet.kbootstrap("verify", str(fleet.inventory))
+    fleet.kbootstrap("verify", "--deep", str(fleet.inventory))
     assert_healthy(fleet)
     assert fleet.up().result["changed"] == 0
     eventually("the Service answers again", lambda: fleet.run("w1", f"curl -fsS -m 5 http://{service}").returncode == 0)

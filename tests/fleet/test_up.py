@@ -24,7 +24,7 @@ from kbootstrap.secret import Secret
 from kbootstrap.versions import NEWEST, OLDEST, Minor, show
 from kbootstrap_lab.backend import DISTRIBUTIONS
 
-BORN_IN_THE_RUN = {"resolve", "certificate-key", "delete-join-token", "nodes", "pods", "time-sync", "cri"}
+BORN_IN_THE_RUN = {"resolve", "certificate-key", "delete-join-token", "nodes", "pods", "packet", "time-sync", "cri"}
 """Steps whose check needs something an earlier step of the same run makes, or that wait for it."""
 RUNTIME_STATE = ("/run", "/var/log", "/home/kb/.cache")
 """What a look at a host may change: sshd's and sudo's own records."""

@@ -41,6 +41,7 @@ FAILS = {
     "user-kubeconfig": "cksum",
     "nodes": "kubectl",
     "pods": "kubectl",
+    "packet": "kubectl",
 }
 """What fails in a step that names no command of its own."""
 ALIASES = {"admin": "kubectl", "kb_apt": "apt-get"}
@@ -60,6 +61,7 @@ BORN_ANEW = r"""
 /run/flannel/subnet\.env               who joined first got the first piece of the pod network
 /var/lib/kbootstrap/(init|join)\.log    what kubeadm said
 /var/lib/kbootstrap/kubeconfig         a checksum of admin.conf
+/var/lib/kbootstrap/pod-network        the run that sent the packet
 /var/lib/kbootstrap/original           compared line by line
 /var/lib/sim/(cluster|owners)          the lab's own records
 """

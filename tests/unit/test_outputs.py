@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from kbootstrap.errors import KbootstrapError
+from kbootstrap.events import Connection
 from kbootstrap.inventory import load
 from kbootstrap.inventory.models import Inventory
 from kbootstrap.kubernetes.kubeadm import JoinCommand
@@ -175,3 +176,38 @@ def test_only_checked_parts_of_a_kubeconfig_are_kept(inventory: Inventory) -> No
     crafted["contexts"][0]["context"]["namespace"] = "kube-system"
     taken = accept("kubeconfig", yaml.safe_dump(crafted), inventory)
     assert taken == accept("kubeconfig", yaml.safe_dump(admin_conf()), inventory)
+
+
+CONNECTIONS = (
+    "node\tcp1\t\tfailed\tImagePullBackOff\tSee journalctl -u kubelet on cp1.\npod\tcp1\tcp1\tok\t\t\n"
+    "service\tcp1\t\tuntested\tno time was left\t"
+)
+
+
+def test_connections_are_rows_between_hosts_of_the_inventory(inventory: Inventory) -> None:
+    found = accept("connections", CONNECTIONS, inventory).added_to(Outputs()).connections
+    assert found == (
+        Connection("node", "cp1", "", "failed", "ImagePullBackOff", "See journalctl -u kubelet on cp1."),
+        Connection("pod", "cp1", "cp1", "ok"),
+        Connection("service", "cp1", "", "untested", "no time was left"),
+    )
+    assert accept("connections", "pod\tcp1\tcp1\tfailed\t" + "x" * 999, inventory).value == (
+        Connection("pod", "cp1", "cp1", "failed", "x" * 300),
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pod\tcp1\tstranger\tok",
+        "pod\t\tcp1\tok",
+        "pod\tcp1\tcp1\tperhaps",
+        "rumour\tcp1\tcp1\tok",
+        "pod\tcp1\tcp1\tok\ta\tb\tc",
+        "pod",
+        "pod\tcp1\tcp1\tok\n" * 20_001,
+    ],
+)
+def test_other_connections_are_refused(inventory: Inventory, text: str) -> None:
+    with pytest.raises(ValueError, match=r"not a connection between hosts|more than 20000"):
+        accept("connections", text, inventory)

@@ -1,4 +1,4 @@
-"""Checks that every node is Ready and every system pod runs, or reports the reason."""
+"""Checks that every node is Ready, every system pod runs and packets pass between pods, or reports the reason."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from kbootstrap.inventory.models import Host
 from kbootstrap.phases.common import after_joins, first_control_plane
 from kbootstrap.phases.packages import version
 from kbootstrap.phases.phase import Context, Phase
+from kbootstrap.phases.verify.connections import deep_step, packet_step
 from kbootstrap.steps import Step
 
 TIMEOUT_S = 300
@@ -53,6 +54,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             timeout=TIMEOUT_S + 60,
             wait_only=True,
         ),
+        (deep_step if context.deep else packet_step)(context, host, expected(context)),
     ]
 
 

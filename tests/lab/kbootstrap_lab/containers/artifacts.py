@@ -42,6 +42,7 @@ BUILDER_PACKAGES = (
 ).split()
 IMAGE_PACKAGES = [
     "dash",
+    "busybox",
     "coreutils",
     "python3-minimal",
     "libpython3-stdlib",

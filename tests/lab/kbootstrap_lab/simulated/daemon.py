@@ -225,6 +225,10 @@ class Daemon:
     def _fault_drop(self, host: Host) -> None:
         self.network.drop(host.port)
 
+    def _fault_drop_udp(self, host: Host, port: int = 8472) -> None:
+        """A device before the host drops UDP to this port, like a security group of a cloud. Nobody is told."""
+        (self.shared / "net" / host.machine.spec.ip / "drop-udp").write_text(f"{port}\n")
+
     def _fault_slow(self, host: Host, latency_ms: float = 500) -> None:
         host.port.delay = latency_ms / 2000
         host.state = "slow"
@@ -312,6 +316,7 @@ class Daemon:
         """Undo every fault. A host that was killed boots."""
         host.port.delay = host.delay
         host.machine.request("size", bytes=0)
+        (self.shared / "net" / host.machine.spec.ip / "drop-udp").unlink(missing_ok=True)
         path = self.directory / "host-keys" / host.machine.spec.name
         host.server.host_key = paramiko.Ed25519Key.from_private_key_file(str(path))
         host.server.manner = ""

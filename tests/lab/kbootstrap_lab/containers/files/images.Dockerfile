@@ -25,7 +25,9 @@ FROM base AS coredns
 COPY coredns-stand-in /coredns
 ENTRYPOINT ["/coredns"]
 
+# Flannel's real image is Alpine: its nc and wget are those of busybox.
 FROM base AS flannel
+RUN ["/bin/dash", "-c", "for name in nc wget; do ln -sf busybox /bin/$name; done"]
 COPY flanneld-stand-in /opt/bin/flanneld
 
 FROM base AS flannel-cni-plugin

@@ -516,7 +516,32 @@ def pods(state: State) -> list[State]:
             container = template["spec"]["containers"][0]
             count = spec.get("replicas", 1)
             found += _replicas(state, namespace, name, count, container, labels, entry["applied"], anywhere=False)
+        if kind == "Pod":
+            found.append(_bare_pod(state, namespace, name, entry))
     return found
+
+
+def _bare_pod(state: State, namespace: str, name: str, entry: State) -> State:
+    """A pod that nobody owns, bound to a node by its own spec. Its address is one of the node's pod network."""
+    spec, labels = entry["object"]["spec"], entry["object"]["metadata"].get("labels", {})
+    node = state["nodes"].get(spec.get("nodeName"))
+    container = spec["containers"][0]
+    problem = None
+    if node is not None:
+        problem = network_problem(state, node)
+        if problem is None and (trouble := _image_problem(container["image"])):
+            problem = ("ImagePullBackOff", trouble)
+        if time.time() < entry["applied"] + START_SECONDS or (problem and problem[0] == "CrashLoopBackOff"):
+            problem = ("ContainerCreating", "")
+    pod = _pod(state, node, namespace, name, container["name"], container["image"], problem, labels)
+    pod["metadata"]["ownerReferences"] = []
+    pod["spec"] = spec
+    if node is not None and problem is None:
+        network = ipaddress.ip_network(node["pod_cidr"])
+        pod["status"]["podIP"] = str(network[2 + int(_sha256(namespace + name)[:8], 16) % 250])
+    elif node is not None:
+        del pod["status"]["podIP"]
+    return pod
 
 
 def _short(state: State, text: str) -> str:

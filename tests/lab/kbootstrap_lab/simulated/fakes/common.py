@@ -139,7 +139,7 @@ def connect(name: str, port: int) -> str:
     directory = f"{LAB}/net/{address}"
     if not os.path.exists(f"{directory}/name") or os.path.exists(f"{directory}/down"):
         raise Failed(f"dial tcp {address}:{port}: connect: no route to host")
-    if address != HOST["IP"] and not _allowed(f"{directory}/firewall", port):
+    if address != HOST["IP"] and not allowed(f"{directory}/firewall", port):
         raise Failed(f"dial tcp {address}:{port}: connect: no route to host")
     try:
         with open(f"{directory}/listen/{port}") as file:
@@ -148,16 +148,18 @@ def connect(name: str, port: int) -> str:
         raise Failed(f"dial tcp {address}:{port}: connect: connection refused") from None
 
 
-def _allowed(path: str, port: int) -> bool:
-    """Whether the other host's firewall, if it has one, allows this port."""
+def allowed(path: str, port: int, protocol: str = "tcp", sender: str = "") -> bool:
+    """Whether a host's firewall (its published rules), if it has one, lets this host or another sender in."""
     if not os.path.exists(path) or port == 22:
         return True
     for line in read(path).splitlines():
         _zone, kind, *value = line.split()
-        if kind == "source" and ipaddress.ip_address(HOST["IP"]) in ipaddress.ip_network(value[0], strict=False):
+        if kind == "source" and ipaddress.ip_address(sender or HOST["IP"]) in ipaddress.ip_network(
+            value[0], strict=False
+        ):
             return True
-        if kind == "port" and value[0].endswith("/tcp"):
-            first, _, last = value[0].removesuffix("/tcp").partition("-")
+        if kind == "port" and value[0].endswith(f"/{protocol}"):
+            first, _, last = value[0].removesuffix(f"/{protocol}").partition("-")
             if int(first) <= port <= int(last or first):
                 return True
     return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
-from kbootstrap_lab.simulated.fakes import internet
+from kbootstrap_lab.simulated.fakes import internet, pod_network
 from kbootstrap_lab.simulated.fakes.common import Failed, connect, run_main, unsupported
 
 _FLAGS = {
@@ -29,6 +29,7 @@ _IGNORED = {
     "-H",
     "--proto",
     "--max-redirs",
+    "--noproxy",
 }
 _SWITCHES = {"--tlsv1.2", "--retry-connrefused", "--no-progress-meter", "-4", "--ipv4", "--compressed"}
 
@@ -95,6 +96,8 @@ def _get(url: str) -> tuple[int, str]:
     if "://" not in url:
         url = "http://" + url
     address = re.match(r"https?://(\d+\.\d+\.\d+\.\d+)(?::(\d+))?", url)
+    if address and 30000 <= int(address[2] or 80) <= 32767:
+        return 200, pod_network.answer_of_node_port(address[1], int(address[2]))
     if address and not internet.known_host(url):
         raise Failed(f"curl: (7) Failed to connect to {address[1]} port {address[2] or 80}: Connection refused", 7)
     if not internet.known_host(url):

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from kbootstrap_lab.simulated.fakes import cluster, etcdctl, jsonpath
+from kbootstrap_lab.simulated.fakes import cluster, etcdctl, jsonpath, pod_network
 from kbootstrap_lab.simulated.fakes.cluster import State
 from kbootstrap_lab.simulated.fakes.common import Failed, read, run_main, unsupported
 
@@ -45,7 +45,7 @@ _VALUES = {
 _FLAGS = {
     "-A", "--all-namespaces", "--ignore-not-found", "--no-headers", "--overwrite", "--all", "--client", "--short",
     "--force", "--ignore-daemonsets", "--delete-emptydir-data", "--server-side", "--force-conflicts", "--show-labels",
-    "--flatten", "--minify", "--disable-eviction",
+    "--flatten", "--minify", "--disable-eviction", "--wait", "--validate", "-i", "--stdin",
 }  # fmt: skip
 
 
@@ -531,7 +531,9 @@ def _documents(request: Request) -> list[Object]:
         raise Failed(f'error: the path "{path}" does not exist')
     try:
         text = sys.stdin.read() if path == "-" else read(path)
-        documents = [item for item in yaml.safe_load_all(text) if item]
+        documents = (
+            _json_stream(path, text) if text.lstrip()[:1] == "{" else list(filter(None, yaml.safe_load_all(text)))
+        )
     except yaml.YAMLError as error:
         raise Failed(f"error: error parsing {path}: error converting YAML to JSON: {error}") from None
     if not documents:
@@ -540,6 +542,21 @@ def _documents(request: Request) -> list[Object]:
     for item in flat:
         _check_object(item)
     return flat
+
+
+def _json_stream(path: str, text: str) -> list[Object]:
+    """What begins with a brace is JSON for kubectl: one object after the other, with no separator."""
+    decoder, found, at = json.JSONDecoder(), [], 0
+    text = text.strip()
+    while at < len(text):
+        try:
+            item, at = decoder.raw_decode(text, at)
+        except ValueError:
+            line = text.count("\n", 0, at) + 1
+            raise Failed(f"error: error parsing {path}: json: line {line}: invalid character '{text[at]}'") from None
+        found.append(item)
+        at += len(text[at:]) - len(text[at:].lstrip())
+    return found
 
 
 def _check_object(item: Object) -> None:
@@ -596,6 +613,12 @@ def _apply(request: Request) -> int:
                 raise Failed(f'Error from server (NotFound): namespaces "{namespace}" not found')
             if namespace:
                 item["metadata"]["namespace"] = namespace
+            if request.words[0] == "create" and key in state["objects"]:
+                name = item["metadata"]["name"]
+                what = f'{_full_kind(item)}s "{name}" already exists'
+                raise Failed(f'Error from server (AlreadyExists): error when creating "STDIN": {what}')
+            if item["kind"] == "Service":
+                pod_network.give_addresses(state, item)
             print(f"{_full_kind(item)}/{item['metadata']['name']} {_store(state, key, item)}")
     cluster.settle(cluster.load(identity))
     return 0
@@ -647,10 +670,14 @@ def _delete(request: Request) -> int:
         return 0
     kind, _, first = request.words[1].partition("/")
     kind, names = kind_of(request, kind), [first] if first else request.words[2:]
-    if kind not in ("Node", "Pod", "DaemonSet", "Deployment", "ConfigMap", "Namespace", "Secret") or not names:
+    kinds = ("Node", "Pod", "DaemonSet", "Deployment", "ConfigMap", "Namespace", "Secret")
+    if kind not in kinds or not (names or request.has("--selector")):
         request.refuse()
     with cluster.change(identity) as state:
-        for item in select(request, state, kind, names):
+        chosen = select(request, state, kind, names)
+        if not chosen and not names:
+            print("No resources found", file=sys.stderr)
+        for item in chosen:
             name = item["metadata"]["name"]
             if kind == "Node":
                 del state["nodes"][name]
@@ -660,7 +687,7 @@ def _delete(request: Request) -> int:
                     del state["objects"][key]
             elif name == "kubeadm-certs":
                 state["certificate_keys"] = {}
-            elif kind != "Pod":
+            else:
                 state["objects"].pop(f"{kind}/{item['metadata']['namespace']}/{name}", None)
             print(f'{kind.lower()} "{name}" deleted')
     cluster.settle(cluster.load(identity))
@@ -668,12 +695,14 @@ def _delete(request: Request) -> int:
 
 
 def _exec(request: Request, program: list[str]) -> int:
-    """Run a program in a pod: etcdctl in a running etcd."""
+    """Run a program in a pod: etcdctl in a running etcd, or the client of kbootstrap's test of the pod network."""
     state = request.api()
     name = request.words[1]
     pods = {pod["metadata"]["name"]: pod for pod in cluster.pods(state)}
     if name not in pods or pods[name]["metadata"]["namespace"] != request.namespace:
         raise Failed(f'Error from server (NotFound): pods "{name}" not found')
+    if f"Pod/{request.namespace}/{name}" in state["objects"]:
+        return _exec_client(request, state, pods[name], program)
     if not name.startswith("etcd-") or program[:1] != ["etcdctl"]:
         request.refuse()
     node = state["nodes"][pods[name]["spec"]["nodeName"]]
@@ -681,6 +710,19 @@ def _exec(request: Request, program: list[str]) -> int:
         raise Failed(f'error: unable to upgrade connection: container not found ("etcd") in {name}')
     with cluster.change(state["id"]) as current:
         return etcdctl.run(current, program[1:])
+
+
+def _exec_client(request: Request, state: State, pod: Object, program: list[str]) -> int:
+    pod_network.exec_channel(state, pod)
+    if not _pod_ready(pod):
+        name = pod["metadata"]["name"]
+        raise Failed(f'error: unable to upgrade connection: container not found ("test") in {name}')
+    said = pod_network.ask(state, pod, program, sys.stdin.read().splitlines() if request.has("-i") else [])
+    if said is None:
+        request.refuse()
+        return 1
+    print("\n".join(said))
+    return 0
 
 
 def _pairs(request: Request, words: list[str]) -> tuple[dict[str, str], list[str]]:
