@@ -9,7 +9,7 @@ from support.driver import Fleet
 from support.labs import MakeLab
 
 HANGS = r"""
-printf '#!/bin/sh\ntouch /tmp/hangs; until [ -e /tmp/go ]; do sleep 0.1; done; exec /usr/sbin/modprobe "$@"\n' \
+printf '#!/bin/sh\n[ "$1" != -n ] || exec /usr/sbin/modprobe "$@"\ntouch /tmp/hangs; until [ -e /tmp/go ]; do sleep 0.1; done; exec /usr/sbin/modprobe "$@"\n' \
     >/usr/local/sbin/modprobe
 chmod 755 /usr/local/sbin/modprobe
 """

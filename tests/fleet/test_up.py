@@ -23,6 +23,7 @@ from kbootstrap.remote.script import quote
 from kbootstrap.secret import Secret
 from kbootstrap.versions import NEWEST, OLDEST, Minor, show
 from kbootstrap_lab.backend import DISTRIBUTIONS
+from kbootstrap_lab.simulated.distributions import DISTRIBUTIONS as EVERY_DISTRIBUTION
 
 BORN_IN_THE_RUN = {"resolve", "certificate-key", "delete-join-token", "nodes", "pods", "packet", "time-sync", "cri"}
 """Steps whose check needs something an earlier step of the same run makes, or that wait for it."""
@@ -137,7 +138,7 @@ def roles(fleet: Fleet) -> dict[str, str]:
 
 def test_every_distribution_in_one_up(lab: MakeLab) -> None:
     """Kubernetes 1.31 is the newest that runs on all of them; docs/supported.md has the others."""
-    names = tuple(sorted(DISTRIBUTIONS, key=lambda name: name != "debian13"))
+    names = tuple(sorted(EVERY_DISTRIBUTION, key=lambda name: name != "debian13"))
     fleet = lab(1, len(names) - 1, distributions=names, kubernetes="1.31")
     assert fleet.up().result["status"] == "ok"
     planned = fleet.kbootstrap("plan", str(fleet.inventory))
@@ -197,7 +198,7 @@ def test_no_secret_of_a_run_is_left_anywhere(lab: MakeLab) -> None:
     fleet.change_inventory(lambda text: text.replace("\nssh:\n", "\nssh:\n  passphrase: ${env:KB_PASSPHRASE}\n"))
     inventory = str(fleet.inventory)
     said = [fleet.kbootstrap("plan", "-v", inventory, **environment)]
-    fleet.fault("w1", "fail-command", command="modprobe", message=f"modprobe: cannot log in with {sudo}")
+    fleet.fault("w1", "fail-command", command="sysctl", message=f"sysctl: cannot log in with {sudo}")
     with Watch(fleet) as watch:
         said.append(fleet.kbootstrap("up", "--yes", "-v", "-o", "lines", inventory, code=1, **environment))
         fleet.fault("w1", "heal")
@@ -291,9 +292,9 @@ def journal_files(fleet: Fleet) -> list[Path]:
 
 def test_a_failure_says_everything(lab: MakeLab) -> None:
     fleet = lab(1, 1)
-    fleet.fault("w1", "fail-command", command="modprobe", message="modprobe: FATAL: Module overlay not found")
+    fleet.fault("w1", "fail-command", command="sysctl", message="sysctl: permission denied on key")
     said = fleet.kbootstrap("up", "--yes", str(fleet.inventory), code=1)
-    for part in ("w1: prepare.modules failed", "command  modprobe", "exit status", "output", "log  ", "Fix w1"):
+    for part in ("w1: prepare.sysctl failed", "command  sysctl", "exit status", "output", "log  ", "Fix w1"):
         assert part in said
     fleet.fault("w1", "heal")
     assert fleet.up().result["status"] == "ok"
@@ -304,7 +305,7 @@ def test_steps_about_a_host_that_failed_are_skipped(lab: MakeLab) -> None:
     fleet = lab(1, 2)
     fleet.change_inventory(lambda text: re.sub(r"(name: w\d\n)", r"\1    labels: {disk: fast}\n", text))
     planned = fleet.plan()
-    fleet.fault("w1", "fail-command", command="modprobe", message="modprobe: no")
+    fleet.fault("w1", "fail-command", command="sysctl", message="sysctl: no")
     done = fleet.up(code=1)
     assert done.states["cp1", "labels", "labels-w1"] == "skipped"
     assert done.states["cp1", "labels", "labels-w2"] == "changed"
@@ -396,7 +397,7 @@ def test_the_second_interrupt_leaves_at_once(lab: MakeLab) -> None:
     fleet = lab(1, 0)
     fleet.text(
         "cp1",
-        "printf '#!/bin/sh\\n: >/run/begun\\nexec sleep 600\\n' >/usr/local/sbin/modprobe; "
+        "printf '#!/bin/sh\\n[ $1 = -n ] && exit\\n: >/run/begun\\nexec sleep 600\\n' >/usr/local/sbin/modprobe; "
         "chmod 755 /usr/local/sbin/modprobe",
     )
     process = fleet.start("up", "--yes", "-v", "--output", "lines", str(fleet.inventory))
