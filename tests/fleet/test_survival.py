@@ -9,8 +9,13 @@ from support.driver import Fleet
 from support.labs import MakeLab
 
 HANGS = r"""
-printf '#!/bin/sh\n[ "$1" != -n ] || exec /usr/sbin/modprobe "$@"\ntouch /tmp/hangs; until [ -e /tmp/go ]; do sleep 0.1; done; exec /usr/sbin/modprobe "$@"\n' \
-    >/usr/local/sbin/modprobe
+cat >/usr/local/sbin/modprobe <<'END'
+#!/bin/sh
+[ "$1" != -n ] || exec /usr/sbin/modprobe "$@"
+touch /tmp/hangs
+until [ -e /tmp/go ]; do sleep 0.1; done
+exec /usr/sbin/modprobe "$@"
+END
 chmod 755 /usr/local/sbin/modprobe
 """
 
