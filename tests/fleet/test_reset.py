@@ -107,6 +107,8 @@ def live_in(fleet: Fleet, distribution: str) -> None:
 def survives_a_reboot(fleet: Fleet, host: str) -> None:
     fleet.fault(host, "reboot")
     until(f"{host} is up", lambda: all(found.state == "up" for found in fleet.backend.status(fleet.name).hosts))
+    synchronised = "chronyc -n tracking | grep '^Leap status' | grep -qv 'Not synchronised'"
+    until("its clock is synchronised", lambda: fleet.run(host, synchronised).returncode == 0)
     planned = fleet.plan("--limit", host)
     assert (planned.those("change"), planned.those("unknown")) == (set(), set()), [
         line["diff"] for line in planned.lines if line.get("state") == "change"

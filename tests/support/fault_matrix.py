@@ -62,6 +62,7 @@ BORN_ANEW = r"""
 /var/lib/kbootstrap/(init|join)\.log    what kubeadm said
 /var/lib/kbootstrap/kubeconfig         a checksum of admin.conf
 /var/lib/kbootstrap/pod-network        the run that sent the packet
+/var/lib/kbootstrap/kubeadm-init\.yaml the SSH addresses of this lab, which are in the certificate
 /var/lib/kbootstrap/original           compared line by line
 /var/lib/sim/(cluster|owners)          the lab's own records
 """
