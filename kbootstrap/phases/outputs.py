@@ -100,6 +100,8 @@ def _rows(name: str) -> Callable[[str, Inventory], PhaseOutput]:
 def _connections(text: str, inventory: Inventory) -> PhaseOutput:
     """Rows of ``rows`` in phases/verify/connections.sh. They name hosts of the inventory only."""
     rows = text.splitlines()
+    if not rows:
+        raise ValueError("no connection was tried")
     if len(rows) > MAX_CONNECTIONS:
         raise ValueError(f"more than {MAX_CONNECTIONS} connections")
     names = {"", *(host.name for host in inventory.hosts)}

@@ -18,6 +18,10 @@ from kbootstrap.events import Event, Notice, PathSegment
 
 POLL_S = 0.2
 """Seconds between two checks whether the run was asked to stop."""
+MAX_WAITING = 5000
+"""Items that wait for the scheduler's thread. Who posts more waits."""
+MAX_PAUSE_S = 2.0
+"""Longest wait of one who posts: never without end, whatever the scheduler's thread does."""
 
 Key = tuple[str, str]
 """A phase and a host."""
@@ -101,8 +105,14 @@ class Scheduler:
     _stopping: bool = field(default=False, init=False)
 
     def post(self, item: Event | Update) -> None:
-        """Hand an event or an update to the scheduler's thread, from any thread at any time."""
+        """Hand an event or an update to the scheduler's thread, from any thread at any time.
+
+        While many items wait there, the caller waits too: else the output of a host that floods would fill the memory.
+        """
         self._inbox.put(item)
+        latest = time.monotonic() + MAX_PAUSE_S
+        while self._inbox.qsize() > MAX_WAITING and time.monotonic() < latest:
+            time.sleep(0.005)
 
     def drain(self) -> None:
         """Process the items that were posted after the last task ended."""

@@ -211,3 +211,5 @@ def test_connections_are_rows_between_hosts_of_the_inventory(inventory: Inventor
 def test_other_connections_are_refused(inventory: Inventory, text: str) -> None:
     with pytest.raises(ValueError, match=r"not a connection between hosts|more than 20000"):
         accept("connections", text, inventory)
+    with pytest.raises(ValueError, match="no connection was tried"):
+        accept("connections", "", inventory)

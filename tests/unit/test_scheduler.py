@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pytest
 
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.events import Event, Notice
-from kbootstrap.run.scheduler import Key, Post, Scheduler, Task
+from kbootstrap.run.scheduler import MAX_WAITING, Key, Post, Scheduler, Task
 
 
 class Log:
@@ -242,3 +243,23 @@ def test_an_error_in_a_task_is_a_notice_and_a_failure() -> None:
     ended = Scheduler(events.append, 1).run([Task(key("a@h"), lambda: broken, lambda: None)])
     assert ended == {key("a@h"): False}
     assert [event.text for event in events if isinstance(event, Notice)] == ["no such thing\ndo that"]
+
+
+def test_a_host_that_floods_waits_for_the_screen() -> None:
+    """Two tasks post faster than their events can be shown."""
+    most = 0
+
+    def show(_event: Event) -> None:
+        nonlocal most
+        most = max(most, scheduler._inbox.qsize())
+        time.sleep(0.0001)
+
+    def flood(post: Post) -> bool:
+        for number in range(8000):
+            post(Notice(0.0, "info", str(number)))
+        return True
+
+    scheduler = Scheduler(show, 2)
+    tasks = [Task(("flood", host), lambda: flood, lambda: None) for host in ("w1", "w2")]
+    assert scheduler.run(tasks) == {("flood", "w1"): True, ("flood", "w2"): True}
+    assert 2000 < most <= MAX_WAITING + 10
