@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.private_host import SWAP, SWAPS, SYSCTL, Host
 
-from kbootstrap.remote.script import shell_file
+from kbootstrap.remote.script import build, shell_file
 from kbootstrap.steps import Step
 
 
@@ -630,3 +631,15 @@ def test_the_real_ip_tells_and_deletes_these_routes(shell: str) -> None:
     assert known == [f"10.244.{n}.0/24 via 192.168.1.1{n} dev eth0" for n in (1, 2)]
     assert by_nodes == known[1:]
     assert [line.split()[0] for line in left if " via " in line] == ["10.0.0.0/8", "10.244.0.0/16", "10.244.3.0/24"]
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_settings_of_the_real_kernel_are_read_whole(shell: str) -> None:
+    """dash reads one byte at a time, and /proc/sys answers only the first read. Only checked: nothing is set."""
+    largest = Path("/proc/sys/kernel/pid_max").read_text().strip()
+    assert len(largest) > 1
+    step = Step("sysctl", "S", "prepare/sysctl.sh", "W.", {"SETTINGS": f"kernel.pid_max={largest}", "MINIMUMS": ""})
+    script = build([replace(step, libraries=("files", "state"))], "el")
+    done = subprocess.run([shell, "-s", "plan"], input=script, capture_output=True, text=True, timeout=30, check=True)
+    assert "end sysctl change" in done.stdout
+    assert "kernel.pid_max is" not in done.stdout

@@ -9,6 +9,9 @@ FILE=/etc/sysctl.d/zzz-kubernetes.conf
 
 path_of() { echo "/proc/sys/$(printf '%s' "$1" | tr . /)"; }
 
+# value_of PATH - what the kernel has. `read` of dash asks for one byte at a time, and gets only the first one from /proc/sys.
+value_of() { cat "$1" 2>/dev/null || true; }
+
 # What the file should hold. A limit that is higher already stays. In a container the limits are those of the whole machine, so
 # they stay too.
 wanted() {
@@ -17,8 +20,8 @@ wanted() {
     for setting in $MINIMUMS; do
         path=$(path_of "${setting%%=*}")
         [ -w "$path" ] || continue
-        read -r now <"$path" || true
-        if [ "$now" -gt "${setting#*=}" ]; then
+        now=$(value_of "$path")
+        if [ "${now:-0}" -gt "${setting#*=}" ]; then
             setting=${setting%%=*}=$now
         fi
         echo "$setting"
@@ -28,11 +31,7 @@ wanted() {
 live() {
     for setting in $all; do
         key=${setting%%=*}
-        now=''
-        path=$(path_of "$key")
-        if [ -r "$path" ]; then
-            read -r now <"$path" || true
-        fi
+        now=$(value_of "$(path_of "$key")")
         if [ "$now" != "${setting#*=}" ]; then
             echo "$key is ${now:-not there}, wanted ${setting#*=}"
         fi
