@@ -69,6 +69,7 @@ def test_the_name_that_does_not_resolve_is_named(shell: str, tmp_path: Path, wor
 # --- preflight ---
 
 YUM = """#!/bin/sh
+[ "$1" != --version ] || { cat /run/version; exit; }
 echo "$*" >>/run/asked
 [ ! -e /run/answer ] || { cat /run/answer; exit 1; }
 """
@@ -80,6 +81,7 @@ DEAD = "[base]\nmirrorlist=http://mirrorlist.centos.org/?release=7&arch=x86_64&r
 def host(request: pytest.FixtureRequest, tmp_path: Path) -> Host:
     made = Host(tmp_path, request.param)
     made.write("usr/local/sbin/yum", YUM, 0o755)
+    made.write("run/version", "3.4.3\n  Installed: rpm-4.11.3\n")
     made.write("usr/local/sbin/rpm", '#!/bin/sh\ngrep -qxs "$4" /run/installed && echo 1.0\n', 0o755)
     return made
 
@@ -94,7 +96,13 @@ def test_the_package_manager_is_asked_once_without_what_is_replaced_later(host: 
     said = host.read("run/asked").splitlines()
     assert len(said) == 1
     assert "--disablerepo=base --disablerepo=other" in said[0]
-    assert "makecache" in said[0]
+    assert said[0].endswith(" makecache fast")
+
+
+def test_a_yum_that_is_dnf_does_not_know_fast(host: Host) -> None:
+    host.write("run/version", "4.14.0\n")
+    assert asked(host)[0] == "ok"
+    assert host.read("run/asked").endswith(" makecache\n")
 
 
 def test_a_repository_that_cannot_be_used_is_found_before_any_change(host: Host) -> None:

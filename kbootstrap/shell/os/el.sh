@@ -190,11 +190,13 @@ pkg_ask() {
     for kb_file in $(dead_sources); do
         kb_left_out="$kb_left_out $(sed -n 's/^\[\([A-Za-z0-9._:-]*\)\].*/--disablerepo=\1/p' "$kb_file" | tr '\n' ' ')"
     done
+    # yum 3 loads the lists of all files too, unless it is told to be fast. A yum that is dnf does not know the word.
+    kb_fast=''
+    case $("$(kb_tool)" --version 2>/dev/null | head -n 1) in
+        3.*) kb_fast=fast ;;
+    esac
     # shellcheck disable=SC2086 # options are words
-    case $(kb_tool) in
-        dnf) dnf -q -y --setopt=exit_on_lock=1 $kb_left_out makecache ;;
-        *) yum -q -y --setopt=exit_on_lock=1 $kb_left_out makecache fast ;;
-    esac 2>&1
+    "$(kb_tool)" -q -y --setopt=exit_on_lock=1 $kb_left_out makecache $kb_fast 2>&1
 }
 
 # pkg_modules - print the package with more modules for the running kernel.
