@@ -146,6 +146,7 @@ Address = Annotated[str, matching(re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}
 Requirement = Literal[
     "address",
     "architecture",
+    "cgroup-v1",
     "clock",
     "cpus",
     "disk",
@@ -155,6 +156,7 @@ Requirement = Literal[
     "mac-address",
     "machine-id",
     "memory",
+    "memory-cgroup",
     "name-resolution",
     "package-conflicts",
     "package-excludes",
@@ -164,4 +166,5 @@ Requirement = Literal[
     "routes",
     "systemd",
 ]
-"""The requirements that an inventory can turn into warnings. The rest say that `up` would have nothing to work on."""
+"""The requirements that an inventory can turn into warnings; product-uuid is never more. The rest say that `up` would
+have nothing to work on."""

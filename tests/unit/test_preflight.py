@@ -10,7 +10,7 @@ import pytest
 from support.examples import EL7, EL9, inventory
 
 from kbootstrap.distributions import OsRelease
-from kbootstrap.inventory.models import Inventory
+from kbootstrap.inventory.models import Inventory, Preflight
 from kbootstrap.phases.phase import Context
 from kbootstrap.phases.preflight import PHASE as PREFLIGHT
 from kbootstrap.phases.preflight.finding import Finding
@@ -134,6 +134,8 @@ def test_cgroup_v1_needs_two_settings_and_both_are_named(
     assert (found.level, found.host) == (level, "w1")
     assert "which the kubelet of Kubernetes 1.35 refuses" in found.text
     assert [word for word in ("failCgroupV1", "SystemVerification in") if word in found.hint] == named
+    warns = made.model_copy(update={"preflight": Preflight(warn=("cgroup-v1",))})
+    assert [finding.level for finding in check(warns, w1={"cgroup": 1})] == ["warning"]
 
 
 def test_hosts_that_did_not_answer_are_left_out(tmp_path: Path) -> None:
@@ -221,6 +223,7 @@ def test_the_uuid_of_a_board_without_one_is_not_compared(tmp_path: Path, uuid: s
         ("systemd", {"systemd": False}),
         ("kernel", {"os": EL7.os, "kernel": "3.10.0"}),
         ("cpus", {"cpus": 1}),
+        ("memory-cgroup", {"memory_cgroup": False}),
         ("memory", {"memory_mib": 900}),
         ("disk", {"disk_free_mib": 10}),
         ("address", {"addresses": {"10.9.9.9": "eth0"}}),

@@ -106,7 +106,7 @@ def _cgroup(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]
         hint = (
             "Add cgroup_enable=memory to the kernel's command line (Raspberry Pi: /boot/firmware/cmdline.txt), reboot."
         )
-        yield Finding(host.name, "error", "the kernel's memory cgroup is off, and the kubelet needs it", hint)
+        yield error(host, "the kernel's memory cgroup is off, and the kubelet needs it", hint, name="memory-cgroup")
     if facts.cgroup != 1 or not versions.refuses_cgroup_v1(inventory.cluster.minor):
         return
     kubeadm = inventory.cluster.kubeadm
@@ -126,7 +126,7 @@ def _cgroup(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]
     text = f"the host uses cgroup v1, which the kubelet of Kubernetes {versions.show(inventory.cluster.minor)} refuses"
     keep = f"To keep cgroup v1, set {' and '.join(missing)}." if missing else "Its support ends with a later version."
     hint = f"Boot with cgroup v2 (kernel argument systemd.unified_cgroup_hierarchy=1). {keep}"
-    yield Finding(host.name, "error" if missing else "warning", text, hint)
+    yield Finding(host.name, "error" if missing else "warning", text, hint, "cgroup-v1")
 
 
 def _size(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
