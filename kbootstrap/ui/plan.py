@@ -98,7 +98,7 @@ class PlanView:
     def _heading(self, names: list[str], steps: list[StepEnded]) -> str:
         host = self._inventory.host(names[0])
         role = "control plane" if host.is_control_plane else "worker"
-        facts = next((step.diff[0] for step in steps if step.phase == "facts" and step.diff), "")
+        facts = self._facts(names)
         if len(names) == 1:
             return "  " + "  ".join(filter(None, (self._style.bold(names[0]), host.node_ip, role, facts)))
         changes = sum(step.state == "change" for step in steps)
@@ -108,6 +108,11 @@ class PlanView:
         elif self._command == "check":
             same = "no problems"
         return f"  {self._style.bold(_names(names))}  {len(names)} {role}s, {same}  {facts}".rstrip()
+
+    def _facts(self, names: list[str]) -> str:
+        """The system and the size that these hosts have. Of hosts that differ, only how many kinds there are."""
+        found = {step.diff[0] for name in names for step in self._steps[name] if step.phase == "facts" and step.diff}
+        return found.pop() if len(found) == 1 else f"{len(found)} kinds of hosts" if found else ""
 
     def _phase(self, phase: str, steps: list[StepEnded], *, single: bool) -> Iterator[str]:
         label = f"    {phase}".ljust(LABEL_WIDTH)

@@ -81,6 +81,22 @@ def test_a_plan_shows_differences_and_folds_hosts_that_are_alike(tmp_path: Path)
     assert "Plan: 3 to change, 1 already right." in text
 
 
+@pytest.mark.parametrize(
+    ("systems", "said"),
+    [
+        (("CentOS 9", "CentOS 9"), "nothing to change  CentOS 9"),
+        (("CentOS 9", "Debian 12"), "nothing to change  2 kinds of hosts"),
+    ],
+)
+def test_a_group_is_not_described_by_its_first_host(tmp_path: Path, systems: tuple[str, str], said: str) -> None:
+    steps = [
+        StepEnded(2.0, host, "facts", "facts", "Look at the host", "ok", 0.1, diff=(system,))
+        for host, system in zip(("w1", "w2"), systems, strict=True)
+    ]
+    text = plan_text(tmp_path, run(*steps, mode="plan"))
+    assert f"w1 w2  2 workers, {said}\n" in text
+
+
 def test_long_differences_are_cut_unless_asked_for(tmp_path: Path) -> None:
     events = run(ended("cp1", "swap", "change", *[f"+ line {n}" for n in range(20)]), mode="plan")
     assert "... 14 more lines (-v shows them)" in plan_text(tmp_path, events)

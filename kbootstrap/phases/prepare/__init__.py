@@ -30,7 +30,7 @@ def steps(context: Context, host: Host) -> list[Step]:
         *_sources(context, host),
         Step(
             "hostname",
-            f"Set the host name to {host.name}",
+            "Set the host name",
             "prepare/hostname.sh",
             why="The node registers under its host name, and its certificates contain this name.",
             libraries=("state",),
