@@ -86,9 +86,9 @@ def server(tmp_path: Path, made: Context) -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     pod = json.loads(str(packet(made).params["POD"]))
-    command = pod["spec"]["containers"][0]["command"][2].replace("8080", str(port))
+    *command, _own_port = pod["spec"]["containers"][0]["command"]
     path = f"{tmp_path}/applets:/usr/bin:/bin"
-    process = subprocess.Popen(["busybox", "sh", "-c", command], env={"PATH": path, "NODE": "w1"})
+    process = subprocess.Popen(["busybox", *command, str(port)], env={"PATH": path, "NODE": "w1"})
     try:
         _until_listening(port)
         yield port

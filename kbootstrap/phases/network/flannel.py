@@ -10,6 +10,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from kbootstrap.remote.script import shell_file
 from kbootstrap.versions import FLANNEL_CNI_PLUGIN, FLANNEL_VERSION
 
 if TYPE_CHECKING:
@@ -20,28 +21,6 @@ DEFAULT_REPOSITORY = "ghcr.io/flannel-io"
 """Where Flannel's own manifest takes them from. Docker Hub limits anonymous pulls."""
 
 Object = dict[str, Any]
-
-_CONFIGURATION = "/etc/kube-flannel/cni-conf.json"
-_PLACE = "/etc/cni/net.d/10-flannel.conflist"
-_SUBNET = "/run/flannel/subnet.env"
-
-# After a boot /run is empty: a configuration of before would promise a network that is not there yet.
-_WITHDRAW = f"[ -s {_SUBNET} ] || rm -f {_PLACE}"
-# containerd reads the file whenever it is written, so an equal file is left alone.
-_OFFER = f"""\
-left=600
-until [ -s {_SUBNET} ]; do
-    left=$((left - 1))
-    if [ "$left" -le 0 ]; then
-        echo "flanneld has not written {_SUBNET} in two minutes"
-        exit 1
-    fi
-    sleep 0.2
-done
-if [ "$(cat {_PLACE} 2>/dev/null)" != "$(cat {_CONFIGURATION})" ]; then
-    cp -f {_CONFIGURATION} {_PLACE}
-fi
-"""
 
 
 def images(inventory: Inventory) -> tuple[str, str]:
@@ -150,7 +129,7 @@ def _pod(inventory: Inventory) -> Object:
             {
                 "name": "withdraw-cni",
                 "image": daemon,
-                "command": ["sh", "-c", _WITHDRAW],
+                "command": ["sh", "-c", shell_file("shell/pod/withdraw-cni.sh")],
                 "volumeMounts": [_mount("run"), _mount("cni")],
             },
         ],
@@ -202,7 +181,7 @@ def _flanneld(image: str, endpoint: str) -> Object:
         # A CNI configuration makes the node Ready. The plugin needs the subnet file, so the configuration comes after
         # it. Else the first pods fail, and the kubelet tries them again only 10 to 15 seconds later. The pod is Ready
         # when this has ended.
-        "lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", _OFFER]}}},
+        "lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", shell_file("shell/pod/offer-cni.sh")]}}},
         "resources": {"requests": {"cpu": "100m", "memory": "50Mi"}},
         "securityContext": {"privileged": False, "capabilities": {"add": ["NET_ADMIN", "NET_RAW"]}},
         "volumeMounts": [_mount(name) for name in _MOUNTS],

@@ -8,9 +8,7 @@ check() {
         printf '%s\n' "$found" | sed 's/$/ is on/'
         return 1
     fi
-    blocking_rules | while read -r rule; do
-        kb_report warning "a packet filter rule of no known service may stop the traffic of pods: $rule"
-    done
+    warn_of_blocking_rules
 }
 
 apply() {

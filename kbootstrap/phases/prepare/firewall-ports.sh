@@ -76,9 +76,7 @@ others() {
         kb_report warning "$service filters packets here: let the ports $PORTS through, and $SOURCES, or set cluster.firewall: disable"
     done
     if [ -z "$unknown" ] && ! firewalld && ! ufw_on; then
-        blocking_rules | while read -r rule; do
-            kb_report warning "a packet filter rule of no known service may stop the traffic of pods: $rule"
-        done
+        warn_of_blocking_rules
     fi
 }
 

@@ -14,6 +14,7 @@ from kbootstrap.inventory.models import Host
 from kbootstrap.phases.network import flannel
 from kbootstrap.phases.phase import Context
 from kbootstrap.ports import NODE_PORTS
+from kbootstrap.remote.script import shell_file
 from kbootstrap.secret import Param
 from kbootstrap.steps import Step
 
@@ -28,12 +29,6 @@ EVERY_PAIR = 50
 """Up to this many nodes, every pair is tested. Above it, each node tests the next node and some others."""
 
 _LABEL = {"kbootstrap/test": "pod-network"}
-_SERVE = (
-    f"exec nc -ll -p {SERVER_PORT} -e sh -c '"
-    "while read -r line; do [ ${#line} -gt 1 ] || break; done;"
-    r' printf "HTTP/1.0 200 OK\r\nConnection: close\r\n\r\nkbootstrap %s\n" "$NODE"' + "'"
-)
-"""Answers each HTTP request with the node's name. The request is read first: a socket closed before that is reset."""
 
 
 def packet_step(context: Context, host: Host, expected: Sequence[Host]) -> Step:
@@ -155,7 +150,7 @@ def _pod(limit: int) -> dict[str, Any]:
                     "name": "test",
                     "image": "%IMAGE%",
                     "imagePullPolicy": "IfNotPresent",
-                    "command": ["sh", "-c", _SERVE],
+                    "command": ["sh", "-c", shell_file("shell/pod/serve.sh"), "serve", str(SERVER_PORT)],
                     "env": [{"name": "NODE", "value": "%NODE%"}],
                     "securityContext": {
                         "allowPrivilegeEscalation": False,

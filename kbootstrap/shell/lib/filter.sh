@@ -1,6 +1,13 @@
 # shellcheck shell=sh
 # filter.sh - the host's own packet filter rules.
 
+# warn_of_blocking_rules - a warning for each.
+warn_of_blocking_rules() {
+    blocking_rules | while read -r kb_rule; do
+        kb_report warning "a packet filter rule of no known service may stop the traffic of pods: $kb_rule"
+    done
+}
+
 # blocking_rules - print what stops every packet but those that earlier rules let through: a policy, or a rule without an
 # address, a port, an interface or a state. A FORWARD policy of iptables is left out: it is Docker's, and Flannel accepts
 # the packets of pods before it.
