@@ -1,38 +1,20 @@
-"""Labs of container hosts with real kubeadm. A failed test prints the journals and pods of its hosts."""
+"""Labs of container hosts with real kubeadm."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.driver import Fleet
-from support.labs import MakeLab, maker
+from support.labs import MakeLab
+from support.real_labs import pytest_runtest_makereport, remembered_labs
 
 from kbootstrap_lab import containers
 
-_FLEETS = pytest.StashKey[list[Fleet]]()
+__all__ = ["lab", "pytest_runtest_makereport"]
 
 
 @pytest.fixture
 def lab(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeLab]:
-    fleets = request.node.stash.setdefault(_FLEETS, [])
-    with maker(containers, tmp_path) as make:
-
-        def remember(control_planes: int = 1, workers: int = 0, distribution: str = "centos9", **options: Any) -> Fleet:
-            fleet = make(control_planes, workers, distribution, **options)
-            fleets.append(fleet)
-            return fleet
-
-        yield remember
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    if report.failed and report.when == "call":
-        for fleet in item.stash.get(_FLEETS, []):
-            for host in fleet.hosts:
-                report.sections.append((f"{host} of lab {fleet.name}", fleet.backend.logs(fleet.name, host)))
-    return report
+    with remembered_labs(containers, "centos9", tmp_path, request) as make:
+        yield make

@@ -120,13 +120,17 @@ def test_a_key_of_the_agent(server: Server, tmp_path: Path, home: Path, agent: C
     assert "ssh.key" in refusal(inventory_host(tmp_path, server, key=None, agent=False)).hint
 
 
+def fill(agent: Callable[[Path], None], folder: Path) -> None:
+    """Other keys in the agent: they use up the server's patience (MaxAuthTries) before the right one comes."""
+    for number in range(7):
+        make_key(folder / f"other-{number}")
+        agent(folder / f"other-{number}")
+
+
 def test_the_agent_is_not_asked_when_a_key_is_named(
     server: Server, tmp_path: Path, agent: Callable[[Path], None]
 ) -> None:
-    """An agent full of other keys would use up the server's patience (MaxAuthTries) before the right one comes."""
-    for number in range(7):
-        make_key(tmp_path / f"other-{number}")
-        agent(tmp_path / f"other-{number}")
+    fill(agent, tmp_path)
     assert say(inventory_host(tmp_path, server), "echo in") == ["in"]
 
 
@@ -149,9 +153,7 @@ def test_a_locked_key_that_the_agent_has_open(
     server: Server, tmp_path: Path, home: Path, agent: Callable[[Path], None]
 ) -> None:
     """Named by the inventory or, among many others of the agent, by ssh_config: only this one is offered."""
-    for number in range(7):
-        make_key(tmp_path / f"other-{number}")
-        agent(tmp_path / f"other-{number}")
+    fill(agent, tmp_path)
     agent(copy_key(server.key, tmp_path / "opened"))
     locked = copy_key(server.key, tmp_path / "locked", "open sesame")
     (tmp_path / "locked.pub").write_bytes(server.key.with_name(server.key.name + ".pub").read_bytes())
@@ -167,9 +169,7 @@ def test_a_public_key_stands_for_that_of_the_agent(
     server: Server, tmp_path: Path, home: Path, agent: Callable[[Path], None]
 ) -> None:
     """Of hardware keys and of a password manager, only the public half is a file."""
-    for number in range(7):
-        make_key(tmp_path / f"other-{number}")
-        agent(tmp_path / f"other-{number}")
+    fill(agent, tmp_path)
     agent(copy_key(server.key, tmp_path / "opened"))
     public = server.key.with_name(server.key.name + ".pub")
     config = tmp_path / "config"

@@ -51,9 +51,9 @@ def test_no_packet_of_a_machine_leaves_this_one() -> None:
 def test_the_inventory_has_the_forwarded_port_and_the_address_of_the_other_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inventory, "fingerprint", lambda: "A" * 40)
+    monkeypatch.setattr("kbootstrap_lab.containers.inventory.fingerprint", lambda: "A" * 40)
     lab = labs.Lab("demo", (host("cp1", 11), host("w1", 12)), "kb", "kb-demo-1", "tcg", Path("/image"), tmp_path)
-    inventory.write(tmp_path / "lab.yaml", lab, password=False, sudo_password=False)
+    (tmp_path / "lab.yaml").write_text(inventory.text(lab, password=False, sudo_password=False))
     read = load_inventory(tmp_path / "lab.yaml")
     assert [(each.name, each.node_ip, each.role) for each in read.hosts] == [
         ("cp1", "10.200.0.11", "control-plane"),

@@ -123,9 +123,9 @@ def _start(
         _set_up(lab, each, key, password, sudo_password)
     _keep(lab, _known_hosts(lab))
     if inventory is not None:
-        from kbootstrap_lab.containers.inventory import write
+        from kbootstrap_lab.containers.inventory import text, write
 
-        write(inventory, lab, password is not None, sudo_password is not None)
+        write(inventory, text(lab, password is not None, sudo_password is not None))
         say(f"wrote {inventory}")
     return lab
 

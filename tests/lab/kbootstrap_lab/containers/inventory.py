@@ -15,12 +15,28 @@ IGNORED = ("Swap", "SystemVerification", "FileExisting-crictl", "Mem", "NumCPU")
 
 def text(lab: Lab, password: bool, sudo_password: bool) -> str:
     """The inventory as YAML. It has no passwords, only the environment variables that they are read from."""
-    sudo = "none" if lab.user == "root" else "password" if sudo_password else "passwordless"
-    key = fingerprint()
     lines = [
         "# Written by `kbootstrap lab up --backend containers`: hosts with real kubeadm (docs/lab.md).",
+        *cluster_lines(lab.name, lab.server, IGNORED),
+        "    extra_args:",
+        "      # The machine's connection tracking table is not this container's to size.",
+        "      kube_proxy: {conntrack: {maxPerCore: 0}}",
+        "",
+        *ssh_lines(lab.user, lab.directory, password, sudo_password),
+        "",
+        "hosts:",
+    ]
+    for host in lab.hosts:
+        lines.append(f"  - {{name: {host.name}, address: {host.address}, role: {role(host.name)}}}")
+    return "\n".join(lines) + "\n"
+
+
+def cluster_lines(name: str, time_server: str, ignored: tuple[str, ...]) -> list[str]:
+    """The section ``cluster`` of a lab whose packages and images come from the lab's own server."""
+    key = fingerprint()
+    return [
         "cluster:",
-        f"  name: {lab.name}",
+        f"  name: {name}",
         f'  kubernetes: "{KUBERNETES}"',
         "  # The lab has a package server of its own, laid out as pkgs.k8s.io and download.docker.com are.",
         f"  package_repository: http://{SERVER}",
@@ -30,31 +46,35 @@ def text(lab: Lab, password: bool, sudo_password: bool) -> str:
         f"    package_key: {key}",
         "    # No registry is there: crictl's stand-in fetches archives from the package server.",
         f"    mirrors: {{registry.k8s.io: ['http://{SERVER}'], docker.io: ['http://{SERVER}']}}",
-        f"  ntp: [{lab.server}]",
+        f"  ntp: [{time_server}]",
         "  kubeadm:",
-        f"    ignore_preflight_errors: [{', '.join(IGNORED)}]",
-        "    extra_args:",
-        "      # The machine's connection tracking table is not this container's to size.",
-        "      kube_proxy: {conntrack: {maxPerCore: 0}}",
-        "",
+        f"    ignore_preflight_errors: [{', '.join(ignored)}]",
+    ]
+
+
+def ssh_lines(user: str, directory: Path, password: bool, sudo_password: bool) -> list[str]:
+    """The section ``ssh``, with the key that the lab made in its folder."""
+    sudo = "none" if user == "root" else "password" if sudo_password else "passwordless"
+    lines = [
         "ssh:",
-        f"  user: {lab.user}",
-        f"  key: {home_relative(lab.directory / 'id_ed25519')}",
-        f"  known_hosts: {home_relative(lab.directory / 'known_hosts')}",
+        f"  user: {user}",
+        f"  key: {home_relative(directory / 'id_ed25519')}",
+        f"  known_hosts: {home_relative(directory / 'known_hosts')}",
         f"  sudo: {sudo}",
     ]
     if password:
         lines.append("  password: ${env:KB_SSH_PASSWORD}")
     if sudo_password:
         lines.append("  sudo_password: ${env:KB_SUDO_PASSWORD}")
-    lines += ["", "hosts:"]
-    for host in lab.hosts:
-        role = CONTROL_PLANE_ROLE if host.name.startswith("cp") else "worker"
-        lines.append(f"  - {{name: {host.name}, address: {host.address}, role: {role}}}")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
-def write(path: Path, lab: Lab, password: bool, sudo_password: bool) -> None:
-    """Write the inventory to ``path``."""
+def role(name: str) -> str:
+    """The role of a lab's host."""
+    return CONTROL_PLANE_ROLE if name.startswith("cp") else "worker"
+
+
+def write(path: Path, made: str) -> None:
+    """Write an inventory to ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text(lab, password, sudo_password), encoding="utf-8")
+    path.write_text(made, encoding="utf-8")

@@ -73,9 +73,10 @@ def up(
         lab = Lab(name, _hosts(len(chosen), control_planes), user, title, accelerator, disk, directory)
         _start(lab, served, password, sudo_password, say)
         if inventory is not None:
-            from kbootstrap_lab.vm.inventory import write
+            from kbootstrap_lab.containers.inventory import write
+            from kbootstrap_lab.vm.inventory import text
 
-            write(inventory, lab, password is not None, sudo_password is not None)
+            write(inventory, text(lab, password is not None, sudo_password is not None))
             say(f"wrote {inventory}")
         return lab
     except BaseException:
