@@ -133,7 +133,7 @@ make_pods() {
             exit 0
             ;;
     esac
-    fail "the pods of the test cannot be made: $made"
+    fail "the pods of the test cannot be made: $made" "\`kubectl auth can-i create pods\` and the cluster's admission policies say why."
 }
 
 # flannel_image - the image that the nodes have: that of the running DaemonSet, which may be older than this kbootstrap.
@@ -181,7 +181,7 @@ list_targets() {
     service=
     if [ "$FORM" = deep ]; then
         service=$(admin -n "$namespace" get service test -o 'jsonpath={.spec.clusterIP} {.spec.ports[0].nodePort}') ||
-            fail "the Service of the test cannot be read: $service"
+            fail "the Service of the test cannot be read: $service" "Does the API server answer? See kubectl get --raw /readyz."
     fi
     node_port=${service#* }
     awk -F '\t' -v form="$FORM" -v most="$EVERY_PAIR" -v port="$SERVER_PORT" -v service="${service% *}" \
@@ -339,7 +339,7 @@ judge() {
     ' "$WORK/rows")
     tried=$(grep -c . "$WORK/rows") || :
     [ -n "$failing" ] || [ "$tried" -eq 0 ] || return 0
-    [ "$tried" -gt 0 ] || fail "no connection was tried: the test's pods did not start"
+    [ "$tried" -gt 0 ] || fail "no connection was tried: the test's pods did not start" "See journalctl -u kubelet on the nodes."
     count=$(printf '%s\n' "$failing" | grep -c .)
     first=$(printf '%s\n' "$failing" | head -n 1)
     if [ "$count" -gt 1 ]; then
