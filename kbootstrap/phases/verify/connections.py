@@ -40,7 +40,7 @@ def packet_step(context: Context, host: Host, expected: Sequence[Host]) -> Step:
         why="A node is Ready although a firewall drops the packets of the pod network.",
         params=_params(context, host, expected, _two_nodes(context, host, expected), deep=False),
         timeout=PACKET_TIMEOUT_S + CLEAN_UP_S,
-        libraries=("cluster",),
+        libraries=("cluster", "wait"),
         wait_only=True,
     )
 
@@ -54,7 +54,7 @@ def deep_step(context: Context, host: Host, expected: Sequence[Host]) -> Step:
         why="Every way that a packet may take between the nodes is tried, and a failing one is named.",
         params=_params(context, host, expected, expected, deep=True),
         timeout=DEEP_TIMEOUT_S + CLEAN_UP_S,
-        libraries=("cluster",),
+        libraries=("cluster", "wait"),
         wait_only=True,
         outputs=("connections",),
     )

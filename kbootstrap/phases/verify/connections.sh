@@ -32,12 +32,9 @@ TRY='
     wait
 '
 
-# seconds - the age of the system: a clock that nobody sets.
-seconds() { cut -d . -f 1 /proc/uptime; }
-
 # left - seconds until the test has to end.
 left() {
-    now=$(seconds)
+    now=$(uptime_seconds)
     echo $((deadline - now))
 }
 
@@ -64,7 +61,7 @@ check() {
 
 apply() {
     have_cluster
-    now=$(seconds)
+    now=$(uptime_seconds)
     deadline=$((now + TIMEOUT))
     namespace=kbootstrap-test-$$-$now
     before=$(cat "$RECORD" 2>/dev/null) || before=
@@ -144,13 +141,14 @@ flannel_image() {
 }
 
 wait_for_pods() {
+    since=$(uptime_seconds)
     latest=$((TIMEOUT / 2))
     [ "$latest" -lt 120 ] || latest=120
     while :; do
         pods_now >"$WORK/pods"
         grep -q "$(printf '\t')waiting$(printf '\t')" "$WORK/pods" || return 0
         [ "$(left)" -gt $((TIMEOUT - latest)) ] || return 0
-        sleep 1
+        pause_since "$since"
     done
 }
 

@@ -35,17 +35,25 @@ no_troubles() {
     fi
 }
 
+# pause_since UPTIME - the pause between two looks since then: short at first, because most waits end within seconds.
+pause_since() {
+    if [ $(($(uptime_seconds) - $1)) -ge 3 ] || ! sleep 0.2 2>/dev/null; then
+        sleep 1
+    fi
+}
+
 # wait_out_troubles SECONDS HINT - its apply: wait until there are none. Those left at the end are the failure. It goes by the
 # clock, not by the number of looks: against a busy API server one look may take half a minute.
 wait_out_troubles() {
     have_cluster
-    kb_until=$(($(uptime_seconds) + $1))
+    kb_since=$(uptime_seconds)
+    kb_until=$((kb_since + $1))
     while ! kb_found=$(troubles) || [ -n "$kb_found" ]; do
         if [ "$(uptime_seconds)" -ge "$kb_until" ]; then
             printf '%s\n' "${kb_found:-the cluster does not say how it is}"
             kb_report hint "$2"
             return 1
         fi
-        sleep 1
+        pause_since "$kb_since"
     done
 }
