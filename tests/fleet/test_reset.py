@@ -9,25 +9,24 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import yaml
 from support.breakpoints import until
 from support.driver import Events, Fleet
-from support.labs import MakeLab
+from support.labs import MakeLab, Snapshots
 
 from kbootstrap_lab.backend import DISTRIBUTIONS
 
 RUNTIME_STATE = ("/run", "/var/log", "/home/kb/.cache")
 LAB = ("/var/lib/sim",)
 """The simulated host's own notes."""
-CACHES = ("/var/lib/apt", "/var/lib/dpkg")
-"""What apt and dpkg keep, with the time of every installation; `packages` looks at what is installed."""
+CACHES = ("/var/lib/apt", "/var/lib/dpkg", "/var/lib/rpm")
+"""What package managers keep, with the time of every installation; `packages` looks at what is installed."""
 PACKAGES = (
     "/usr",
     "/opt/cni",
-    "/var/lib/rpm",
-    "/var/lib/dpkg",
     "/var/lib/containerd",
     "/etc/containerd",
     "/etc/chrony",
@@ -89,7 +88,7 @@ OTHERS = {
 """Another time service, a swap partition that is found by its type, a firewall that rejects what it does not know."""
 
 
-def live_in(fleet: Fleet, distribution: str) -> None:
+def live_in(distribution: str, fleet: Fleet) -> None:
     """What administrators and clouds add to a host: swap with a priority, sysctls, a CNI plugin, cloud-init."""
     for host in fleet.hosts:
         fleet.text(host, OTHERS[distribution])
@@ -102,6 +101,12 @@ def live_in(fleet: Fleet, distribution: str) -> None:
             "echo 'manage_etc_hosts: true' >>/etc/cloud/cloud.cfg && "
             "mkdir -p /etc/cni/net.d && echo '{}' >/etc/cni/net.d/10-calico.conflist",
         )
+
+
+def up_on(distribution: str, fleet: Fleet) -> Events:
+    """`up` on hosts that somebody lived in."""
+    live_in(distribution, fleet)
+    return fleet.up()
 
 
 def survives_a_reboot(fleet: Fleet, host: str) -> None:
@@ -122,13 +127,14 @@ def survives_a_reboot(fleet: Fleet, host: str) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--purge",)], ids=["packages-stay", "purge"])
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_what_was_there_is_there_again(lab: MakeLab, distribution: str, options: tuple[str, ...]) -> None:
-    fleet = lab(1, 1, distribution, state="dirty")
-    live_in(fleet, distribution)
+def test_what_was_there_is_there_again(
+    lab: MakeLab, snapshots: Snapshots, distribution: str, options: tuple[str, ...]
+) -> None:
+    fleet = snapshots.copy(lab, "lived-in", partial(live_in, distribution), 1, 1, distribution, state="dirty")
     but = (*RUNTIME_STATE, *LAB, *CACHES)
     files = fleet.snapshot(*but)
     others = {host: (kernel(fleet, host), units(fleet, host), packages(fleet, host)) for host in fleet.hosts}
-    fleet.up()
+    fleet = snapshots.copy(lab, "lived-in-up", partial(up_on, distribution), 1, 1, distribution, state="dirty")
     assert fleet.snapshot(*but) != files
     if not options:
         survives_a_reboot(fleet, "w1")
@@ -194,11 +200,11 @@ def test_files_that_were_changed_since_keep_those_changes(lab: MakeLab) -> None:
 def test_ports_that_were_opened_are_closed(lab: MakeLab) -> None:
     fleet = lab(1, 0, state="dirty")
     fleet.change_inventory(lambda text: text.replace("cluster:\n", "cluster:\n  firewall: open-ports\n", 1))
-    before = fleet.snapshot(*RUNTIME_STATE, *LAB, *PACKAGES), kernel(fleet, "cp1")
+    before = fleet.snapshot(*RUNTIME_STATE, *LAB, *CACHES, *PACKAGES), kernel(fleet, "cp1")
     fleet.up()
     assert "6443/tcp" in fleet.text("cp1", "firewall-cmd --list-ports")
     undone(fleet)
-    assert fleet.snapshot(*RUNTIME_STATE, *LAB, *PACKAGES) ^ before[0] == set()
+    assert fleet.snapshot(*RUNTIME_STATE, *LAB, *CACHES, *PACKAGES) ^ before[0] == set()
     assert kernel(fleet, "cp1") == before[1]
 
     fleet.up()
