@@ -12,7 +12,11 @@ from kbootstrap.steps import Mode, State
 
 @dataclass(frozen=True)
 class RunStarted:
-    """First event of a run. ``log`` is the path of its journal; empty when there is none."""
+    """First event of a run. ``log`` is the path of its journal; empty when there is none.
+
+    ``addresses`` are the SSH addresses of ``hosts``, in their order. ``inventory`` is the path of the inventory, and
+    ``software`` what it asks for: ``Kubernetes 1.34, containerd, Flannel``.
+    """
 
     time: float
     run_id: str
@@ -21,6 +25,20 @@ class RunStarted:
     cluster: str
     hosts: tuple[str, ...]
     log: str = ""
+    inventory: str = ""
+    addresses: tuple[str, ...] = ()
+    software: str = ""
+
+
+@dataclass(frozen=True)
+class HostWaits:
+    """The next phase of a host waits for a phase of another host."""
+
+    time: float
+    host: str
+    phase: str
+    for_host: str
+    for_phase: str
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,18 @@ class StepOutput:
     host: str
     phase: str
     step: str
+    line: str
+
+
+@dataclass(frozen=True)
+class StepRunning:
+    """A sign of life of a step that has run for ``seconds``. ``line`` is the last line that it printed."""
+
+    time: float
+    host: str
+    phase: str
+    step: str
+    seconds: float
     line: str
 
 
@@ -141,6 +171,7 @@ class RunEnded:
     """Last event of a run. ``exit_code`` follows the table in docs/architecture.md.
 
     ``critical_path`` is the chain of phases, each waiting for the previous one, that determined the run's duration.
+    ``nodes_ready`` is how many of ``nodes`` this run has seen Ready; None when it has not looked.
     """
 
     time: float
@@ -150,8 +181,20 @@ class RunEnded:
     counts: Mapping[State, int]
     hosts: Mapping[str, HostSummary]
     critical_path: tuple[PathSegment, ...] = ()
+    nodes_ready: int | None = None
+    nodes: int = 0
 
 
 Event = (
-    RunStarted | PhaseStarted | StepStarted | StepOutput | StepEnded | PhaseEnded | Notice | NetworkTested | RunEnded
+    RunStarted
+    | HostWaits
+    | PhaseStarted
+    | StepStarted
+    | StepOutput
+    | StepRunning
+    | StepEnded
+    | PhaseEnded
+    | Notice
+    | NetworkTested
+    | RunEnded
 )

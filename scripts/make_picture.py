@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -16,7 +17,7 @@ from rich.text import Text
 
 from kbootstrap import run
 from kbootstrap.cli import cli
-from kbootstrap.events import Event, Notice, RunEnded
+from kbootstrap.events import Event, Notice, RunEnded, RunStarted
 from kbootstrap.inventory import load
 from kbootstrap.ui import Style
 from kbootstrap.ui.live import Board
@@ -41,13 +42,17 @@ def screen(inventory: Path, home: str) -> Console:
     board = Board(console)
     console.print(f"$ kbootstrap up {INVENTORY} --yes", style="bold")
 
+    started: list[RunStarted] = []
+
     def handle(event: Event) -> None:
         board.handle(event)
-        if isinstance(event, Notice):
+        if isinstance(event, RunStarted):
+            started.append(replace(event, inventory=INVENTORY))
+        elif isinstance(event, Notice):
             console.print(event.text.replace(home, "~/.local/state"))
         elif isinstance(event, RunEnded):
-            console.print(board.table())
-            for line in summary_lines(Style(Terminal()), None, event):
+            console.print(board.text())
+            for line in summary_lines(Style(Terminal()), started[0], event):
                 console.print(Text.from_ansi(line))
 
     if run.up(load(inventory), view=handle).exit_code:

@@ -120,7 +120,13 @@ def verify(inventory: Path, deep: bool, output: str, verbose: bool, **asks: Any)
 
 @click.command()
 @common
-@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", help="How to show the status.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Choice(["text", "wide", "json", "yaml"]),
+    default="text",
+    help="How to show the status: wide adds the SSH address, the system, the kernel and the runtime.",
+)
 def status(inventory: Path, output: str, **asks: Any) -> int:
     """Show the nodes as the API server sees them.
 
@@ -129,15 +135,20 @@ def status(inventory: Path, output: str, **asks: Any) -> int:
     import dataclasses
     import json
 
+    import yaml
+
     from kbootstrap import run
     from kbootstrap.ui.status import status_lines
 
     wanted = load(inventory, asks)
     state = run.status(wanted, options=chosen(asks), control=runs.control())
+    data = {**json.loads(json.dumps(dataclasses.asdict(state))), "ok": state.ok}
     if output == "json":
-        click.echo(json.dumps({**dataclasses.asdict(state), "ok": state.ok}))
+        click.echo(json.dumps(data))
+    elif output == "yaml":
+        click.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
     else:
-        click.echo("\n".join(status_lines(state, wanted)))
+        click.echo("\n".join(status_lines(state, wanted, wide=output == "wide")))
     return 0 if state.ok else 1
 
 

@@ -18,7 +18,10 @@ MAX_FIELD = 300
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """A node as the API server sees it; ``reason`` is why it is not Ready, or another problem of it."""
+    """A node as the API server sees it; ``reason`` is why it is not Ready, or another problem of it.
+
+    ``os``, ``kernel`` and ``runtime`` are what its kubelet reports.
+    """
 
     name: str
     address: str
@@ -26,6 +29,10 @@ class NodeStatus:
     ready: bool
     version: str
     reason: str = ""
+    os: str = ""
+    kernel: str = ""
+    runtime: str = ""
+    in_inventory: bool = True
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,9 @@ def read_status(inventory: Inventory, options: Options, control: Control) -> Clu
     facts = run.state.facts.get(inventory.first_control_plane.name)
     api_server = versions.exact(facts.apiserver_version) if facts else None
     clean = control.redactor.clean
+    ours = {host.name for host in inventory.hosts}
     nodes = (_node_status(row, api_server) for row in _rows(clean(_found(run, "nodes"))))
-    found = {node.name: node for node in nodes}
+    found = {node.name: replace(node, in_inventory=node.name in ours) for node in nodes}
     ordered = [found.pop(host.name) for host in inventory.hosts if host.name in found]
     names = {node.name for node in ordered}
     return ClusterStatus(
@@ -102,7 +110,7 @@ def _fields(row: str, count: int) -> list[str]:
 
 def _node_status(row: str, api_server: str | None) -> NodeStatus:
     """A row of ``nodes`` in shell/lib/cluster.sh."""
-    name, ready, version, address, labels, reason = _fields(row, 6)
+    name, ready, version, address, labels, reason, system, kernel, runtime = _fields(row, 9)
     control_plane = any(f"node-role.kubernetes.io/{role}" in labels for role in ("control-plane", "master"))
     trouble = _skew(version, api_server) if ready == "True" else reason or "the node sends no status"
     return NodeStatus(
@@ -112,6 +120,9 @@ def _node_status(row: str, api_server: str | None) -> NodeStatus:
         ready=ready == "True",
         version=version,
         reason=trouble,
+        os=system,
+        kernel=kernel,
+        runtime=runtime,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +13,7 @@ from kbootstrap.events import Event, NetworkTested, Notice, RunEnded, RunStarted
 from kbootstrap.inventory.models import Host, Inventory
 from kbootstrap.inventory.selection import select
 from kbootstrap.kubernetes import kubeconfig
+from kbootstrap.phases import verify
 from kbootstrap.phases.builtin import REQUIREMENTS
 from kbootstrap.phases.phase import Context, Phase
 from kbootstrap.phases.preflight.finding import Finding
@@ -66,20 +66,27 @@ class Run:
         self._counts = StepCounts(host.name for host in self._selected)
         self._exit_codes: set[int] = set()
         self._hosts = Hosts(self.command, mode, options, control, self.state)
-        self._scheduler = Scheduler(self._emit, options.parallelism or inventory.parallelism, control.stop)
+        self._nodes_ready: int | None = None
+        self._scheduler = Scheduler(
+            self._emit, options.parallelism or inventory.parallelism, control.stop, on_poll=self._show_life
+        )
 
     def execute(self) -> RunEnded:
         """Run the workflow. Always disconnects at the end."""
         began = time.time()
         names = tuple(host.name for host in self._selected)
+        cluster = self.inventory.cluster
         started = RunStarted(
             began,
             self._control.run_id,
             self.command,
             self.mode,
-            self.inventory.cluster.name,
+            cluster.name,
             names,
             self._control.journal,
+            str(self.inventory.path),
+            tuple(host.address for host in self._selected),
+            f"Kubernetes {cluster.kubernetes}, {cluster.runtime.name}, {cluster.network.name.capitalize()}",
         )
         self._emit(started)
         try:
@@ -115,7 +122,13 @@ class Run:
         failed = isinstance(event, StepEnded) and event.state == "failed"
         if failed or (isinstance(event, Notice) and event.level == "error"):
             self._exit_codes.add(1)
+        if isinstance(event, StepEnded) and (event.phase, event.step, event.state) == ("verify", "nodes", "ok"):
+            self._nodes_ready = len(verify.expected(self.state.context()))
         self._view(event)
+
+    def _show_life(self) -> None:
+        for sign in self._counts.signs_of_life(time.time()):
+            self._emit(sign)
 
     def _warn(self, text: str, host: str = "") -> None:
         self._emit(Notice(time.time(), "warning", text, host))
@@ -123,7 +136,7 @@ class Run:
     def _report_running_scripts(self) -> None:
         """Warn about detached scripts, which continue to run after kbootstrap ends."""
         sessions = self._hosts.sessions
-        running = [(step, host) for host, step in self._counts.running.items() if host in sessions]
+        running = [(step.name, host) for host, step in self._counts.running.items() if host in sessions]
         steps = [f"{step} on {host}" for step, host in running if sessions[host].detached]
         if self.mode == "apply" and steps:
             self._warn(f"these steps are still running: {', '.join(steps)}. The next run waits for them.")
@@ -209,8 +222,7 @@ class Run:
         except KbootstrapError as error:
             self._warn(f"{error.message} ({error.hint})")
             return
-        merge = f"kbootstrap kubeconfig {shlex.quote(str(self.inventory.path))} --merge"
-        self._emit(Notice(time.time(), "info", f"The kubeconfig is {path}; `{merge}` adds it to your own."))
+        self._emit(Notice(time.time(), "info", f"The administrator's kubeconfig is {path}"))
 
     def _summary(self, began: float) -> RunEnded:
         codes = self._exit_codes | self._hosts.exit_codes
@@ -221,7 +233,9 @@ class Run:
         elif exit_code:
             status = "failed"
         ended, path = time.time(), tuple(self._scheduler.path)
-        return RunEnded(ended, status, exit_code, ended - began, self._counts.total, self._counts.hosts, path)
+        total, nodes = self._counts.total, len(self.inventory.hosts)
+        hosts = self._counts.hosts
+        return RunEnded(ended, status, exit_code, ended - began, total, hosts, path, self._nodes_ready, nodes)
 
 
 def _raise_all(errors: list[Finding]) -> tuple[str, ...]:

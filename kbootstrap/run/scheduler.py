@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kbootstrap.errors import KbootstrapError
-from kbootstrap.events import Event, Notice, PathSegment
+from kbootstrap.events import Event, HostWaits, Notice, PathSegment
 
 POLL_S = 0.2
 """Seconds between two checks whether the run was asked to stop."""
@@ -57,21 +57,24 @@ class Task:
 
 
 class TaskGraph:
-    """Finds the tasks that can start. Every task counts its open requirements, so the end of a task is cheap."""
+    """Finds the tasks that can start. Every task knows its open requirements, so the end of a task is cheap."""
 
     def __init__(self, tasks: Iterable[Task]) -> None:
         self.tasks = {task.key: task for task in tasks}
         self._order = {key: number for number, key in enumerate(self.tasks)}
-        self._left: dict[Key, int] = {}
+        self._open: dict[Key, set[Key]] = {}
         self._followers: dict[Key, list[Key]] = {}
         self._ready: list[tuple[int, Key]] = []
+        self.of_host: dict[str, list[Key]] = {}
         for key, task in self.tasks.items():
             known = {other for other in task.requires + task.after if other in self.tasks}
-            self._left[key] = len(known)
+            self._open[key] = known
+            self.of_host.setdefault(key[1], []).append(key)
             for other in known:
                 self._followers.setdefault(other, []).append(key)
             if not known:
                 heapq.heappush(self._ready, (self._order[key], key))
+        self._changed = set(self.of_host)
 
     def __bool__(self) -> bool:
         return bool(self._ready)
@@ -80,11 +83,22 @@ class TaskGraph:
         """The first task, in the given order, that waits for no other task."""
         return self.tasks[heapq.heappop(self._ready)[1]]
 
+    def waits_for(self, key: Key) -> Key | None:
+        """The first task, in the given order, that this one waits for; None when it can start."""
+        return min(self._open[key], key=self._order.__getitem__, default=None)
+
+    def take_changed(self) -> set[str]:
+        """The hosts for which a task, or one that they waited for, has ended since the last call."""
+        changed, self._changed = self._changed, set()
+        return changed
+
     def end(self, key: Key) -> None:
         """Mark a task as ended. Tasks that waited only for it are now ready."""
+        self._changed.add(key[1])
         for follower in self._followers.pop(key, ()):
-            self._left[follower] -= 1
-            if not self._left[follower]:
+            self._changed.add(follower[1])
+            self._open[follower].discard(key)
+            if not self._open[follower]:
                 heapq.heappush(self._ready, (self._order[follower], follower))
 
 
@@ -92,14 +106,15 @@ class TaskGraph:
 class Scheduler:
     """Runs tasks in the order of their requirements, at most ``parallelism`` at once, until all have ended.
 
-    ``stop`` ends the run early: ``on_stop`` stops the running tasks, the others are skipped. ``path`` is the critical
-    path of all tasks so far.
+    ``stop`` ends the run early: ``on_stop`` stops the running tasks, the others are skipped. ``on_poll`` is called at
+    least every ``POLL_S`` seconds. ``path`` is the critical path of all tasks so far.
     """
 
     emit: Callable[[Event], None]
     parallelism: int
     stop: threading.Event = field(default_factory=threading.Event)
     on_stop: Callable[[], None] = lambda: None
+    on_poll: Callable[[], None] = lambda: None
     path: list[PathSegment] = field(default_factory=list)
     _inbox: queue.SimpleQueue[Event | Ended | Update | Exception] = field(default_factory=queue.SimpleQueue, init=False)
     _stopping: bool = field(default=False, init=False)
@@ -135,6 +150,7 @@ class Scheduler:
                 self.on_stop()
             self._start_ready(graph, running, ended)
             if running:
+                self._tell_who_waits(graph, running, ended)
                 for item in self._take():
                     running.discard(item.key)
                     ended[item.key], spans[item.key] = item.ok, (item.began, item.ended)
@@ -158,9 +174,18 @@ class Scheduler:
                 running.add(key)
                 threading.Thread(target=self._work, args=(key, task.start()), name="/".join(key), daemon=True).start()
 
+    def _tell_who_waits(self, graph: TaskGraph, running: set[Key], ended: dict[Key, bool]) -> None:
+        """Emit HostWaits for the hosts whose next task now waits for a task of another host."""
+        for host in graph.take_changed():
+            key = next((key for key in graph.of_host[host] if key not in ended), None)
+            wanted = graph.waits_for(key) if key and key not in running else None
+            if key and wanted and wanted[1] != host:
+                self.emit(HostWaits(time.time(), host, key[0], wanted[1], wanted[0]))
+
     def _take(self) -> list[Ended]:
         """Process all posted items; waits up to ``POLL_S`` for the first. Returns the tasks that ended."""
         ended: list[Ended] = []
+        self.on_poll()
         try:
             item = self._inbox.get(timeout=POLL_S)
         except queue.Empty:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from kbootstrap.events import Event, HostSummary, StepEnded, StepStarted
+from kbootstrap.events import Event, HostSummary, StepEnded, StepOutput, StepRunning, StepStarted
 from kbootstrap.phases.outputs import Outputs
 from kbootstrap.phases.phase import Context
 from kbootstrap.remote.facts import Facts
@@ -35,16 +35,45 @@ class RunState:
         self.outputs = replace(self.outputs, kubernetes_version=version)
 
 
+SIGN_OF_LIFE_S = 10.0
+"""Seconds between two signs of life of a step."""
+
+
+@dataclass
+class RunningStep:
+    """The current step of a host, the last line that it printed, and the time of its last sign of life."""
+
+    started: StepStarted
+    signed: float
+    line: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.started.phase}.{self.started.step}"
+
+
 class StepCounts:
     """Counts step states per host from the events; ``running`` has the current step of each host."""
 
     def __init__(self, hosts: Iterable[str]) -> None:
         self.hosts = {host: HostSummary(counts={}) for host in hosts}
-        self.running: dict[str, str] = {}
+        self.running: dict[str, RunningStep] = {}
+
+    def signs_of_life(self, now: float) -> list[StepRunning]:
+        """Of every step that has run for a while; ``now`` is in seconds since the epoch."""
+        signs = []
+        for host, step in self.running.items():
+            if now - step.signed >= SIGN_OF_LIFE_S:
+                step.signed = now
+                begun = step.started
+                signs.append(StepRunning(now, host, begun.phase, begun.step, now - begun.time, step.line))
+        return signs
 
     def handle(self, event: Event) -> None:
         if isinstance(event, StepStarted):
-            self.running[event.host] = f"{event.phase}.{event.step}"
+            self.running[event.host] = RunningStep(event, event.time)
+        elif isinstance(event, StepOutput) and event.host in self.running and event.line.strip():
+            self.running[event.host].line = event.line
         if not isinstance(event, StepEnded):
             return
         self.running.pop(event.host, None)

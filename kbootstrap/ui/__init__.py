@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
 from typing import Protocol, TextIO
 
 from kbootstrap.events import Event
+from kbootstrap.ui.wrap import cells, columns, wrapped
 
 
 class View(Protocol):
@@ -38,10 +40,27 @@ class CompositeView:
 
 
 class Style:
-    """Colours for a stream. There are none when it is not a terminal that knows them, or NO_COLOR is set (https://no-color.org)."""
+    """Colours and width of a stream.
+
+    There are colours on a terminal that knows them, unless NO_COLOR is set (https://no-color.org), and wherever
+    FORCE_COLOR is set. ``columns`` is the width that text has to fit; None: it is no terminal.
+    """
 
     def __init__(self, stream: TextIO) -> None:
-        self._on = can_redraw(stream) and not os.environ.get("NO_COLOR")
+        wanted = can_redraw(stream) or os.environ.get("FORCE_COLOR", "") not in ("", "0")
+        self._on = wanted and not os.environ.get("NO_COLOR")
+        self.columns = columns(stream)
+
+    def hanging(
+        self, prefix: str, text: str, paint: Callable[[str], str] = str, indent: int | None = None
+    ) -> Iterator[str]:
+        """The prefix and the text, wrapped at words; further lines are indented by ``indent`` (default: the prefix)."""
+        indent = cells(prefix) if indent is None else indent
+        room = None if self.columns is None else self.columns - indent
+        first, *more = wrapped(text, room)
+        yield prefix + paint(first)
+        for line in more:
+            yield " " * indent + paint(line)
 
     def _wrap(self, code: str, text: str) -> str:
         return f"\033[{code}m{text}\033[0m" if self._on else text

@@ -10,7 +10,7 @@ import sys
 from typing import Any, TextIO
 
 from kbootstrap.errors import Failure
-from kbootstrap.events import Event, HostSummary, NetworkTested, Notice, RunEnded, RunStarted, StepEnded
+from kbootstrap.events import Event, HostSummary, NetworkTested, Notice, RunEnded, RunStarted, StepEnded, StepStarted
 from kbootstrap.steps import State
 
 VERSION = 1
@@ -49,6 +49,9 @@ def as_object(event: Event) -> dict[str, Any] | None:
             "log": event.log,
             "time": event.time,
         }
+    if isinstance(event, StepStarted):
+        where = {"host": event.host, "phase": event.phase, "step": event.step}
+        return {"type": "step-started", **where, "title": event.title, "time": event.time}
     if isinstance(event, StepEnded):
         step: dict[str, Any] = {
             "type": "step",

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-from kbootstrap.events import Event, NetworkTested, Notice, RunEnded, RunStarted, StepEnded, StepOutput
-from kbootstrap.text import counted
+from kbootstrap.events import Event, NetworkTested, Notice, RunEnded, RunStarted, StepEnded, StepOutput, StepRunning
 from kbootstrap.ui import Style
 from kbootstrap.ui.connections import connection_lines
-from kbootstrap.ui.summary import summary_lines
+from kbootstrap.ui.summary import summary_lines, what_of
 
 
 class LinesView:
@@ -30,13 +29,16 @@ class LinesView:
     def handle(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self._started = event
-            self._say(event.time, f"{event.command} of {event.cluster}: {counted(len(event.hosts), 'host')}")
+            self._say(event.time, f"{event.command} of {event.cluster}: {what_of(event)}")
         elif isinstance(event, Notice):
             self._say(
                 event.time, f"{event.host or '-'} {event.level}: {event.text}" if event.level != "info" else event.text
             )
         elif isinstance(event, StepOutput) and self._verbose:
             self._say(event.time, f"{event.host} {event.phase}.{event.step} | {event.line}")
+        elif isinstance(event, StepRunning):
+            last = f": {event.line}" if event.line else ""
+            self._say(event.time, f"{event.host} {event.phase}.{event.step} has run for {event.seconds:.0f} s{last}")
         elif isinstance(event, StepEnded):
             self._step(event)
         elif isinstance(event, NetworkTested):
@@ -50,7 +52,10 @@ class LinesView:
         if event.state == "ok" and not self._verbose:
             return
         text = f"{event.host} {event.phase}.{event.step} {event.state} ({event.seconds:.1f} s) {event.title}"
-        self._say(event.time, text + (f": {event.failure.message}" if event.failure else ""))
+        self._say(event.time, text)
+        if self._verbose:
+            for line in event.diff:
+                self._say(event.time, f"{event.host} {event.phase}.{event.step} {line}")
 
     def _say(self, at: float, text: str) -> None:
         stamp = time.strftime("%H:%M:%S", time.localtime(at))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from kbootstrap.errors import Failure
 from kbootstrap.events import HostSummary, RunEnded, RunStarted
@@ -15,38 +18,102 @@ NAMED_HOSTS = 10
 """With more failed hosts than this, the advice at the end gives their number. Each has its own report above."""
 SHOWN_LINES = 15
 """Lines shown of a failed step's output; the journal has all of them."""
+LABEL = 13
+"""Columns before the command, output and hint of a failure."""
 
 
-def failure_lines(style: Style, host: str, phase: str, step: str, failure: Failure, log: str) -> Iterator[str]:
-    """Host, phase, step, command, exit status, the last lines of output, a hint, and the path of the journal."""
-    yield style.red(f"✗ {host}: {phase}.{step} failed: ") + failure.message
+@dataclass(frozen=True)
+class Failed:
+    """The same failure of some hosts. Of several, ``<host>`` and ``<address>`` stand for their names and addresses."""
+
+    hosts: tuple[str, ...]
+    phase: str
+    step: str
+    failure: Failure
+
+
+def grouped(failures: Mapping[str, HostSummary], addresses: Mapping[str, str]) -> list[Failed]:
+    """The failures, with those together that differ only in the name and the address of their host."""
+    found: dict[tuple[str, str, Failure], list[str]] = {}
+    for host, summary in failures.items():
+        if summary.failure is not None:
+            like = without_name(summary.failure, host, addresses.get(host, ""))
+            found.setdefault((summary.failed_phase, summary.failed_step, like), []).append(host)
+    groups = []
+    for (phase, step, like), hosts in found.items():
+        own = failures[hosts[0]].failure
+        groups.append(Failed(tuple(hosts), phase, step, own if len(hosts) == 1 and own else like))
+    return groups
+
+
+def without_name(failure: Failure, host: str, address: str) -> Failure:
+    """The failure, as any host would have it."""
+
+    def anyone(text: str) -> str:
+        text = text.removeprefix(f"{host}: ")
+        for word, what in ((address, "<address>"), (host, "<host>")):
+            if word:
+                text = re.sub(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", what, text)
+        return text
+
+    texts = (failure.message, failure.command, failure.hint)
+    message, command, hint = map(anyone, texts)
+    return replace(
+        failure, message=message, command=command, hint=hint, output=tuple(anyone(line) for line in failure.output)
+    )
+
+
+def what_of(started: RunStarted) -> str:
+    """How many hosts a run has, and the software."""
+    return ", ".join(filter(None, (counted(len(started.hosts), "host"), started.software)))
+
+
+def names(hosts: tuple[str, ...] | list[str]) -> str:
+    """Up to six names, or the first two and the last."""
+    return " ".join(hosts) if len(hosts) <= 6 else f"{hosts[0]} {hosts[1]} ... {hosts[-1]}"
+
+
+def failure_lines(style: Style, failed: Failed) -> Iterator[str]:
+    """Hosts, phase, step, command, exit status, the last lines of output, and a hint."""
+    many = f" ({counted(len(failed.hosts), 'host')})" if len(failed.hosts) > 6 else ""
+    where = f"✗ {names(failed.hosts)}{many}: {failed.phase}.{failed.step} failed: "
+    head, *more = style.hanging("", where + failed.failure.message, indent=4)
+    yield style.red(head[: len(where)]) + head[len(where) :]
+    yield from more
+    yield from detail_lines(style, failed.failure)
+
+
+def detail_lines(style: Style, failure: Failure, margin: str = "") -> Iterator[str]:
+    """What is known of a failure beyond its message."""
+
+    def labelled(label: str, text: str, paint: Callable[[str], str] = str) -> Iterator[str]:
+        return style.hanging(f"{margin}    {label}".ljust(len(margin) + LABEL), text, paint)
+
     if failure.command:
         status = f"  (exit status {failure.exit_status})" if failure.exit_status is not None else ""
-        yield f"    command  {failure.command}{status}"
+        yield from labelled("command", failure.command + status)
     kept = [line for line in failure.output if line.strip()][-SHOWN_LINES:]
     if kept and "; ".join(kept) != failure.message:
         left_out = sum(bool(line.strip()) for line in failure.output) - len(kept)
-        label = "    output   " if failure.exit_status is not None else "    found    "
-        yield label + (f"... {left_out} lines before these" if left_out > 0 else kept.pop(0))
-        yield from (f"             {line}" for line in kept)
+        label = "output" if failure.exit_status is not None else "found"
+        yield from labelled(label, f"... {left_out} lines before these" if left_out > 0 else kept.pop(0))
+        for line in kept:
+            yield from labelled("", line)
     if failure.hint:
-        yield "    hint     " + style.yellow(failure.hint)
-    if log:
-        yield style.dim(f"    log      {log}")
+        yield from labelled("hint", failure.hint, style.yellow)
 
 
 def summary_lines(style: Style, started: RunStarted | None, ended: RunEnded, *, verbose: bool = False) -> Iterator[str]:
     """The last lines of a run; with ``verbose`` also its critical path."""
-    log = started.log if started else ""
+    addresses = dict(zip(started.hosts, started.addresses, strict=False)) if started else {}
     failed = {name: host for name, host in ended.hosts.items() if host.failure is not None}
-    for name, host in failed.items():
-        if host.failure is not None:
-            yield ""
-            yield from failure_lines(style, name, host.failed_phase, host.failed_step, host.failure, log)
+    for group in grouped(failed, addresses):
+        yield ""
+        yield from failure_lines(style, group)
     yield ""
     if verbose:
         yield from _critical_path(style, ended)
-    yield _headline(style, ended, len(failed))
+    yield from _headline(style, ended, len(failed))
     yield from _what_next(style, started, ended, failed)
 
 
@@ -58,18 +125,25 @@ def _critical_path(style: Style, ended: RunEnded) -> Iterator[str]:
         yield from (style.dim(f"    {duration(part.seconds):>12}  {part.host} {part.phase}") for part in parts)
 
 
-def _headline(style: Style, ended: RunEnded, failed: int) -> str:
+def _headline(style: Style, ended: RunEnded, failed: int) -> Iterator[str]:
     counts = ended.counts
-    numbers = ", ".join(
-        f"{counts[state]} {state}" for state in ("changed", "ok", "failed", "skipped") if counts.get(state)
-    )
+    numbers = [f"{counts[state]} {state}" for state in ("changed", "ok", "failed", "skipped") if counts.get(state)]
     hosts = counted(len(ended.hosts), "host")
-    tail = f" in {duration(ended.seconds)}: {hosts}, {numbers}"
-    if ended.status == "ok":
-        return style.green("Done") + tail
+    word, paint = f"{failed} of {hosts} failed", style.red
     if ended.status == "interrupted":
-        return style.yellow("Stopped") + tail
-    return style.red(f"{failed} of {hosts} failed") + tail
+        word, paint = "Stopped", style.yellow
+    elif ended.status == "ok" and ended.nodes_ready is not None:
+        word, paint = "Done", style.green
+        numbers = [
+            f"{ended.nodes_ready} of {counted(ended.nodes, 'node')} Ready",
+            f"{counts.get('changed', 0)} changed",
+        ]
+    elif ended.status == "ok":
+        word, paint = "Done", style.green
+        numbers = [hosts, *numbers]
+    first, *more = style.hanging("", f"{word} in {duration(ended.seconds)}: {', '.join(numbers)}.", indent=4)
+    yield first.replace(word, paint(word), 1)
+    yield from more
 
 
 def _what_next(
@@ -77,15 +151,21 @@ def _what_next(
 ) -> Iterator[str]:
     command = started.command if started else "up"
     if ended.status == "interrupted":
-        yield f"Run the same `kbootstrap {command}` again: it continues where this run stopped."
+        yield from style.hanging("", f"Run the same `kbootstrap {command}` again: it continues where this run stopped.")
     elif ended.status == "failed" and command in ("up", "reset"):
         # A requirement compares the host with the inventory, so either can be wrong.
         requirement_failed = any(host.failed_phase == "preflight" for host in failed.values())
-        names = ", ".join(failed) if len(failed) <= NAMED_HOSTS else f"these {len(failed)} hosts"
-        what = names + (", or the inventory," if requirement_failed else "")
-        yield f"Fix {what} and run the same command again: what is done is not done twice."
+        which = ", ".join(failed) if len(failed) <= NAMED_HOSTS else f"these {len(failed)} hosts"
+        what = which + (", or the inventory," if requirement_failed else "")
+        text = f"Fix {what} and run the same command again: what is done is not done twice."
+        yield from style.hanging("", text)
+    elif ended.nodes_ready is not None and command == "up" and started is not None and started.inventory:
+        inventory = shlex.quote(started.inventory)
+        yield "Next:"
+        yield f"  kbootstrap kubeconfig {inventory} --merge"
+        yield f"  kbootstrap status {inventory}"
     if started is not None and started.log and ended.status != "ok":
-        yield style.dim(f"The full log of this run: {started.log}")
+        yield from style.hanging("", f"The full log of this run: {started.log}", style.dim)
 
 
 def duration(seconds: float) -> str:

@@ -81,7 +81,7 @@ def test_every_hostile_worker_is_an_error_of_its_own(lab: MakeLab) -> None:
     assert "[bold red]CentOS[/] $(id)" in shown
 
     out, err = run(fleet, "up", "--yes", "-o", "json", str(fleet.inventory), code=4)
-    done = Events([json.loads(line) for line in out.splitlines()])
+    done = Events.read(out)
     for host, manner in hostile.items():
         step, in_plan, in_up = MANNERS[manner]
         failure = done.result["hosts"][host]["failure"]

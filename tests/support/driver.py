@@ -103,7 +103,7 @@ class Fleet:
         process = self.start(verb, str(self.inventory), "--output", "json", *options, **environment)
         out, err = process.communicate(timeout=RUN_S)
         assert process.returncode == code, f"exit code {process.returncode}\n{out}{err}"
-        return Events([json.loads(line) for line in out.splitlines()])
+        return Events.read(out)
 
     def up(self, *options: str, code: int = 0, **environment: str) -> Events:
         return self.events("up", "--yes", *options, code=code, **environment)
@@ -125,9 +125,14 @@ Step = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Events:
-    """The lines of a run with ``--output json``."""
+    """The lines of a run with ``--output json``, without those about steps that begin."""
 
     lines: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, text: str) -> Events:
+        lines = [json.loads(line) for line in text.splitlines()]
+        return cls([line for line in lines if line["type"] != "step-started"])
 
     @property
     def run(self) -> dict[str, Any]:

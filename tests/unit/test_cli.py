@@ -210,13 +210,15 @@ def test_a_lab_with_passwords_says_what_to_export_first(
 
 
 def test_status_counts_the_hosts_of_the_inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes = tuple(NodeStatus(name, "", "worker", True, "v1.34.2") for name in ("cp1", "w1", "stranger"))
+    nodes = tuple(NodeStatus(name, "", "worker", True, "v1.34.2") for name in ("cp1", "w1"))
+    nodes += (NodeStatus("stranger", "", "worker", False, "v1.34.2", "no disk", in_inventory=False),)
     state = ClusterStatus(nodes, missing=("cp2",), pods_not_running=("kube-system/x: Pending",))
     monkeypatch.setattr("kbootstrap.run.status", lambda *_arguments, **_options: state)
     said = CliRunner().invoke(cli, ["status", str(written(tmp_path, document(control_planes=2)))]).stdout
-    assert said.splitlines()[-3].split() == ["cp2", "missing", "control", "plane", "192.168.1.11"]
+    assert re.split("  +", said.splitlines()[-4])[-1] == "not in the inventory; no disk"
+    assert re.split("  +", said.splitlines()[-3])[-3:] == ["control plane", "192.168.1.11", "not a node of the cluster"]
     assert said.splitlines()[-2] == "pod kube-system/x: Pending"
-    assert said.splitlines()[-1] == "2 of 3 nodes Ready, 1 pod not running, 1 node not in the inventory"
+    assert said.splitlines()[-1] == "2 of 3 nodes Ready, 1 pod not running, 1 node not in the inventory (1 NotReady)"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def test_extra_documents_are_merged_or_added(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("minor", ["1.20", "1.30", "1.36", "1.37"])
-def test_the_documents_are_the_reviewed_ones(tmp_path: Path, minor: str, request: pytest.FixtureRequest) -> None:
+def test_the_documents_are_the_reviewed_ones(tmp_path: Path, minor: str, golden: Callable[[str, str], None]) -> None:
     """One file for every API version, and for the newest minors."""
     arguments = {"extra_args": {"api_server": {"v": "4"}, "etcd": {"quota-backend-bytes": 8589934592}}}
     made = inventory(tmp_path, control_planes=2, kubernetes=minor, package_repository=MIRROR, kubeadm=arguments)
@@ -91,11 +92,7 @@ def test_the_documents_are_the_reviewed_ones(tmp_path: Path, minor: str, request
     documents += [kubeadm.member_document(made, made.host("cp1"))]
     for name, key in (("cp2", Secret("k" * 64)), ("w1", None)):
         documents += kubeadm.join_documents(made, made.host(name), join, key, replace(DEBIAN12, resolved=True))
-    path = Path(__file__).parent / "golden" / f"kubeadm-{minor}.yaml"
-    text = kubeadm.to_yaml(documents)
-    if request.config.getoption("--update-golden"):
-        path.write_text(text)
-    assert text == path.read_text(), "pytest tests/unit --update-golden writes it anew; read the difference"
+    golden(f"kubeadm-{minor}.yaml", kubeadm.to_yaml(documents))
 
 
 def test_lists_of_named_entries_are_merged_by_name(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -34,7 +35,6 @@ from kbootstrap.secret import Secret
 from kbootstrap.steps import Step
 
 UP = (*PREFLIGHT, *CHANGES)
-GOLDEN = Path(__file__).parent / "golden"
 SHELL = sorted(path for path in (PACKAGE / "phases").rglob("*.sh"))
 STEPS = [(phase, step) for phase, steps in everything() for step in steps]
 
@@ -128,17 +128,17 @@ def listing(made: Context, host: str, phases: tuple[Phase, ...] = UP) -> str:
 @pytest.mark.parametrize("minor", ["1.20", "1.34"])
 @pytest.mark.parametrize("family", ["el", "debian"])
 def test_the_scripts_are_the_reviewed_ones(
-    tmp_path: Path, family: str, minor: str, request: pytest.FixtureRequest
+    tmp_path: Path, family: str, minor: str, golden: Callable[[str, str], None]
 ) -> None:
     facts: Facts = EL9 if family == "el" else DEBIAN12
     made = with_outputs(
         context(inventory(tmp_path, control_planes=2, kubernetes=minor, package_repository=MIRROR), facts)
     )
     text = shell_listing(made, UP, family) + "".join(listing(made, host) for host in ("cp1", "cp2", "w1"))
-    compare(GOLDEN / f"{family}-{minor}.txt", text, request)
+    golden(f"{family}-{minor}.txt", text)
 
 
-def test_the_scripts_of_reset_are_the_reviewed_ones(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_the_scripts_of_reset_are_the_reviewed_ones(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
     """For the whole cluster; for one control plane host and a worker of a cluster that stays; with every option."""
     made = context(inventory(tmp_path, control_planes=2))
     text = shell_listing(replace(made, leaving=frozenset(("cp1", "cp2", "w1"))), RESET, "el")
@@ -149,13 +149,7 @@ def test_the_scripts_of_reset_are_the_reviewed_ones(tmp_path: Path, request: pyt
         ),
     }.items():
         text += f"\n\n## {title}\n" + "".join(listing(other, host, RESET) for host in ("cp1", "cp2", "w1"))
-    compare(GOLDEN / "reset.txt", text, request)
-
-
-def compare(path: Path, text: str, request: pytest.FixtureRequest) -> None:
-    if request.config.getoption("--update-golden"):
-        path.write_text(text)
-    assert text == path.read_text(), "pytest tests/unit --update-golden writes it anew; read the difference"
+    golden("reset.txt", text)
 
 
 def test_steps_depend_only_on_their_context(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from kbootstrap.errors import KbootstrapError
-from kbootstrap.events import Event, Notice
+from kbootstrap.events import Event, HostWaits, Notice
 from kbootstrap.run.scheduler import MAX_WAITING, Key, Post, Scheduler, Task
 
 
@@ -263,3 +263,19 @@ def test_a_host_that_floods_waits_for_the_screen() -> None:
     tasks = [Task(("flood", host), lambda: flood, lambda: None) for host in ("w1", "w2")]
     assert scheduler.run(tasks) == {("flood", "w1"): True, ("flood", "w2"): True}
     assert 2000 < most <= MAX_WAITING + 10
+
+
+def test_a_host_that_waits_for_another_says_so_once() -> None:
+    """And not one whose own work goes on."""
+    events: list[Event] = []
+    scheduler = Scheduler(events.append, 4)
+    tasks = [
+        Task(("init", "cp1"), lambda: lambda _post: True),
+        Task(("prepare", "w1"), lambda: lambda _post: True),
+        Task(("join", "w1"), lambda: lambda _post: True, requires=(("prepare", "w1"), ("init", "cp1"))),
+        Task(("join", "w2"), lambda: lambda _post: True, requires=(("init", "cp1"),)),
+    ]
+    assert all(scheduler.run(tasks).values())
+    waits = [(each.host, each.phase, each.for_host, each.for_phase) for each in events if isinstance(each, HostWaits)]
+    assert waits.count(("w2", "join", "cp1", "init")) == 1
+    assert set(waits) <= {("w2", "join", "cp1", "init"), ("w1", "join", "cp1", "init")}

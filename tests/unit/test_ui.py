@@ -32,9 +32,10 @@ from kbootstrap.ui.jsonlines import JsonView
 from kbootstrap.ui.lines import LinesView
 from kbootstrap.ui.live import Board, LiveView, Progress
 from kbootstrap.ui.plan import PlanView
-from kbootstrap.ui.summary import failure_lines
+from kbootstrap.ui.summary import Failed, failure_lines, grouped
 
 HOSTS = ("cp1", "w1", "w2")
+ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
 FAILURE = Failure(
     "exit status 1", "swapoff -a", 1, (*(f"line {n}" for n in range(40)), "no memory"), "free some memory"
 )
@@ -54,7 +55,10 @@ def run(*steps: StepEnded | Notice | StepOutput, mode: str = "apply", failed: bo
     if failed:
         hosts["w1"] = HostSummary(counts={"failed": 1}, failed_phase="prepare", failed_step="swap", failure=FAILURE)
     command = "plan" if mode == "plan" else "up"
-    start = RunStarted(1.0, "run-1", command, "plan" if mode == "plan" else "apply", "demo", HOSTS, "/tmp/log")
+    start = RunStarted(
+        1.0, "run-1", command, "plan" if mode == "plan" else "apply", "demo", HOSTS, "/tmp/log", "demo.yaml", ADDRESSES,
+        "Kubernetes 1.34, containerd, Flannel",
+    )  # fmt: skip
     return [start, *steps, RunEnded(3.0, "failed" if failed else "ok", int(failed), 2.0, counts, hosts)]
 
 
@@ -169,8 +173,8 @@ def test_one_host_is_not_many() -> None:
     assert isinstance(end, RunEnded)
     events: list[Event] = [replace(start, hosts=("cp1",)), replace(end, hosts={"cp1": HostSummary(counts={"ok": 1})})]
     text = shown(LinesView(stream), events, stream)
-    assert "up of demo: 1 host\n" in text
-    assert ": 1 host, " in text
+    assert "up of demo: 1 host, Kubernetes 1.34, containerd, Flannel\n" in text
+    assert "Done in 2.0 s: 1 host." in text
 
 
 def test_lines_name_what_changed_and_how_to_go_on() -> None:
@@ -189,7 +193,7 @@ def test_lines_name_what_changed_and_how_to_go_on() -> None:
         "command  swapoff -a  (exit status 1)",
         "no memory",
         "hint     free some memory",
-        "log      /tmp/log",
+        "The full log of this run: /tmp/log",
         "1 of 3 hosts failed",
         "Fix w1 and run the same command again",
     ):
@@ -199,13 +203,33 @@ def test_lines_name_what_changed_and_how_to_go_on() -> None:
 
 def test_json_lines_have_their_shape() -> None:
     stream = io.StringIO()
-    text = shown(JsonView(stream), run(ended("w1", "swap", "failed", failure=FAILURE), failed=True), stream)
-    first, step, last = (json.loads(line) for line in text.splitlines())
+    events = run(ended("w1", "swap", "failed", failure=FAILURE), failed=True)
+    events.insert(1, StepStarted(1.0, "w1", "prepare", "swap", "Turn swap off"))
+    text = shown(JsonView(stream), events, stream)
+    first, started, step, last = (json.loads(line) for line in text.splitlines())
     assert (first["type"], first["version"]) == ("run", 1)
+    assert started == {
+        "type": "step-started", "host": "w1", "phase": "prepare", "step": "swap", "title": "Turn swap off", "time": 1.0
+    }  # fmt: skip
     assert (step["host"], step["phase"], step["step"], step["state"]) == ("w1", "prepare", "swap", "failed")
     assert last["status"] == "failed"
     assert last["hosts"]["w1"]["failure"]["command"] == "swapoff -a"
     assert {"changed", "ok", "failed", "skipped", "unknown", "seconds"} <= set(last)
+
+
+def test_failures_that_differ_in_the_name_alone_are_one() -> None:
+    def lost(host: str, address: str, words: str = "timed out") -> HostSummary:
+        failure = Failure(f"{host}: {address}:22 {words}", hint=f"Is {host}-2 up? See {host}.")
+        return HostSummary({}, "connect", "ssh", failure)
+
+    failures = {"w1": lost("w1", "10.0.0.1"), "w2": lost("w2", "10.0.0.2"), "w3": lost("w3", "10.0.0.3", "refused")}
+    addresses = {"w1": "10.0.0.1", "w2": "10.0.0.2", "w3": "10.0.0.3"}
+    groups = grouped(failures, addresses)
+    assert [group.hosts for group in groups] == [("w1",), ("w2",), ("w3",)], "w1-2 is another host's name"
+    alike = {name: replace(each, failure=replace(each.failure or FAILURE, hint="")) for name, each in failures.items()}
+    first, second = grouped(alike, addresses)
+    assert (first.hosts, first.failure.message) == (("w1", "w2"), "<address>:22 timed out")
+    assert (second.hosts, second.failure.message) == (("w3",), "w3: 10.0.0.3:22 refused")
 
 
 class Terminal(io.StringIO):
@@ -310,7 +334,7 @@ def test_leaving_at_once_says_which_steps_go_on(tmp_path: Path, monkeypatch: pyt
 
 def test_blank_lines_of_a_failure_are_not_counted_as_left_out() -> None:
     failure = Failure("exit status 1", "apt-get update", 1, ("first", "", "second", ""))
-    lines = list(failure_lines(Style(io.StringIO()), "w1", "prepare", "swap", failure, ""))
+    lines = list(failure_lines(Style(io.StringIO()), Failed(("w1",), "prepare", "swap", failure)))
     assert [line.split() for line in lines[2:]] == [["output", "first"], ["second"]]
 
 

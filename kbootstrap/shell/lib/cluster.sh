@@ -18,14 +18,18 @@ have_cluster() {
 # api_answers - does the API server on this host answer?
 api_answers() { have kubectl && [ -s /etc/kubernetes/admin.conf ] && admin get --raw /healthz >/dev/null 2>&1; }
 
-# nodes - one line per node, fields separated by tabs: name, Ready status, kubelet version, address, labels, reason.
+# nodes - one line per node, fields separated by tabs: name, Ready status, kubelet version, address, labels, reason, operating
+# system, kernel, container runtime.
 # Each kubelet writes the status of its node as it likes. So kubectl prints it as JSON, in which a line break is no line
 # break: a node cannot add a line about another one.
 nodes() {
     kb_listed=$(admin get nodes -o 'jsonpath={range .items[*]}{.metadata.name}{"\t"}{.status.conditions[?(@.type=="Ready")]}{"\t"}{.status.nodeInfo}{"\t"}{.status.addresses[?(@.type=="InternalIP")]}{"\t"}{.metadata.labels}{"\n"}{end}') || return
     printf '%s\n' "$kb_listed" | awk -F '\t' "$KB_JSON"'
         BEGIN { OFS = FS }
-        NF { print $1, text($2, "status"), text($3, "kubeletVersion"), text($4, "address"), $5, text($2, "message") }'
+        NF {
+            print $1, text($2, "status"), text($3, "kubeletVersion"), text($4, "address"), $5, text($2, "message"),
+                text($3, "osImage"), text($3, "kernelVersion"), text($3, "containerRuntimeVersion")
+        }'
 }
 
 # pods NAMESPACE-OPTIONS - one line per pod: namespace, name, phase, ready flags, owner, waiting reasons and messages, node.
