@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterable, Iterator
 
@@ -25,7 +26,8 @@ _SHORTEST_FRAGMENT = 6
 class Redactor:
     """Masks known secrets and all text that looks like a join token or a private key.
 
-    A secret is recognised as plain text, quoted for a shell, and in base64, even as a part of the encoded text.
+    A secret is recognised as plain text, quoted for a shell, by Python or in JSON, and in base64, even as a part of the
+    encoded text.
     """
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
@@ -72,6 +74,12 @@ def _forms(text: str) -> Iterator[str]:
     yield printable(text)
     yield text.replace("'", "'\\''")
     yield text.replace("'", "'\"'\"'")
+    # As a message quotes what it has read: signs that Python does not print become escapes. Which quotes do depends on
+    # the text around.
+    yield repr(text)[1:-1]
+    yield repr(f'"{text}')[2:-1]
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
     data = text.encode("utf-8", "surrogateescape")
     yield base64.b64encode(data).decode()
     for before in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from typing import Literal
 
@@ -12,6 +13,28 @@ NEWEST: Minor = (1, 37)
 """The oldest and the newest Kubernetes minor that kbootstrap supports."""
 OLDEST_UPSTREAM: Minor = (1, 24)
 """pkgs.k8s.io has no packages of older minors (https://kubernetes.io/blog/2023/08/15/pkgs-k8s-io-introduction/)."""
+
+_END_OF_LIFE = {
+    20: "2022-02-28",
+    21: "2022-06-28",
+    22: "2022-12-08",
+    23: "2023-02-28",
+    24: "2023-07-28",
+    25: "2023-10-28",
+    26: "2024-02-28",
+    27: "2024-07-16",
+    28: "2024-10-22",
+    29: "2025-02-28",
+    30: "2025-07-15",
+    31: "2025-11-11",
+    32: "2026-02-28",
+    33: "2026-06-28",
+    34: "2026-10-27",
+    35: "2027-02-28",
+    36: "2027-06-28",
+    37: "2027-10-28",
+}
+"""Minors, with the day on which upstream ends their patches (https://kubernetes.io/releases/patch-releases/)."""
 
 FLANNEL_VERSION = "v0.28.9"
 FLANNEL_CNI_PLUGIN = "v1.9.1-flannel3"
@@ -52,6 +75,11 @@ def exact(text: str) -> str | None:
 def show(minor: Minor) -> str:
     """``1.34`` for (1, 34)."""
     return f"{minor[0]}.{minor[1]}"
+
+
+def end_of_life(minor: Minor) -> datetime.date:
+    """The day on which upstream ends the patches of a minor, also security fixes."""
+    return datetime.date.fromisoformat(_END_OF_LIFE[minor[1]])
 
 
 def config_api(minor: Minor) -> Literal["v1beta2", "v1beta3", "v1beta4"]:

@@ -30,8 +30,8 @@ GARBAGE = 100_000
 def cli(context: click.Context) -> None:
     """Turn plain Linux hosts into a Kubernetes cluster, over SSH, with kubeadm.
 
-    Write an inventory with `kbootstrap init user@host... -f cluster.yaml`, see the changes with `kbootstrap plan
-    cluster.yaml`, and apply them with `kbootstrap up cluster.yaml`. No hosts? `kbootstrap lab up` makes simulated ones.
+    Write an inventory (kbootstrap.yaml) with `kbootstrap init user@host...`, see the changes with `kbootstrap plan`,
+    and apply them with `kbootstrap up`. No hosts? `kbootstrap lab up` makes simulated ones.
     """
     context.ensure_object(Redactor)
 

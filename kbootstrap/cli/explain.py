@@ -1,4 +1,4 @@
-"""phases, explain, completion: commands that describe kbootstrap and connect to no host."""
+"""phases, explain, completion, version: commands that describe kbootstrap and connect to no host."""
 
 from __future__ import annotations
 
@@ -123,4 +123,21 @@ def completion(shell: str) -> None:
     click.echo(found(cli, {}, "kbootstrap", "_KBOOTSTRAP_COMPLETE").source())
 
 
-COMMANDS = (phases, explain, completion)
+@click.command()
+@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", help="How to show it.")
+def version(output: str) -> None:
+    """Show the version of kbootstrap, and the Kubernetes versions it knows."""
+    import json
+    import platform
+
+    from kbootstrap import __version__, versions
+
+    oldest, newest = versions.show(versions.OLDEST), versions.show(versions.NEWEST)
+    if output == "json":
+        known = {"oldest": oldest, "newest": newest}
+        click.echo(json.dumps({"kbootstrap": __version__, "python": platform.python_version(), "kubernetes": known}))
+    else:
+        click.echo(f"kbootstrap {__version__} (Python {platform.python_version()}), Kubernetes {oldest} to {newest}")
+
+
+COMMANDS = (phases, explain, completion, version)

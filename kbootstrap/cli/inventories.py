@@ -1,15 +1,19 @@
-"""init and schema: commands that help to write an inventory."""
+"""init, validate and schema: commands that help to write an inventory."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import IO
 
 import click
 
+from kbootstrap.cli.options import DEFAULT_INVENTORY, TRUST
 from kbootstrap.errors import InventoryError
+from kbootstrap.text import counted, printable
+from kbootstrap.versions import NEWEST, show
 
 
 @click.command()
@@ -22,7 +26,10 @@ from kbootstrap.errors import InventoryError
 )
 @click.option("--name", default="kubernetes", help="The cluster's name.")
 @click.option(
-    "--kubernetes", default="1.34", help="The Kubernetes version: a minor such as 1.34, or an exact one such as 1.34.2."
+    "--kubernetes",
+    default=show(NEWEST),
+    show_default=True,
+    help="The Kubernetes version: a minor such as 1.37, or an exact one such as 1.37.2.",
 )
 @click.option(
     "--from-vagrant",
@@ -38,8 +45,10 @@ from kbootstrap.errors import InventoryError
     "--file",
     "-f",
     "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write it to this new file (mode 0600) instead of standard output.",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    default=DEFAULT_INVENTORY,
+    show_default=True,
+    help="Write it to this new file (mode 0600); - is standard output.",
 )
 def init(
     targets: tuple[str, ...],
@@ -48,13 +57,14 @@ def init(
     kubernetes: str,
     from_vagrant: IO[str] | None,
     from_ansible: IO[str] | None,
-    path: Path | None,
+    path: Path,
 ) -> None:
-    """Write a commented inventory.
+    """Write a commented inventory. A file that exists is never overwritten.
 
     The first host becomes the control plane, unless --control-planes or Ansible's groups name more hosts.
     """
-    from kbootstrap.inventory import generate
+    from kbootstrap import versions
+    from kbootstrap.inventory import generate, past_end_of_life, today
     from kbootstrap.inventory.from_ansible import from_ansible as read_ansible
     from kbootstrap.inventory.from_vagrant import from_vagrant as read_vagrant
 
@@ -73,7 +83,9 @@ def init(
     for host in filter(generate.is_named, hosts):
         click.echo(f"{host.name}: cannot resolve {host.address}; set internal_address in the inventory", err=True)
     text = generate.render(hosts, name=name, kubernetes=kubernetes)
-    if path is None:
+    for warning in past_end_of_life(versions.parse(kubernetes)[0], today()):
+        click.echo(f"Warning: {warning}", err=True)
+    if str(path) == "-":
         click.echo(text, nl=False)
         return
     try:
@@ -84,7 +96,8 @@ def init(
         raise InventoryError(f"{path} cannot be written: {error.strerror}") from None
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         file.write(text)
-    click.echo(f"wrote {path}; next: kbootstrap plan {path}", err=True)
+    named = "" if path == DEFAULT_INVENTORY else f" {shlex.quote(str(path))}"
+    click.echo(f"wrote {path}; next: kbootstrap plan{named}", err=True)
 
 
 def _text(file: IO[str]) -> str:
@@ -95,6 +108,39 @@ def _text(file: IO[str]) -> str:
 
 
 @click.command()
+@click.argument("inventories", nargs=-1, type=click.Path(dir_okay=False, path_type=Path), metavar="[INVENTORY]...")
+@click.option(
+    "--inventory", "-f", "more", multiple=True, type=click.Path(dir_okay=False, path_type=Path), help="The same."
+)
+@TRUST
+def validate(inventories: tuple[Path, ...], more: tuple[Path, ...], trust_inventory: bool) -> None:
+    """Check inventories without any connection, for CI and editors.
+
+    Lists every mistake with its line. Environment variables that an inventory refers to need not be set.
+    """
+    from kbootstrap.inventory import load
+
+    named = os.environ.get("KBOOTSTRAP_INVENTORY")
+    for path in (*inventories, *more) or (Path(named) if named else DEFAULT_INVENTORY,):
+        loaded = load(path, _AnyVariable(os.environ), trusted=trust_inventory)
+        for warning in loaded.warnings:
+            click.echo(f"{path}: warning: {printable(warning)}", err=True)
+        click.echo(
+            f"{path}: no mistakes ({counted(len(loaded.hosts), 'host')}, Kubernetes {loaded.cluster.kubernetes})"
+        )
+
+
+class _AnyVariable(dict[str, str]):
+    """Variables of the environment, and all others too: in CI, passwords are not set."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> str:
+        return "not-set"
+
+
+@click.command()
 def schema() -> None:
     """Print the JSON Schema of an inventory, for editors."""
     from kbootstrap.inventory.models import json_schema
@@ -102,4 +148,4 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(), indent=2))
 
 
-COMMANDS = (init, schema)
+COMMANDS = (init, validate, schema)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,25 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+DEFAULT_INVENTORY = Path("kbootstrap.yaml")
+"""The inventory of a command that names none, in the current folder; ``init`` writes it."""
+_OPTION = "kbootstrap.inventory"
+
+
+def _note(context: click.Context, _parameter: click.Parameter, given: Path | None) -> None:
+    context.meta[_OPTION] = given
+
+
+INVENTORY = click.option(
+    "--inventory",
+    "-f",
+    "named",
+    type=click.Path(dir_okay=False, path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_note,
+    help="The inventory, instead of the argument. Default: $KBOOTSTRAP_INVENTORY, else ./kbootstrap.yaml.",
+)
 OUTPUT = click.option(
     "--output",
     "-o",
@@ -32,6 +52,15 @@ LIMIT = click.option(
     multiple=True,
     help="Only these hosts: names, patterns (w*) or roles (role=worker), separated by commas or given repeatedly.",
 )
+TRUST = click.option(
+    "--trust-inventory",
+    is_flag=True,
+    help="Let the inventory read any variable and file, and use an ssh_config that runs programs.",
+)
+FROM = click.option(
+    "--from", "start", metavar="PHASE", help="Skip the phases before this one (see `kbootstrap phases`)."
+)
+ONLY = click.option("--only", metavar="PHASE", help="Only this phase.")
 VERBOSE = click.option("--verbose", "-v", is_flag=True, help="Show every step, all output and complete differences.")
 
 
@@ -41,15 +70,29 @@ def common(function: F) -> F:
         click.option("--parallelism", type=click.IntRange(1, 1000), help="Work on at most this many hosts at once."),
         click.option("--ask-sudo-password", "-K", is_flag=True, help="Ask for the sudo password."),
         click.option("--ask-password", "-k", is_flag=True, help="Ask for the SSH password."),
-        click.option(
-            "--trust-inventory",
-            is_flag=True,
-            help="Let the inventory read any variable and file, and use an ssh_config that runs programs.",
+        TRUST,
+        INVENTORY,
+        click.argument(
+            "inventory", required=False, type=click.Path(dir_okay=False, path_type=Path), callback=_the_inventory
         ),
-        click.argument("inventory", type=click.Path(dir_okay=False, path_type=Path)),
     ):
         function = option(function)
     return function
+
+
+def _the_inventory(context: click.Context, _parameter: click.Parameter, given: Path | None) -> Path:
+    """The inventory: the argument, ``-f``, KBOOTSTRAP_INVENTORY, or ``DEFAULT_INVENTORY`` in this folder."""
+    option: Path | None = context.meta.get(_OPTION)
+    if given is not None and option is not None:
+        raise click.UsageError(f"two inventories are given: {given} and {option}")
+    named = os.environ.get("KBOOTSTRAP_INVENTORY")
+    found = given or option or (Path(named) if named else None)
+    if found is None and not DEFAULT_INVENTORY.exists():
+        raise click.UsageError(
+            f"no inventory is given, and there is no {DEFAULT_INVENTORY} here. Give a file, set KBOOTSTRAP_INVENTORY,"
+            " or write one with `kbootstrap init user@host...`."
+        )
+    return found or DEFAULT_INVENTORY
 
 
 def shown(function: F) -> F:

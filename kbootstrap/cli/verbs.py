@@ -9,12 +9,14 @@ from typing import Any
 import click
 
 from kbootstrap.cli import runs
-from kbootstrap.cli.options import OUTPUT, VERBOSE, chosen, common, load, shown
+from kbootstrap.cli.options import FROM, ONLY, OUTPUT, VERBOSE, chosen, common, load, shown
 
 
 @click.command()
 @common
 @shown
+@FROM
+@ONLY
 @click.option("--exit-code", is_flag=True, help="Exit with 3 when changes are pending.")
 @click.option(
     "--script",
@@ -23,6 +25,8 @@ from kbootstrap.cli.options import OUTPUT, VERBOSE, chosen, common, load, shown
 )
 def plan(
     inventory: Path,
+    start: str | None,
+    only: str | None,
     exit_code: bool,
     script: Path | None,
     limit: tuple[str, ...],
@@ -35,7 +39,8 @@ def plan(
 
     wanted = load(inventory, asks)
     verb: runs.Verb = run.plan if script is None else functools.partial(run.write_scripts, directory=script)
-    planned = runs.execute(verb, wanted, chosen(asks, limit), runs.plan_view(wanted, output, verbose))
+    options = chosen(asks, limit, start=start, only=only)
+    planned = runs.execute(verb, wanted, options, runs.plan_view(wanted, output, verbose))
     return runs.exit_code_of_plan(planned, exit_code=exit_code)
 
 
@@ -44,8 +49,8 @@ def plan(
 @shown
 @click.option("--yes", "-y", is_flag=True, help="Apply the plan without asking.")
 @click.option("--dry-run", is_flag=True, help="Only show the plan, as `kbootstrap plan` does.")
-@click.option("--from", "start", metavar="PHASE", help="Skip the phases before this one (see `kbootstrap phases`).")
-@click.option("--only", metavar="PHASE", help="Run only this phase.")
+@FROM
+@ONLY
 @click.option("--exit-code", is_flag=True, help="With --dry-run: exit with 3 when changes are pending.")
 def up(
     inventory: Path,
@@ -67,6 +72,8 @@ def up(
     from kbootstrap import run
     from kbootstrap.ui import choose_view
 
+    if exit_code and not dry_run:
+        raise click.UsageError("--exit-code needs --dry-run")
     wanted = load(inventory, asks)
     options = chosen(asks, limit, start=start, only=only)
     if dry_run or not yes:

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from kbootstrap import versions
 from kbootstrap.errors import InventoryError
 from kbootstrap.inventory.models import Cluster, Inventory, Model
 from kbootstrap.inventory.source import KeyPath, Source, read
@@ -96,7 +98,23 @@ def _warnings(inventory: Inventory, source: Source) -> Iterable[str]:
             f"{source.path} has plain-text secrets ({places}) and other users can access it:"
             " chmod 600, or use ${env:NAME}"
         )
+    yield from past_end_of_life(inventory.cluster.minor, today())
     yield from _plain_http(inventory.cluster)
+
+
+def today() -> datetime.date:
+    """The day that decides whether a minor is past its end of life."""
+    return datetime.datetime.now(datetime.UTC).date()
+
+
+def past_end_of_life(minor: versions.Minor, day: datetime.date) -> Iterator[str]:
+    """Warn about a minor that gets no more patches."""
+    ended = versions.end_of_life(minor)
+    if day > ended:
+        yield (
+            f"Kubernetes {versions.show(minor)} has had no security fixes since {ended} (end of life); the newest minor"
+            f" is {versions.show(versions.NEWEST)}"
+        )
 
 
 def _plain_http(cluster: Cluster) -> Iterator[str]:

@@ -18,20 +18,26 @@ from support.examples import document, written
 
 from kbootstrap import cli as kbootstrap_cli
 from kbootstrap.cli import cli
+from kbootstrap.errors import KbootstrapError
 from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted
+from kbootstrap.inventory.models import Inventory
 from kbootstrap.run.cluster_status import ClusterStatus, NodeStatus
 from kbootstrap.steps import Mode
+from kbootstrap.versions import NEWEST, OLDEST, show
 
 HEAVY = ("pydantic", "paramiko", "fabric", "rich", "yaml", "testcontainers", "cryptography")
 
 
-def kbootstrap(*arguments: str, state: Path | None = None) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "XDG_STATE_HOME": str(state or "/nonexistent")}
+def kbootstrap(
+    *arguments: str, state: Path | None = None, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "XDG_STATE_HOME": str(state or "/nonexistent"), "KBOOTSTRAP_INVENTORY": ""}
     return subprocess.run(
         [sys.executable, "-m", "kbootstrap", *arguments],
         capture_output=True,
         text=True,
         env=env,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
     )
 
@@ -42,11 +48,14 @@ def kbootstrap(*arguments: str, state: Path | None = None) -> subprocess.Complet
         (["--help"], 0, "Turn plain Linux hosts into a Kubernetes cluster"),
         (["--version"], 0, "kbootstrap, version"),
         (["nonsense"], 2, "No such command"),
-        (["plan"], 2, "Missing argument"),
+        (["plan"], 2, "there is no kbootstrap.yaml here"),
+        (["up", "--exit-code", "x"], 2, "--exit-code needs --dry-run"),
+        (["plan", "-f", "a", "b"], 2, "two inventories are given: b and a"),
+        (["validate"], 2, "kbootstrap.yaml"),
         (["plan", "/no/such/file.yaml"], 2, "/no/such/file.yaml"),
         (["up", "--output", "nonsense", "x"], 2, "'nonsense' is not one of"),
         (["explain", "swop"], 2, "Did you mean 'swap'"),
-        (["reset"], 2, "Missing argument"),
+        (["reset"], 2, "there is no kbootstrap.yaml here"),
         (["reset", "/no/such/file.yaml"], 2, "/no/such/file.yaml"),
         (["init"], 2, "user@host"),
         (["lab", "down", "--name", "no-such-lab"], 1, "there is no lab named no-such-lab"),
@@ -54,7 +63,7 @@ def kbootstrap(*arguments: str, state: Path | None = None) -> subprocess.Complet
     ],
 )
 def test_help_and_usage_errors(arguments: list[str], code: int, text: str, tmp_path: Path) -> None:
-    done = kbootstrap(*arguments, state=tmp_path)
+    done = kbootstrap(*arguments, state=tmp_path, folder=tmp_path)
     assert done.returncode == code, done.stderr
     assert text in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -116,6 +125,62 @@ def test_init_writes_once_and_never_over_a_file(tmp_path: Path) -> None:
     assert again.returncode == 2
     assert "already exists" in again.stderr
     assert path.read_text() == before
+
+
+def test_every_way_to_name_an_inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The argument, -f, the variable, the file in this folder: the first that is given."""
+    monkeypatch.chdir(tmp_path)
+    data = document()
+    for number, name in enumerate(("argument.yaml", "option.yaml", "variable.yaml", "kbootstrap.yaml")):
+        data["cluster"]["name"] = f"c{number}"
+        written(tmp_path, data).rename(tmp_path / name)
+    seen: list[str] = []
+
+    def see(inventory: Inventory, **_options: object) -> None:
+        seen.append(inventory.cluster.name)
+        raise KbootstrapError("seen")
+
+    monkeypatch.setattr("kbootstrap.run.status", see)
+    for arguments, variable in (
+        (["argument.yaml"], "variable.yaml"),
+        (["-f", "option.yaml"], "variable.yaml"),
+        ([], "variable.yaml"),
+        ([], None),
+    ):
+        CliRunner(env={"KBOOTSTRAP_INVENTORY": variable}).invoke(cli, ["status", *arguments])
+    assert seen == ["c0", "c1", "c2", "c3"]
+
+
+def test_init_writes_the_inventory_that_the_other_commands_read(tmp_path: Path) -> None:
+    done = kbootstrap("init", "root@10.0.0.1", "root@10.0.0.2", folder=tmp_path)
+    assert done.stderr.endswith("wrote kbootstrap.yaml; next: kbootstrap plan\n")
+    checked = kbootstrap("validate", folder=tmp_path)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert checked.stdout == f"kbootstrap.yaml: no mistakes (2 hosts, Kubernetes {show(NEWEST)})\n"
+    shown = kbootstrap("init", "root@10.0.0.1", "-f", "-", "--kubernetes", "1.20", folder=tmp_path)
+    assert 'kubernetes: "1.20"' in shown.stdout
+    assert "has had no security fixes since 2022-02-28" in shown.stderr
+
+
+def test_validate_needs_no_connection_and_no_password(tmp_path: Path) -> None:
+    data = document()
+    data["ssh"] = {"password": "${env:KB_NOT_SET}"}
+    data["cluster"]["kubernetes"] = "1.28"
+    good = written(tmp_path, data).rename(tmp_path / "good.yaml")
+    data["hosts"][0]["role"] = "boss"
+    bad = written(tmp_path, data).rename(tmp_path / "bad.yaml")
+    done = kbootstrap("validate", str(good), state=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "good.yaml: warning: Kubernetes 1.28 has had no security fixes since 2024-10-22" in done.stderr
+    done = kbootstrap("validate", str(good), str(bad), state=tmp_path)
+    assert done.returncode == 2
+    assert "hosts[0].role" in done.stderr
+
+
+def test_version_for_people_and_programs() -> None:
+    said = json.loads(kbootstrap("version", "-o", "json").stdout)
+    assert said["kubernetes"] == {"oldest": show(OLDEST), "newest": show(NEWEST)}
+    assert f"kbootstrap {said['kbootstrap']} (Python 3." in kbootstrap("version").stdout
 
 
 def test_explain_shows_why_and_the_shell() -> None:

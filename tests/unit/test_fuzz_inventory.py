@@ -171,8 +171,10 @@ def nodes(text: str) -> Any:
 @cases(300, 10_000)
 @given(damaged_texts())
 def test_both_parsers_read_the_same(text: str) -> None:
-    """PyYAML does not have libyaml everywhere. The one known difference is a comment directly after a block mark."""
-    assume(not re.search("[|>]#", text))
+    """PyYAML does not have libyaml everywhere. Two differences are known: a comment directly after a block mark, and a
+    question mark inside a word of a flow collection, which the parser in Python refuses.
+    """
+    assume(not re.search(r"[|>]#|[\[{,][^\n]*[^\s,\[{]\?", text))
     with pytest.MonkeyPatch.context() as patch:
         with_libyaml = nodes(text)
         patch.setattr(yaml, "__with_libyaml__", False)

@@ -295,7 +295,9 @@ def test_a_name_without_a_usable_address_has_none(name: str) -> None:
 
 
 def test_a_name_without_an_address_is_reported(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "kbootstrap", "init", "ops@localhost"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "kbootstrap", "init", "ops@localhost", "-f", "-"], capture_output=True, text=True
+    )
     assert done.returncode == 0
     assert "cp1: cannot resolve localhost; set internal_address in the inventory" in done.stderr
     assert "TODO internal_address" in done.stdout

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import pytest
 
@@ -22,6 +23,16 @@ def test_known_secrets_are_masked_in_every_form(text: str) -> None:
     assert "***" in masked
     assert "pass!" not in masked
     assert "czNjc" not in masked
+
+
+@pytest.mark.parametrize("around", ["{}", '"{}', "'{}"])
+def test_a_secret_that_a_message_quotes_is_masked(around: str) -> None:
+    """Python writes signs that it does not print as escapes, and so does JSON."""
+    secret = "\U0001239a0000'12Zq\""
+    text = around.format(secret)
+    for quoted in (repr(text), json.dumps(text), json.dumps(text, ensure_ascii=False)):
+        masked = Redactor([Secret(secret)]).mask(quoted)
+        assert "12Zq" not in masked, quoted
 
 
 @pytest.mark.parametrize(

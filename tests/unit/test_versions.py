@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 
 import pytest
 from support.examples import ROOT
 
+from kbootstrap.inventory import past_end_of_life
 from kbootstrap.versions import (
     NEWEST,
     OLDEST,
     Minor,
     containerd_problem,
+    end_of_life,
     kernel,
     kubelet_skew_ok,
     os_problem,
@@ -128,3 +131,12 @@ def test_centos_7_gets_the_last_version_that_runs(minor: int) -> None:
 )
 def test_the_containerd_that_a_minor_needs(version: str, minor: int, problem: str) -> None:
     assert containerd_problem(version, (1, minor)).partition(f"Kubernetes 1.{minor} ")[2] == problem
+
+
+def test_a_minor_is_past_its_end_from_the_day_after() -> None:
+    ended = end_of_life((1, 34))
+    assert list(past_end_of_life((1, 34), ended)) == []
+    (said,) = past_end_of_life((1, 34), ended + datetime.timedelta(days=1))
+    assert "1.34 has had no security fixes since 2026-10-27" in said
+    ends = [end_of_life((1, minor)) for minor in range(OLDEST[1], NEWEST[1] + 1)]
+    assert ends == sorted(ends), "every minor of OLDEST to NEWEST has an end, and no later one than the next minor"
