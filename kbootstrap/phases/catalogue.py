@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from kbootstrap import versions
 from kbootstrap.distributions import OsRelease
 from kbootstrap.inventory.models import Inventory
 from kbootstrap.phases import PREFLIGHT, RESET, STATUS, UP, builtin
@@ -17,7 +18,7 @@ NODE = "NODE"
 """Replaces a host's name in ids and titles."""
 
 _EXAMPLE: dict[str, Any] = {
-    "cluster": {"name": "example", "kubernetes": "1.34"},
+    "cluster": {"name": "example", "kubernetes": versions.show(versions.NEWEST)},
     "hosts": [
         {"name": "cp1", "address": "192.168.1.10", "role": "control-plane"},
         {"name": "cp2", "address": "192.168.1.11", "role": "control-plane"},

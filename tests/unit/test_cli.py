@@ -274,6 +274,16 @@ def test_a_lab_with_passwords_says_what_to_export_first(
     assert "pw-" not in said
 
 
+def test_a_lab_never_overwrites_an_inventory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started: list[str] = []
+    monkeypatch.setattr("kbootstrap_lab.simulated.up", lambda name, *_arguments, **_options: started.append(name))
+    for path in (tmp_path / "mine.yaml", tmp_path / "link.yaml"):
+        path.write_text("mine") if path.name == "mine.yaml" else path.symlink_to(tmp_path / "nowhere")
+        done = CliRunner().invoke(cli, ["lab", "up", "--inventory", str(path)])
+        assert "already exists" in str(done.exception)
+    assert (started, (tmp_path / "mine.yaml").read_text()) == ([], "mine")
+
+
 def test_status_counts_the_hosts_of_the_inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = tuple(NodeStatus(name, "", "worker", True, "v1.34.2") for name in ("cp1", "w1"))
     nodes += (NodeStatus("stranger", "", "worker", False, "v1.34.2", "no disk", in_inventory=False),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from kbootstrap.secret import Secret
 from kbootstrap_lab import backend as backends
 from kbootstrap_lab import state
 from kbootstrap_lab.backend import BACKENDS, DISTRIBUTIONS, FAULTS
+from kbootstrap_lab.errors import LabError
 
 _NAME = click.option("--name", default="demo", show_default=True, help="The lab's name.")
 
@@ -59,7 +61,7 @@ def lab() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     default="lab.yaml",
     show_default=True,
-    help="Write an inventory of the hosts to this file.",
+    help="Write an inventory of the hosts to this new file.",
 )
 def up(
     name: str,
@@ -75,6 +77,8 @@ def up(
     inventory: Path,
 ) -> None:
     """Start a lab and write its inventory. The hosts run until `kbootstrap lab down`."""
+    if os.path.lexists(inventory):
+        raise LabError(f"{inventory} already exists", "Give another name with --inventory, or remove the file first.")
     login = Secret(password) if password else None
     sudo = Secret(sudo_password) if sudo_password else None
     chosen = (distribution,) * (control_planes + workers) if distribution else ()
@@ -125,8 +129,6 @@ def status(name: str | None) -> None:
 @click.argument("host")
 def ssh(name: str, host: str) -> None:
     """Log in to a host of a lab."""
-    import os
-
     command = backends.of_lab(name).ssh_command(name, host)
     os.execvp(command[0], command)  # noqa: S606 - ssh with our own arguments
 
