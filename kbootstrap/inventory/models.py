@@ -310,6 +310,11 @@ class Host(Model):
     taints: tuple[Annotated[str, matching(TAINT, "a taint such as key=value:NoSchedule")], ...] = Field(
         (), description="Node taints, `key=value:Effect`."
     )
+    schedulable: bool | None = Field(
+        None,
+        description="Control plane hosts only: `true` lets ordinary pods run on it, `false` keeps them away. Default: "
+        "they run there when the inventory has no workers; else the node's taint stays as it is.",
+    )
     ssh: Ssh = Field(default_factory=Ssh, description="Settings that differ from the top-level `ssh` section.")
 
     @property

@@ -152,6 +152,7 @@ class _HostPart:
     node_ip: str | None
     role: str | None
     port: int
+    schedulable: object
 
     @property
     def called(self) -> str:
@@ -188,7 +189,9 @@ def _parts(source: Source) -> _Parts:
         address, internal = value(*at, "address"), value(*at, "internal_address")
         node_ip = None if (*at, "internal_address") in wrong else internal or address
         port = int(value(*at, "ssh", "port") or value("ssh", "port") or 22)
-        return _HostPart(index, value(*at, "name"), address, internal, node_ip, value(*at, "role"), port)
+        return _HostPart(
+            index, value(*at, "name"), address, internal, node_ip, value(*at, "role"), port, value(*at, "schedulable")
+        )
 
     def of_cluster(key: str) -> Any:
         """Like ``value``, with the preset's or the key's default when the file does not have the key."""
@@ -266,6 +269,9 @@ def _host_problems(hosts: tuple[_HostPart, ...]) -> Iterator[tuple[KeyPath, str]
     yield from _duplicates(hosts, "address", lambda host: host.address and (host.address, host.port))
     yield from _duplicates(hosts, "node_ip", lambda host: host.node_ip)
     for host in hosts:
+        if host.role == "worker" and host.schedulable is not None:
+            place = ("hosts", host.index, "schedulable")
+            yield place, "ordinary pods run on every worker; for a worker without them use taints"
         if host.node_ip is not None and not _is_ip(host.node_ip):
             yield (
                 ("hosts", host.index, "address"),

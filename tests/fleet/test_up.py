@@ -293,7 +293,14 @@ def test_a_failure_says_everything(lab: MakeLab) -> None:
     fleet = lab(1, 1)
     fleet.fault("w1", "fail-command", command="sysctl", message="sysctl: permission denied on key")
     said = fleet.kbootstrap("up", "--yes", str(fleet.inventory), code=1)
-    for part in ("w1: prepare.sysctl failed", "command  sysctl", "exit status", "output", "log  ", "Fix w1"):
+    for part in (
+        "w1: prepare.sysctl failed",
+        "command  sysctl",
+        "exit status",
+        "output",
+        "The full log of this run: ",
+        "Fix w1",
+    ):
         assert part in said
     fleet.fault("w1", "heal")
     assert fleet.up().result["status"] == "ok"
@@ -374,6 +381,22 @@ def test_labels_and_taints_follow_the_inventory(finished: MakeLab) -> None:
     assert {"key": "gpu", "value": "yes", "effect": "NoSchedule"} in node["spec"]["taints"]
 
 
+def test_ordinary_pods_run_on_a_single_node_unless_they_are_not_to(finished: MakeLab) -> None:
+    fleet = finished(1, 0)
+    assert fleet.made_by is not None
+    assert fleet.made_by.states["cp1", "labels", "labels-cp1"] == "changed"
+    taints = "kubectl --kubeconfig /etc/kubernetes/admin.conf get node cp1 -o 'jsonpath={.spec.taints[*].key}'"
+    assert fleet.text("cp1", taints) == ""
+    assert fleet.plan().result["change"] == 0
+    fleet.change_inventory(
+        lambda text: text.replace("    role: control-plane\n", "    role: control-plane\n    schedulable: false\n")
+    )
+    assert fleet.plan().those("change") == {("cp1", "labels", "labels-cp1")}
+    fleet.up()
+    assert fleet.text("cp1", taints) == "node-role.kubernetes.io/control-plane"
+    assert fleet.up().result["changed"] == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_interrupt_stops_after_the_running_steps(lab: MakeLab, number: signal.Signals) -> None:
     fleet = lab(1, 1, latency_ms=20)
@@ -451,6 +474,12 @@ def test_the_kubeconfig_is_fetched_and_merged(lab: MakeLab, finished: MakeLab, t
 def test_latency_costs_round_trips_not_steps(lab: MakeLab) -> None:
     """A plan at 100 ms takes about its round trips longer than at 0 ms: it does not pay per step."""
     near, far = lab(1, 0), lab(1, 0, latency_ms=100)
-    fast, slow = near.plan(), far.plan()
-    assert len(slow.states) > 20
-    assert slow.result["seconds"] - fast.result["seconds"] < 100e-3 * 30
+    fast: list[float] = []
+    slow: list[float] = []
+    # Other tests run beside this one, so that a single time means little.
+    while not slow or (min(slow) - min(fast) >= 100e-3 * 30 and len(slow) < 6):
+        fast.append(near.plan().result["seconds"])
+        planned = far.plan()
+        slow.append(planned.result["seconds"])
+        assert len(planned.states) > 20
+    assert min(slow) - min(fast) < 100e-3 * 30

@@ -100,6 +100,7 @@ def test_every_mistake_at_once_with_line_place_and_suggestion(tmp_path: Path) ->
         (lambda d: d["cluster"].update(control_plane_endpoint="api"), "'api' is not host:port"),
         (lambda d: d["hosts"][0].update(address="cp1.example.com"), "also set internal_address"),
         (lambda d: d["hosts"][0].update(taints=["nonsense"]), "hosts[0].taints"),
+        (lambda d: d["hosts"][1].update(schedulable=False), "hosts[1].schedulable: ordinary pods run on every worker"),
         (lambda d: d["hosts"][0].update(labels={"bad key!": "x"}), "hosts[0].labels"),
         (lambda d: d["hosts"][0].update(name="a\x1b[31m"), "hosts[0].name"),
         (lambda d: d.update(ssh={"user": "${env:USER}"}), "ssh.user"),

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # Labels and taints of one node. Other labels and taints stay.
-# Params: NODE_NAME, LABELS ("key=value ..."), TAINTS ("key=value:Effect ...")
+# Params: NODE_NAME, LABELS ("key=value ..."), TAINTS ("key=value:Effect ..."), TAINTS_OFF (keys of NoSchedule taints that go)
 
 # A node that does not exist yet has none.
 node_taints() {
@@ -29,16 +29,26 @@ missing_taints() {
     done
 }
 
+unwanted_taints() {
+    there=$(node_taints)
+    for key in $TAINTS_OFF; do
+        if printf '%s\n' "$there" | grep -qxF "$key=:NoSchedule"; then
+            echo "$key:NoSchedule"
+        fi
+    done
+}
+
 check() {
-    if have kubectl && [ -s /etc/kubernetes/admin.conf ]; then
+    missing="$LABELS $TAINTS"
+    # kubeadm will give a new node this taint.
+    unwanted=${TAINTS_OFF:+${TAINTS_OFF%% *}:NoSchedule}
+    if is_control_plane && admin get node "$NODE_NAME" -o name >/dev/null 2>&1; then
         missing=$(missing_labels && missing_taints)
-    else
-        missing="$LABELS $TAINTS"
+        unwanted=$(unwanted_taints)
     fi
-    if [ -n "$missing" ]; then
-        printf '%s\n' "$missing" | tr ' ' '\n' | sed '/^$/d; s/^/+ /'
-        return 1
-    fi
+    printf '%s\n' "$missing" | tr ' ' '\n' | sed '/^$/d; s/^/+ /'
+    printf '%s\n' "$unwanted" | sed '/^$/d; s/^/~ without the taint /'
+    case $missing$unwanted in *[!\ ]*) return 1 ;; esac
 }
 
 apply() {
@@ -48,5 +58,8 @@ apply() {
     done
     for taint in $TAINTS; do
         run admin taint node "$NODE_NAME" "$taint" --overwrite
+    done
+    for taint in $(unwanted_taints); do
+        run admin taint node "$NODE_NAME" "$taint-"
     done
 }
