@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,8 @@ def kubeconfig(inventory: Path, path: Path | None, merge: bool, **asks: Any) -> 
         return 0
     target = path or files.default_path()
     files.save(text, target, wanted.cluster.name, merge=merge)
-    click.echo(f"wrote {target}; next: kubectl --context {wanted.cluster.name} get nodes", err=True)
+    elsewhere = f" --kubeconfig {shlex.quote(str(path))}" if path and path != files.default_path() else ""
+    click.echo(f"wrote {target}; next: kubectl{elsewhere} --context {wanted.cluster.name} get nodes", err=True)
     return 0
 
 

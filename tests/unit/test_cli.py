@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support.examples import document, written
+from support.examples import admin_conf, document, written
 
 from kbootstrap import cli as kbootstrap_cli
 from kbootstrap.cli import cli
@@ -272,6 +272,17 @@ def test_a_lab_with_passwords_says_what_to_export_first(
     assert re.findall(r"export (\w+)=", said) == exports
     assert "kbootstrap plan 'my lab.yaml'" in said.splitlines()[-1]
     assert "pw-" not in said
+
+
+def test_a_kubeconfig_in_another_file_is_named_to_kubectl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("kbootstrap.run.kubeconfig", lambda *_arguments, **_options: admin_conf())
+    usual, other = tmp_path / "usual", tmp_path / "my config"
+    words = ["kubeconfig", str(written(tmp_path, document())), "--file"]
+    said = [
+        CliRunner(env={"KUBECONFIG": str(usual)}).invoke(cli, [*words, str(path)]).stderr for path in (usual, other)
+    ]
+    assert said[0].endswith("next: kubectl --context test get nodes\n")
+    assert said[1].endswith(f"next: kubectl --kubeconfig '{other}' --context test get nodes\n")
 
 
 def test_a_lab_never_overwrites_an_inventory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
