@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kbootstrap.cli.completion import steps as steps_to_complete
 from kbootstrap.errors import InventoryError
 from kbootstrap.steps import Step
 from kbootstrap.ui import Style
@@ -38,7 +39,7 @@ def _list(steps: list[Step]) -> None:
 
 
 @click.command()
-@click.argument("step")
+@click.argument("step", shell_complete=steps_to_complete)
 def explain(step: str) -> None:
     """Explain a step, and show the shell script it runs.
 
@@ -109,9 +110,12 @@ def _libraries(step: Step) -> list[str]:
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a shell completion script.
+    """Print a shell completion script, for commands, hosts, phases, steps and labs.
 
-    For bash: `source <(kbootstrap completion bash)`.
+    \b
+    bash: kbootstrap completion bash >~/.local/share/bash-completion/completions/kbootstrap
+    zsh:  kbootstrap completion zsh >"${fpath[1]}/_kbootstrap"
+    fish: kbootstrap completion fish >~/.config/fish/completions/kbootstrap.fish
     """
     from click.shell_completion import get_completion_class
 

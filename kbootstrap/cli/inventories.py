@@ -10,7 +10,8 @@ from typing import IO
 
 import click
 
-from kbootstrap.cli.options import DEFAULT_INVENTORY, TRUST
+from kbootstrap.cli.completion import DEFAULT_INVENTORY, AnyVariable, inventory_of
+from kbootstrap.cli.options import TRUST
 from kbootstrap.errors import InventoryError
 from kbootstrap.text import counted, printable
 from kbootstrap.versions import NEWEST, show
@@ -113,31 +114,23 @@ def _text(file: IO[str]) -> str:
     "--inventory", "-f", "more", multiple=True, type=click.Path(dir_okay=False, path_type=Path), help="The same."
 )
 @TRUST
-def validate(inventories: tuple[Path, ...], more: tuple[Path, ...], trust_inventory: bool) -> None:
+@click.pass_context
+def validate(
+    context: click.Context, inventories: tuple[Path, ...], more: tuple[Path, ...], trust_inventory: bool
+) -> None:
     """Check inventories without any connection, for CI and editors.
 
     Lists every mistake with its line. Environment variables that an inventory refers to need not be set.
     """
     from kbootstrap.inventory import load
 
-    named = os.environ.get("KBOOTSTRAP_INVENTORY")
-    for path in (*inventories, *more) or (Path(named) if named else DEFAULT_INVENTORY,):
-        loaded = load(path, _AnyVariable(os.environ), trusted=trust_inventory)
+    for path in (*inventories, *more) or (inventory_of(context, None),):
+        loaded = load(path, AnyVariable(os.environ), trusted=trust_inventory)
         for warning in loaded.warnings:
             click.echo(f"{path}: warning: {printable(warning)}", err=True)
         click.echo(
             f"{path}: no mistakes ({counted(len(loaded.hosts), 'host')}, Kubernetes {loaded.cluster.kubernetes})"
         )
-
-
-class _AnyVariable(dict[str, str]):
-    """Variables of the environment, and all others too: in CI, passwords are not set."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __missing__(self, name: str) -> str:
-        return "not-set"
 
 
 @click.command()

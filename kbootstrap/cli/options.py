@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from kbootstrap.cli import completion
 from kbootstrap.secret import Secret
 from kbootstrap.text import printable
 from kbootstrap.ui import Style
@@ -20,13 +20,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DEFAULT_INVENTORY = Path("kbootstrap.yaml")
-"""The inventory of a command that names none, in the current folder; ``init`` writes it."""
-_OPTION = "kbootstrap.inventory"
-
 
 def _note(context: click.Context, _parameter: click.Parameter, given: Path | None) -> None:
-    context.meta[_OPTION] = given
+    context.meta[completion.OPTION] = given
 
 
 INVENTORY = click.option(
@@ -50,6 +46,7 @@ LIMIT = click.option(
     "--limit",
     metavar="HOSTS",
     multiple=True,
+    shell_complete=completion.hosts,
     help="Only these hosts: names, patterns (w*) or roles (role=worker), separated by commas or given repeatedly.",
 )
 TRUST = click.option(
@@ -58,9 +55,13 @@ TRUST = click.option(
     help="Let the inventory read any variable and file, and use an ssh_config that runs programs.",
 )
 FROM = click.option(
-    "--from", "start", metavar="PHASE", help="Skip the phases before this one (see `kbootstrap phases`)."
+    "--from",
+    "start",
+    metavar="PHASE",
+    shell_complete=completion.phases,
+    help="Skip the phases before this one (see `kbootstrap phases`).",
 )
-ONLY = click.option("--only", metavar="PHASE", help="Only this phase.")
+ONLY = click.option("--only", metavar="PHASE", shell_complete=completion.phases, help="Only this phase.")
 VERBOSE = click.option("--verbose", "-v", is_flag=True, help="Show every step, all output and complete differences.")
 
 
@@ -81,18 +82,17 @@ def common(function: F) -> F:
 
 
 def _the_inventory(context: click.Context, _parameter: click.Parameter, given: Path | None) -> Path:
-    """The inventory: the argument, ``-f``, KBOOTSTRAP_INVENTORY, or ``DEFAULT_INVENTORY`` in this folder."""
-    option: Path | None = context.meta.get(_OPTION)
+    """The inventory that is meant (see completion.inventory_of), which must be one."""
+    option: Path | None = context.meta.get(completion.OPTION)
     if given is not None and option is not None:
         raise click.UsageError(f"two inventories are given: {given} and {option}")
-    named = os.environ.get("KBOOTSTRAP_INVENTORY")
-    found = given or option or (Path(named) if named else None)
-    if found is None and not DEFAULT_INVENTORY.exists():
+    found = completion.inventory_of(context, given)
+    if found is completion.DEFAULT_INVENTORY and not found.exists():
         raise click.UsageError(
-            f"no inventory is given, and there is no {DEFAULT_INVENTORY} here. Give a file, set KBOOTSTRAP_INVENTORY,"
+            f"no inventory is given, and there is no {found} here. Give a file, set KBOOTSTRAP_INVENTORY,"
             " or write one with `kbootstrap init user@host...`."
         )
-    return found or DEFAULT_INVENTORY
+    return found
 
 
 def shown(function: F) -> F:

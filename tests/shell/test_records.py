@@ -44,7 +44,7 @@ def test_a_node_cannot_add_a_line_about_another(shell: str, odd: str, tmp_path: 
     said = sh(shell, f"admin() {{ cat {tmp_path}/listed; }}\nnodes", folder=tmp_path)
     assert [line.split("\t")[0] for line in said] == ["w1", "w2", "status 0"]
     assert said[1].split("\t")[1:4] == ["False", "v1.34.2", "10.0.0.1"]
-    assert all(len(line.split("\t")) == 6 for line in said[:2])
+    assert all(len(line.split("\t")) == 9 for line in said[:2])
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -8,13 +8,30 @@ from pathlib import Path
 
 import click
 
+from kbootstrap.errors import KbootstrapError
 from kbootstrap.secret import Secret
 from kbootstrap_lab import backend as backends
 from kbootstrap_lab import state
 from kbootstrap_lab.backend import BACKENDS, DISTRIBUTIONS, FAULTS
 from kbootstrap_lab.errors import LabError
 
-_NAME = click.option("--name", default="demo", show_default=True, help="The lab's name.")
+
+def _labs(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in state.names() if name.startswith(incomplete)]
+
+
+def _hosts(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The hosts of the lab that --name means; none where it cannot say."""
+    name = context.params.get("name") or "demo"
+    try:
+        hosts = backends.of_lab(name).status(name).hosts
+    except (KbootstrapError, OSError):
+        return []
+    return [host.name for host in hosts if host.name.startswith(incomplete)]
+
+
+_NAME = click.option("--name", default="demo", show_default=True, shell_complete=_labs, help="The lab's name.")
+_HOST = click.argument("host", shell_complete=_hosts)
 
 
 def _say(text: str) -> None:
@@ -114,7 +131,7 @@ def down(name: str) -> None:
 
 
 @lab.command()
-@click.option("--name", help="Only this lab; default: all.")
+@click.option("--name", shell_complete=_labs, help="Only this lab; default: all.")
 def status(name: str | None) -> None:
     """List the labs and the state of their hosts."""
     for each in [name] if name else state.names():
@@ -126,7 +143,7 @@ def status(name: str | None) -> None:
 
 @lab.command()
 @_NAME
-@click.argument("host")
+@_HOST
 def ssh(name: str, host: str) -> None:
     """Log in to a host of a lab."""
     command = backends.of_lab(name).ssh_command(name, host)
@@ -135,7 +152,7 @@ def ssh(name: str, host: str) -> None:
 
 @lab.command()
 @_NAME
-@click.argument("host")
+@_HOST
 def logs(name: str, host: str) -> None:
     """Show the logs of a host of a lab."""
     click.echo(backends.of_lab(name).logs(name, host), nl=False)
@@ -143,7 +160,7 @@ def logs(name: str, host: str) -> None:
 
 @lab.command()
 @_NAME
-@click.argument("host")
+@_HOST
 @click.argument("kind", type=click.Choice(FAULTS))
 def fault(name: str, host: str, kind: str) -> None:
     """Break a host of a lab, or `heal` it again.
