@@ -120,17 +120,24 @@ def validate(
 ) -> None:
     """Check inventories without any connection, for CI and editors.
 
-    Lists every mistake with its line. Environment variables that an inventory refers to need not be set.
+    Lists every mistake of all files with its line. Environment variables that an inventory refers to need not be set.
     """
     from kbootstrap.inventory import load
 
+    wrong: list[InventoryError] = []
     for path in (*inventories, *more) or (inventory_of(context, None),):
-        loaded = load(path, AnyVariable(os.environ), trusted=trust_inventory)
+        try:
+            loaded = load(path, AnyVariable(os.environ), trusted=trust_inventory)
+        except InventoryError as error:
+            wrong.append(error)
+            continue
         for warning in loaded.warnings:
             click.echo(f"{path}: warning: {printable(warning)}", err=True)
         click.echo(
             f"{path}: no mistakes ({counted(len(loaded.hosts), 'host')}, Kubernetes {loaded.cluster.kubernetes})"
         )
+    if wrong:
+        raise InventoryError("\n".join(error.message for error in wrong), wrong[0].hint)
 
 
 @click.command()

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, TextIO
 from kbootstrap.events import Event, Notice, RunEnded, RunStarted, StepEnded
 from kbootstrap.text import counted
 from kbootstrap.ui import Style
-from kbootstrap.ui.summary import detail_lines, names, what_of, without_name
+from kbootstrap.ui.summary import detail_lines, what_of, without_name
 
 if TYPE_CHECKING:
     from kbootstrap.inventory.models import Inventory
 
 SHOWN_DIFF = 6
 """Lines shown of a difference; ``-v`` shows all."""
+NAMED_HOSTS = 6
+"""Of a larger group without a failure, the first two and the last host are named."""
 LABEL_WIDTH = 22
 """Columns before the steps of a phase; the longest name of a phase fits in."""
 _QUIET_PHASES = {
@@ -130,15 +132,17 @@ class PlanView:
         if len(hosts) == 1:
             text = "  ".join(filter(None, (host.node_ip, role, facts)))
             return self._named(hosts[0], text)
+        failed = any(step.failure for step in steps)
+        named = hosts if failed or len(hosts) <= NAMED_HOSTS else [*hosts[:2], "...", hosts[-1]]
         changes = sum(step.state == "change" for step in steps)
         same = f"same {counted(changes, 'change')}" if changes else "nothing to change"
         if any(step.state == "skipped" for step in steps):
             same = "not fully checked"
-        elif any(step.failure for step in steps):
+        elif failed:
             same = "the same problem"
         elif self._command == "check":
             same = "no problems"
-        return self._named(names(hosts), f"{len(hosts)} {role}s, {same}  {facts}".rstrip())
+        return self._named(" ".join(named), f"{len(hosts)} {role}s, {same}  {facts}".rstrip())
 
     def _named(self, who: str, text: str) -> Iterator[str]:
         first, *more = self._style.hanging("", f"  {who}  {text}", indent=6)

@@ -15,7 +15,7 @@ from kbootstrap.ui import Style
 SHOWN_SECONDS = 0.1
 """Shorter segments of the critical path are not shown, in seconds."""
 NAMED_HOSTS = 10
-"""With more failed hosts than this, the advice at the end gives their number. Each has its own report above."""
+"""With more failed hosts than this, the advice at the end gives their number. The failures above name them all."""
 SHOWN_LINES = 15
 """Lines shown of a failed step's output; the journal has all of them."""
 LABEL = 13
@@ -68,15 +68,9 @@ def what_of(started: RunStarted) -> str:
     return ", ".join(filter(None, (counted(len(started.hosts), "host"), started.software)))
 
 
-def names(hosts: tuple[str, ...] | list[str]) -> str:
-    """Up to six names, or the first two and the last."""
-    return " ".join(hosts) if len(hosts) <= 6 else f"{hosts[0]} {hosts[1]} ... {hosts[-1]}"
-
-
 def failure_lines(style: Style, failed: Failed) -> Iterator[str]:
-    """Hosts, phase, step, command, exit status, the last lines of output, and a hint."""
-    many = f" ({counted(len(failed.hosts), 'host')})" if len(failed.hosts) > 6 else ""
-    where = f"✗ {names(failed.hosts)}{many}: {failed.phase}.{failed.step} failed: "
+    """All hosts by name, phase, step, command, exit status, the last lines of output, and a hint."""
+    where = f"✗ {' '.join(failed.hosts)}: {failed.phase}.{failed.step} failed: "
     head, *more = style.hanging("", where + failed.failure.message, indent=4)
     yield style.red(head[: len(where)]) + head[len(where) :]
     yield from more

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from support.examples import admin_conf, document, written
 
@@ -172,9 +173,12 @@ def test_validate_needs_no_connection_and_no_password(tmp_path: Path) -> None:
     done = kbootstrap("validate", str(good), state=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "good.yaml: warning: Kubernetes 1.28 has had no security fixes since 2024-10-22" in done.stderr
-    done = kbootstrap("validate", str(good), str(bad), state=tmp_path)
+    data["hosts"][0]["role"] = "chief"
+    worse = written(tmp_path, data).rename(tmp_path / "worse.yaml")
+    done = kbootstrap("validate", str(bad), str(worse), str(good), state=tmp_path)
     assert done.returncode == 2
-    assert "hosts[0].role" in done.stderr
+    assert [name in done.stderr for name in ("bad.yaml:", "worse.yaml:")] == [True, True]
+    assert "good.yaml: no mistakes" in done.stdout
 
 
 def test_version_for_people_and_programs() -> None:
@@ -304,6 +308,10 @@ def test_status_counts_the_hosts_of_the_inventory(tmp_path: Path, monkeypatch: p
     assert re.split("  +", said.splitlines()[-4])[-1] == "not in the inventory; no disk"
     assert re.split("  +", said.splitlines()[-3])[-3:] == ["control plane", "192.168.1.11", "not a node of the cluster"]
     assert said.splitlines()[-2] == "pod kube-system/x: Pending"
+    path = str(written(tmp_path, document(control_planes=2)))
+    as_yaml = yaml.safe_load(CliRunner().invoke(cli, ["status", path, "-o", "yaml"]).stdout)
+    assert [node["in_inventory"] for node in as_yaml["nodes"]] == [True, True, False]
+    assert "KERNEL" in CliRunner().invoke(cli, ["status", path, "-o", "wide"]).stdout.splitlines()[0]
     assert said.splitlines()[-1] == "2 of 3 nodes Ready, 1 pod not running, 1 node not in the inventory (1 NotReady)"
 
 

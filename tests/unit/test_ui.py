@@ -15,7 +15,17 @@ from support.examples import inventory
 from support.local_transport import LocalTransport
 
 from kbootstrap.errors import Failure, StepError
-from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted, StepEnded, StepOutput, StepStarted
+from kbootstrap.events import (
+    Event,
+    HostSummary,
+    Notice,
+    RunEnded,
+    RunStarted,
+    StepEnded,
+    StepOutput,
+    StepRunning,
+    StepStarted,
+)
 from kbootstrap.inventory.models import Host
 from kbootstrap.phases.preflight.finding import Finding
 from kbootstrap.remote.session import Session
@@ -25,6 +35,7 @@ from kbootstrap.run.hosts import Hosts
 from kbootstrap.run.options import Options
 from kbootstrap.run.run import _raise_all
 from kbootstrap.run.scheduler import Post, Task
+from kbootstrap.run.state import StepCounts
 from kbootstrap.secret import Secret
 from kbootstrap.steps import State
 from kbootstrap.ui import CompositeView, Style, choose_view
@@ -257,6 +268,8 @@ def test_colours_only_on_a_terminal_that_wants_them(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert Style(Terminal()).red("x") == "\033[31mx\033[0m"
     assert Style(io.StringIO()).red("x") == "x"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert Style(io.StringIO()).red("x") == "\033[31mx\033[0m"
     monkeypatch.setenv("NO_COLOR", "1")
     assert Style(Terminal()).red("x") == "x"
 
@@ -271,6 +284,35 @@ def test_the_live_view_keeps_failures_and_the_summary(monkeypatch: pytest.Monkey
     assert "w1" in text
     assert "exit status 1" in text
     assert "free some memory" in text
+
+
+def test_the_live_view_shows_everything_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    stream = Terminal()
+    events = run(StepOutput(1.0, "w1", "prepare", "swap", "a line"), ended("w1", "swap", "changed", "- on"))
+    text = shown(LiveView(stream, verbose=True), events, stream)
+    for part in ("w1 prepare.swap | a line", "w1 prepare.swap changed (1.5 s) Title of swap", "w1 prepare.swap - on"):
+        assert part in text
+
+
+def test_every_host_of_a_failure_is_named() -> None:
+    hosts = {f"w{number}": HostSummary({}, "prepare", "swap", FAILURE) for number in range(1, 13)}
+    (group,) = grouped(hosts, {})
+    first, *_ = failure_lines(Style(io.StringIO()), group)
+    assert [f"w{number}" for number in range(1, 13)] == first.partition(":")[0].split()[1:]
+
+
+def test_a_long_step_gives_a_sign_of_life_every_ten_seconds() -> None:
+    counts = StepCounts(["w1"])
+    counts.handle(StepStarted(100.0, "w1", "images", "images", "Pull"))
+    counts.handle(StepOutput(105.0, "w1", "images", "images", "image 3 of 7"))
+    assert counts.signs_of_life(109.0) == []
+    assert counts.signs_of_life(110.0) == [StepRunning(110.0, "w1", "images", "images", 10.0, "image 3 of 7")]
+    assert counts.signs_of_life(119.0) == []
+    assert [sign.seconds for sign in counts.signs_of_life(120.0)] == [20.0]
+    counts.handle(replace(ended("w1", "images", "changed"), phase="images"))
+    assert counts.signs_of_life(200.0) == []
 
 
 def interrupted(*steps: StepEnded) -> list[Event]:
