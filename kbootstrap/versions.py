@@ -60,8 +60,15 @@ def parse(text: str) -> tuple[Minor, str | None]:
             f"Kubernetes {show(minor)} is not known to this kbootstrap (up to {show(NEWEST)}): upgrade kbootstrap"
         )
     if minor < OLDEST:
-        raise ValueError(f"Kubernetes {show(minor)} is not supported (from {show(OLDEST)})")
+        digits = "; a minor has two digits after the dot" if minor[1] < 10 else ""
+        raise ValueError(f"Kubernetes {show(minor)} is not supported (from {show(OLDEST)}){digits}")
     return minor, plain if match[2] is not None else None
+
+
+def pattern() -> str:
+    """A regular expression for what ``parse`` takes, for the JSON Schema."""
+    minors = "|".join(str(minor) for minor in range(OLDEST[1], NEWEST[1] + 1))
+    return rf"^\s*v?1\.({minors})(\.(0|[1-9][0-9]{{0,2}}))?\s*$"
 
 
 def exact(text: str) -> str | None:

@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from kbootstrap.cli import cli
 from kbootstrap.inventory import models
+from kbootstrap.inventory.schema import json_schema
 from kbootstrap.phases.catalogue import catalogue
 from kbootstrap.phases.phase import Phase
 from kbootstrap.steps import Step
@@ -107,7 +108,7 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
 def pages() -> dict[Path, str]:
     return {
         DOCS / "inventory.md": "\n".join(inventory_page()),
-        DOCS / "inventory.schema.json": json.dumps(models.json_schema(), indent=2) + "\n",
+        DOCS / "inventory.schema.json": json.dumps(json_schema(), indent=2) + "\n",
         DOCS / "steps.md": "\n".join(steps_page()),
         DOCS / "commands.md": "\n".join(commands_page()),
         DOCS / "supported.md": "\n".join(supported.page()) + "\n",

@@ -143,7 +143,7 @@ def validate(
 @click.command()
 def schema() -> None:
     """Print the JSON Schema of an inventory, for editors."""
-    from kbootstrap.inventory.models import json_schema
+    from kbootstrap.inventory.schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import stat
@@ -14,9 +15,11 @@ from typing import TypeVar
 
 from kbootstrap import versions
 from kbootstrap.errors import InventoryError
-from kbootstrap.inventory.models import Cluster, Inventory, Model
+from kbootstrap.inventory.cross_checks import cross_checks
+from kbootstrap.inventory.models import Bastion, Cluster, Host, Inventory, Model, Ssh
 from kbootstrap.inventory.source import KeyPath, Source, read
-from kbootstrap.inventory.validation import cross_checks, validated
+from kbootstrap.inventory.validation import validated
+from kbootstrap.secret import Secret
 from kbootstrap.text import printable
 
 _M = TypeVar("_M", bound=Model)
@@ -41,12 +44,31 @@ def load(path: str | os.PathLike[str], env: Mapping[str, str] | None = None, *, 
     inventory = _with_ssh_defaults(inventory, path.parent)
     inventory._path = path
     inventory._trusted = trusted
+    inventory._marks = source.marks
     inventory._warnings = tuple(_warnings(inventory, source))
     return inventory
 
 
+def private_keys(inventory: Inventory, hosts: Iterable[Host]) -> dict[tuple[Path, Secret | None], str]:
+    """The private keys for these hosts and their bastions, each with its passphrase and its first place in the file."""
+    found: dict[tuple[Path, Secret | None], str] = {}
+    names = {host.name for host in hosts}
+    for number, host in enumerate(inventory.hosts):
+        if host.name not in names:
+            continue
+        logins: list[tuple[KeyPath, Ssh | Bastion]] = [((), host.ssh)]
+        logins += [(("bastions", hop), bastion) for hop, bastion in enumerate(host.ssh.bastions)]
+        for below, login in logins:
+            if login.key is not None:
+                own: KeyPath = ("hosts", number, "ssh", *below, "key")
+                place = own if own in inventory._marks else ("ssh", *below, "key")
+                line, _ = inventory._marks.get(place, (1, 1))
+                found.setdefault((login.key, login.passphrase), f"{inventory.path}:{line}: {_dotted(place)}")
+    return found
+
+
 def _listing(source: Source) -> str:
-    problems = sorted(set(source.problems), key=lambda problem: (problem.line, str(problem.place)))
+    problems = source.mistakes()
     lines = [_one_line(f"{source.path}:{p.line}: {_dotted(p.place)}: {p.text}") for p in problems[:MOST_SHOWN]]
     if len(problems) > MOST_SHOWN:
         lines.append(f"... and {len(problems) - MOST_SHOWN} more")
@@ -98,6 +120,10 @@ def _warnings(inventory: Inventory, source: Source) -> Iterable[str]:
             f"{source.path} has plain-text secrets ({places}) and other users can access it:"
             " chmod 600, or use ${env:NAME}"
         )
+    for (key, _), place in private_keys(inventory, inventory.hosts).items():
+        with contextlib.suppress(OSError):
+            if key.suffix != ".pub" and key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                yield f"{place}: other users can access the private key {key}: chmod 600 (ssh itself would refuse it)"
     yield from past_end_of_life(inventory.cluster.minor, today())
     yield from _plain_http(inventory.cluster)
 

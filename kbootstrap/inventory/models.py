@@ -6,42 +6,47 @@ The descriptions are the source of ``docs/inventory.md`` and of the JSON Schema.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from kbootstrap import versions
 from kbootstrap.inventory.fields import (
-    IMAGES,
-    LABEL,
-    LABEL_VALUE,
-    NO_PROXY,
-    TAINT,
     Address,
+    Archive,
     Cidr,
+    Endpoint,
     File,
+    Flag,
     GpgKeys,
     HostKey,
     HostName,
     ImageRepository,
+    IPv4,
+    KubeadmCheck,
+    KubeadmPhase,
+    KubernetesVersion,
+    Label,
+    LabelValue,
     Name,
+    NoProxy,
+    Number,
     Plain,
     Port,
     Registry,
     Requirement,
+    Role,
     SecretText,
+    Taint,
     Url,
     Word,
-    archive,
-    endpoint,
-    ipv4,
-    kubernetes_version,
-    matching,
+    short_name,
 )
 from kbootstrap.inventory.mirrors import with_preset
-from kbootstrap.inventory.source import SECRET_KEYS
+from kbootstrap.inventory.source import SECRET_KEYS, KeyPath
 from kbootstrap.ports import API_SERVER
 from kbootstrap.secret import Secret
 
@@ -61,7 +66,7 @@ class Model(BaseModel):
 
 
 LegacyAlgorithms = Annotated[
-    bool,
+    Flag,
     Field(
         description="For a host with an old SSH server: also offer CBC ciphers, MACs with SHA-1 and MD5, and the SHA-1"
         " key exchanges and signatures that the installed paramiko still supports."
@@ -90,7 +95,7 @@ class Ssh(Model):
     key: File | None = Field(None, description="Private key file; relative to the inventory.")
     passphrase: SecretText | None = Field(None, description="Passphrase of the key.")
     password: SecretText | None = Field(None, description="Login password (also keyboard-interactive).")
-    agent: bool = Field(True, description="Ask the SSH agent when no key or password is given.")
+    agent: Flag = Field(True, description="Ask the SSH agent when no key or password is given.")
     config: File | None = Field(Path("~/.ssh/config"), description="The ssh_config file to use; `null` for none.")
     bastions: tuple[Bastion, ...] = Field((), max_length=10, description="Jump hosts, in order.")
     host_key_policy: Literal["strict", "accept-new"] = Field(
@@ -108,8 +113,8 @@ class Ssh(Model):
         "passwordless", description="How the login becomes root; `none` when the login is root."
     )
     sudo_password: SecretText | None = Field(None, description="For `sudo: password`; or use `-K` to be asked.")
-    connect_timeout: int = Field(10, ge=1, le=600, description="Seconds to wait for a connection.")
-    command_timeout: int | None = Field(
+    connect_timeout: Number = Field(10, ge=1, le=600, description="Seconds to wait for a connection.")
+    command_timeout: Number | None = Field(
         None,
         ge=10,
         le=86400,
@@ -152,7 +157,12 @@ class Network(Model):
     )
 
 
-Arguments = dict[Plain, Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, (int, float)) else v)]]
+Argument = Annotated[
+    str,
+    BeforeValidator(lambda value: json.dumps(value) if isinstance(value, (int, float)) else value),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+Arguments = dict[Plain, Argument]
 
 
 class ExtraArgs(Model):
@@ -179,10 +189,10 @@ class Kubeadm(Model):
         " kbootstrap's document (a JoinConfiguration into that of every join): lists of `{name, value}` by name, lists"
         " of texts as a whole. An `apiVersion` is that of the wanted kubeadm, or left out.",
     )
-    ignore_preflight_errors: tuple[Annotated[str, matching(IMAGES, "the name of a check")], ...] = Field(
+    ignore_preflight_errors: tuple[KubeadmCheck, ...] = Field(
         (), description="kubeadm preflight checks to ignore, e.g. `NumCPU`."
     )
-    skip_phases: tuple[Annotated[str, matching(IMAGES, "a phase such as addon/kube-proxy")], ...] = Field(
+    skip_phases: tuple[KubeadmPhase, ...] = Field(
         (), description="kubeadm init phases to skip, e.g. `addon/kube-proxy`."
     )
 
@@ -191,10 +201,10 @@ class Cluster(Model):
     """The cluster as a whole."""
 
     name: Name = Field("kubernetes", description="The cluster's name, also used in its kubeconfig.")
-    kubernetes: Annotated[Plain, AfterValidator(kubernetes_version)] = Field(
+    kubernetes: KubernetesVersion = Field(
         description='A minor (`"1.34"`: the newest patch in the repository) or a version (`"1.34.2"`); in quotes.'
     )
-    control_plane_endpoint: Annotated[Plain, AfterValidator(endpoint)] | None = Field(
+    control_plane_endpoint: Endpoint | None = Field(
         None,
         description="`host:port` of the API server; default: port 6443 of the first control plane host.",
     )
@@ -207,10 +217,10 @@ class Cluster(Model):
         description="The network of the Services, from /12 to /24. It must not overlap `pod_cidr` or the hosts.",
     )
     dns_domain: Name = Field("cluster.local", description="The DNS domain of the Services.")
-    runtime: Annotated[Runtime, BeforeValidator(lambda v: {"name": v} if isinstance(v, str) else v)] = Field(
+    runtime: Annotated[Runtime, short_name("containerd")] = Field(
         default_factory=Runtime, description="The container runtime, `containerd` or a section."
     )
-    network: Annotated[Network, BeforeValidator(lambda v: {"name": v} if isinstance(v, str) else v)] = Field(
+    network: Annotated[Network, short_name("flannel")] = Field(
         default_factory=Network, description="The pod network, `flannel` or a section."
     )
     mirror: Literal["none", "aliyun", "tsinghua"] = Field(
@@ -219,7 +229,7 @@ class Cluster(Model):
         " `os_repository`, `runtime.package_repository` and `network.image_repository` where you do not set them."
         " `tsinghua` has no images: they come from Aliyun's mirror.",
     )
-    os_repository: Annotated[str, AfterValidator(archive)] = Field(
+    os_repository: Archive = Field(
         "vault",
         description="Where CentOS 7, 8 and Stream 8 get the packages of the OS, whose own servers have ended: `vault`"
         " (vault.centos.org), `aliyun`, `tsinghua`, or the URL of a mirror of vault.centos.org. `keep` leaves the"
@@ -274,7 +284,7 @@ class Proxy(Model):
 
     http: Url | None = Field(None, description="The proxy for http:// addresses, e.g. `http://proxy.example.com:3128`.")
     https: Url | None = Field(None, description="The proxy for https:// addresses; default: that of `http`.")
-    no_proxy: tuple[Annotated[str, matching(NO_PROXY, "a name, a domain, an address or a network")], ...] = Field(
+    no_proxy: tuple[NoProxy, ...] = Field(
         (),
         description="What is reached directly, in addition to the nodes, the API server, `pod_cidr`, `service_cidr` and"
         " the names of the cluster.",
@@ -297,20 +307,14 @@ class Host(Model):
     address: Address = Field(
         description="The address for SSH: an IPv4 address or a DNS name. With a name, set `internal_address` too."
     )
-    role: Annotated[
-        Literal["control-plane", "worker"], BeforeValidator(lambda v: "control-plane" if v == "master" else v)
-    ] = Field(description="`control-plane` or `worker`; `master` is an alias of `control-plane`.")
-    internal_address: Annotated[str, AfterValidator(ipv4)] | None = Field(
+    role: Role = Field(description="`control-plane` or `worker`; `master` is an alias of `control-plane`.")
+    internal_address: IPv4 | None = Field(
         None, description="The IPv4 address the nodes use to reach each other; default: `address`."
     )
     interface: Plain | None = Field(None, description="The interface that must have that address.")
-    labels: dict[
-        Annotated[str, matching(LABEL, "a label name")], Annotated[str, matching(LABEL_VALUE, "a label value")]
-    ] = Field(default_factory=dict, description="Node labels.")
-    taints: tuple[Annotated[str, matching(TAINT, "a taint such as key=value:NoSchedule")], ...] = Field(
-        (), description="Node taints, `key=value:Effect`."
-    )
-    schedulable: bool | None = Field(
+    labels: dict[Label, LabelValue] = Field(default_factory=dict, description="Node labels.")
+    taints: tuple[Taint, ...] = Field((), description="Node taints, `key=value:Effect`.")
+    schedulable: Flag | None = Field(
         None,
         description="Control plane hosts only: `true` lets ordinary pods run on it, `false` keeps them away. Default: "
         "they run there when the inventory has no workers; else the node's taint stays as it is.",
@@ -337,7 +341,7 @@ class Inventory(Model):
         description="For curl, the package manager, the container runtime and kubeadm on the hosts.",
     )
     preflight: Preflight = Field(default_factory=Preflight, description="The requirements of the hosts.")
-    parallelism: int = Field(50, ge=1, le=1000, description="The maximum number of hosts to work on at once.")
+    parallelism: Number = Field(50, ge=1, le=1000, description="The maximum number of hosts to work on at once.")
     hosts: tuple[Host, ...] = Field(
         min_length=1, max_length=5000, description="The hosts. The cluster starts on the first control plane host."
     )
@@ -345,6 +349,7 @@ class Inventory(Model):
     _path: Path = Path()
     _warnings: tuple[str, ...] = ()
     _trusted: bool = False
+    _marks: Mapping[KeyPath, tuple[int, int]] = {}
 
     @property
     def path(self) -> Path:
@@ -392,8 +397,3 @@ class Inventory(Model):
                     value = getattr(holder, key, None)
                     if isinstance(value, Secret):
                         yield value
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of an inventory, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Inventory.model_json_schema()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from kbootstrap.errors import InventoryError
+from kbootstrap.inventory.yaml_mistakes import not_yaml
 from kbootstrap.plain_file import read_plain
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -33,36 +34,46 @@ SECRET_KEYS = frozenset({"password", "passphrase", "sudo_password"})
 KeyPath = tuple[str | int, ...]
 _STRING = "tag:yaml.org,2002:str"
 _NULL = "tag:yaml.org,2002:null"
+_MERGE = "tag:yaml.org,2002:merge"
+
+EXTENSION = "x-"
+"""Top-level keys that begin so are the author's: a place for anchors, not read."""
 _REFERENCE = re.compile(r"\$\{(env|file):([^}]*)\}\Z")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: where it is (``place`` is the key path, ``line`` counts from 1) and what it is."""
+    """One mistake: where it is (``place`` is the key path, ``line`` and ``column`` count from 1) and what it is."""
 
     line: int
+    column: int
     place: KeyPath
     text: str
 
 
 @dataclass
 class Source:
-    """A file as plain data; ``lines`` has the line of every key path."""
+    """A file as plain data; ``marks`` has the line and the column of every key path, counted from 1."""
 
     path: Path
     data: Any = None
-    lines: dict[KeyPath, int] = field(default_factory=dict)
+    marks: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     clear_secrets: list[KeyPath] = field(default_factory=list)
 
-    def line(self, place: KeyPath) -> int:
-        """The line of a key path, or of the nearest path above it that is in the file."""
-        while place and place not in self.lines:
-            place = place[:-1]
-        return self.lines.get(place, 1)
-
     def add(self, place: KeyPath, text: str) -> None:
-        self.problems.append(Problem(self.line(place), place, text))
+        """Add a mistake, at a key path or at the nearest path above it that is in the file."""
+        near = place
+        while near and near not in self.marks:
+            near = near[:-1]
+        self.problems.append(Problem(*self.marks.get(near, (1, 1)), place, text))
+
+    def mistakes(self) -> list[Problem]:
+        """The mistakes in the order of the file. One in a part that aliases repeat is one mistake."""
+        found: dict[tuple[int, int, str], Problem] = {}
+        for problem in sorted(self.problems, key=lambda problem: (problem.line, str(problem.place))):
+            found.setdefault((problem.line, problem.column, problem.text), problem)
+        return list(found.values())
 
 
 def read(path: Path, env: Mapping[str, str], *, trusted: bool = False) -> Source:
@@ -78,7 +89,8 @@ def read(path: Path, env: Mapping[str, str], *, trusted: bool = False) -> Source
         if root is not None:
             source.data = _Unfolder(source, env, trusted).value(root, ())
     except yaml.YAMLError as error:
-        raise InventoryError(f"{path}:{_yaml_line(error)}: this is not YAML: {_yaml_text(error)}") from None
+        line, what = not_yaml(text, error)
+        raise InventoryError(f"{path}:{line}: this is not YAML: {what}") from None
     except RecursionError:
         raise InventoryError(f"{path}: lists and mappings are nested too deeply") from None
     return source
@@ -119,14 +131,12 @@ def _text(path: Path) -> str:
         raise InventoryError(f"{path}: {error.strerror}") from None
 
 
-def _yaml_line(error: yaml.YAMLError) -> int:
-    mark = getattr(error, "problem_mark", None)
-    return mark.line + 1 if mark is not None else 1
+def _key(node: yaml.Node) -> str | None:
+    return node.value if isinstance(node, yaml.ScalarNode) else None
 
 
-def _yaml_text(error: yaml.YAMLError) -> str:
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return f"{problem} (YAML is indented with spaces)" if "\\t" in problem else problem
+def _mark(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
 
 
 def _whole(text: str) -> bool:
@@ -145,34 +155,59 @@ class _Unfolder:
         self._open: set[int] = set()
 
     def value(self, node: yaml.Node, place: KeyPath) -> Any:
+        self._source.marks.setdefault(place, _mark(node))
+        with self._opened(node):
+            if isinstance(node, yaml.ScalarNode):
+                return self._scalar(node, place)
+            if isinstance(node, yaml.SequenceNode):
+                return [self.value(child, (*place, index)) for index, child in enumerate(node.value)]
+            return self._mapping(node, place)
+
+    @contextlib.contextmanager
+    def _opened(self, node: yaml.Node) -> Iterator[None]:
+        """Count a node, and refuse one that contains itself."""
         self._nodes += 1
         if self._nodes > MAX_NODES or id(node) in self._open:
             line = node.start_mark.line + 1
             raise InventoryError(f"{self._source.path}:{line}: YAML aliases expand to too much data")
-        self._source.lines.setdefault(place, node.start_mark.line + 1)
-        if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node, place)
         self._open.add(id(node))
         try:
-            if isinstance(node, yaml.SequenceNode):
-                return [self.value(child, (*place, index)) for index, child in enumerate(node.value)]
-            return self._mapping(node, place)
+            yield
         finally:
             self._open.discard(id(node))
 
     def _mapping(self, node: yaml.Node, place: KeyPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+        for key_node, value_node in self._pairs(node, place):
+            key = _key(key_node)
             if key is None or not _whole(key):
-                self._source.add(place, "a key must be a plain word")
+                template = isinstance(key_node, yaml.MappingNode)
+                said = " (templates are not filled in here: {{ ... }})" if template else ""
+                self._source.add(place, f"a key must be a plain word{said}")
+                continue
+            if not place and key.startswith(EXTENSION):
                 continue
             inner = (*place, key)
             if key in data:
-                self._source.problems.append(Problem(key_node.start_mark.line + 1, inner, "duplicate key"))
-            self._source.lines[inner] = key_node.start_mark.line + 1
+                self._source.problems.append(Problem(*_mark(key_node), inner, "duplicate key"))
+            self._source.marks[inner] = _mark(key_node)
             data[key] = self.value(value_node, inner)
         return data
+
+    def _pairs(self, node: yaml.Node, place: KeyPath) -> list[tuple[yaml.Node, yaml.Node]]:
+        """The pairs of a mapping: its own, then those of `<<` that it does not have itself (https://yaml.org/type/merge)."""
+        own = [pair for pair in node.value if pair[0].tag != _MERGE]
+        has = {_key(key) for key, _ in own} - {None}
+        for _, merged in (pair for pair in node.value if pair[0].tag == _MERGE):
+            for each in merged.value if isinstance(merged, yaml.SequenceNode) else [merged]:
+                if not isinstance(each, yaml.MappingNode):
+                    self._source.add(place, "<< takes a mapping, or a list of mappings: <<: *anchor")
+                    continue
+                with self._opened(each):
+                    more = [pair for pair in self._pairs(each, place) if _key(pair[0]) not in has]
+                own += more
+                has |= {_key(key) for key, _ in more} - {None}
+        return own
 
     def _scalar(self, node: yaml.ScalarNode, place: KeyPath) -> Any:
         if node.tag == "tag:yaml.org,2002:float" and place[-1:] == ("kubernetes",):

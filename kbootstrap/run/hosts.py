@@ -8,18 +8,19 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from kbootstrap.errors import Failure, KbootstrapError, StepError
+from kbootstrap.errors import ConnectError, Failure, InventoryError, KbootstrapError, StepError
 from kbootstrap.events import Notice, StepEnded, StepStarted
+from kbootstrap.inventory import private_keys
 from kbootstrap.inventory.models import Host
 from kbootstrap.phases.builtin import FACTS, SSH
 from kbootstrap.remote import facts, script
 from kbootstrap.remote.facts import Facts
 from kbootstrap.remote.protocol import Status
 from kbootstrap.remote.session import Item, LockedError, Session
-from kbootstrap.remote.ssh.shared import SshShared
+from kbootstrap.remote.ssh.shared import LockedKeyError, SshShared
 from kbootstrap.remote.ssh.transport import SshTransport
 from kbootstrap.remote.transport import Transport
 from kbootstrap.run.options import Control, Options
@@ -70,6 +71,22 @@ class Hosts:
 
     def __post_init__(self) -> None:
         self._shared = SshShared(self.control.timeouts, trusted=self.state.given.inventory.trusted)
+
+    def check_keys(self, hosts: Iterable[Host]) -> None:
+        """Read the private keys that the inventory names. Raises InventoryError that names every one that is no use.
+
+        A key with a passphrase that the inventory does not have is left to the login: an agent may have it.
+        """
+        wrong = []
+        for (key, passphrase), place in private_keys(self.state.given.inventory, hosts).items():
+            try:
+                self._shared.key(key, passphrase)
+            except LockedKeyError:
+                continue
+            except ConnectError as error:
+                wrong.append(f"{place}: {error.message}")
+        if wrong:
+            raise InventoryError("\n".join(wrong), "Correct the path of the private key, the file, or its passphrase.")
 
     def open_task(self, host: Host, post: Post) -> Task:
         """The task that connects to the host and gathers its facts. The session's notices go to ``post``."""

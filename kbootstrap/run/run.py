@@ -66,6 +66,7 @@ class Run:
         self._counts = StepCounts(host.name for host in self._selected)
         self._exit_codes: set[int] = set()
         self._hosts = Hosts(self.command, mode, options, control, self.state)
+        self._hosts.check_keys(self._selected)
         self._nodes_ready: int | None = None
         self._scheduler = Scheduler(
             self._emit, options.parallelism or inventory.parallelism, control.stop, on_poll=self._show_life

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, TextIO
 
 from kbootstrap.events import Event
-from kbootstrap.ui.wrap import cells, columns, wrapped
+from kbootstrap.text import cells
+from kbootstrap.ui.wrap import columns, wrapped
 
 
 class View(Protocol):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from kbootstrap.text import counted
-from kbootstrap.ui.wrap import cells
+from kbootstrap.text import cells, counted
 
 if TYPE_CHECKING:
     from kbootstrap.inventory.models import Inventory

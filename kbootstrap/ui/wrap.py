@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterator
 from typing import TextIO
+
+from kbootstrap.text import cells
 
 LEAST_COLUMNS = 20
 """Text is never wrapped to fewer columns than this, however small the terminal is."""
@@ -24,24 +25,13 @@ def columns(stream: TextIO) -> int | None:
         return 80
 
 
-def cells(text: str) -> int:
-    """The columns that a text takes. A Chinese character takes two."""
-    return sum(_cells_of(char) for char in text)
-
-
-def _cells_of(char: str) -> int:
-    if unicodedata.combining(char):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
 def cut(text: str, room: int) -> str:
     """The text, with an ellipsis at its end when it takes more columns than ``room``."""
     if cells(text) <= room:
         return text
     kept, left = "", room - 1
     for char in text:
-        left -= _cells_of(char)
+        left -= cells(char)
         if left < 0:
             break
         kept += char

@@ -26,10 +26,10 @@ from kbootstrap.events import (
     StepStarted,
 )
 from kbootstrap.steps import State
+from kbootstrap.text import cells
 from kbootstrap.ui.lines import LinesView
 from kbootstrap.ui.live import Board, LiveView
 from kbootstrap.ui.plan import PlanView
-from kbootstrap.ui.wrap import cells
 
 HOSTS = ("cp1", "w1", "w2", "w3")
 ADDRESSES = ("192.168.1.10", "192.168.1.11", "192.168.1.12", "192.168.1.13")

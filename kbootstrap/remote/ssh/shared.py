@@ -148,5 +148,24 @@ def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
                 "Set ssh.key to the private key, or add that to your agent (`ssh-add`).",
             ) from None
         raise ConnectError(
-            f"the SSH key {path} cannot be read: {error}", "Check the file and ssh.passphrase."
+            f"the SSH key {path} {_why_unreadable(path, passphrase, error)}", "Check the file and ssh.passphrase."
         ) from None
+
+
+def _why_unreadable(path: Path, passphrase: Secret | None, error: Exception) -> str:
+    """What is wrong with a key, in other words than those of the libraries."""
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror}"
+    if passphrase is not None:
+        try:
+            _load_key(path, None)
+        except LockedKeyError:
+            return "does not open with this passphrase"
+        except ConnectError:
+            pass
+    start = path.read_bytes()[:100]
+    if start.startswith(b"PuTTY-User-Key-File"):
+        return "is one of PuTTY: convert it with `puttygen KEY -O private-openssh -o NEW`"
+    if b"BEGIN" not in start:
+        return "is not a private key"
+    return f"cannot be read: {error}"
