@@ -133,7 +133,7 @@ def _not_an_endpoint(text: str) -> str:
     if "://" in text:
         return f"{text!r} is not host:port: write it without a scheme"
     if re.fullmatch(r"[A-Za-z0-9.-]+", text):
-        return f"{text!r} has no port: write {text}:6443, or the port of your load balancer"
+        return f"{text!r} is not host:port: write {text}:6443, or the port of your load balancer"
     return ""
 
 
