@@ -43,7 +43,7 @@ def inventory_page() -> Iterator[str]:
     yield "`kbootstrap schema`. Examples are in `inventories/`.\n"
     yield "Secrets (`password`, `passphrase`, `sudo_password`) may be `${env:KB_NAME}`, a variable whose name"
     yield "begins with `KB_`, or `${file:PATH}`, a file in the inventory's folder. `--trust-inventory` allows others.\n"
-    yield "Anchors, aliases and `<<` work as in YAML 1.1. Top-level keys that begin with `x-` are yours: a place for anchors.\n"
+    yield "Anchors, aliases and `<<` work as in YAML 1.1. Top-level keys that begin with `x-` are yours, for anchors.\n"
     for title, model in SECTIONS:
         yield f"## {title}\n"
         yield f"{(model.__doc__ or '').strip().splitlines()[0]}\n"
