@@ -68,6 +68,22 @@ def test_swap_units_of_generators_and_in_usr_local_are_masked(host: Host) -> Non
     assert list((host.root / "etc/systemd/system").iterdir()) == []
 
 
+def test_a_mask_that_failed_is_made_by_the_next_run(host: Host) -> None:
+    """The unit file was gone already, so nothing was left that asked for the mask."""
+    host.write("etc/systemd/system/swapfile.swap", "[Swap]\nWhat=/swapfile\n")
+    host.write("usr/lib/systemd/system/swap.target", "[Unit]\nDescription=Swaps\n")
+    systemctl = host.read("usr/local/sbin/systemctl")
+    host.write("usr/local/sbin/systemctl", '#!/bin/sh\n[ "$1" != mask ]\n', 0o755)
+    assert host.run("apply", SWAP)[0] == "failed"
+    host.write("usr/local/sbin/systemctl", systemctl, 0o755)
+    assert "unit swapfile.swap turns swap on at boot" in host.run("plan", SWAP)[1]
+    done(host, SWAP)
+    links = {path.name: path.readlink() for path in (host.root / "etc/systemd/system").iterdir()}
+    assert links == dict.fromkeys(("swapfile.swap", "swap.target"), Path("/dev/null"))
+    done(host, reset("swap"))
+    assert host.read("etc/systemd/system/swapfile.swap") == "[Swap]\nWhat=/swapfile\n"
+
+
 def test_every_configuration_of_zram_generator_makes_no_device(host: Host) -> None:
     host.write("usr/lib/systemd/system-generators/zram-generator", "#!/bin/sh\n", 0o755)
     host.write("etc/systemd/zram-generator.conf", "# nothing\n")

@@ -27,7 +27,7 @@ FAILS = {
     "ssh": "sudo",
     "facts": "uname",
     "reach": "curl",
-    "packages": "dnf",
+    "packages": "sort",
     "modules": "modprobe",
     "package-sources": "awk",
     "hosts": "mktemp",

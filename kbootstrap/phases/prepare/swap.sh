@@ -23,6 +23,13 @@ swap_units() {
     done | sort -u
 }
 
+# The units that are recorded as masked and are not: systemctl failed there. A mask is a link to a character device.
+unmasked() {
+    for unit in $(saved_keys mask); do
+        [ -c "/etc/systemd/system/$unit" ] || echo "$unit"
+    done
+}
+
 generator() { [ -e "/usr/lib/systemd/system-generators/$1" ] || [ -e "/lib/systemd/system-generators/$1" ]; }
 
 # The configuration files of zram-generator in /etc that are to make no device, each for the file of its name elsewhere.
@@ -59,7 +66,7 @@ check() {
         echo "the service $service turns swap on at boot"
         found=1
     done
-    for unit in $(swap_units); do
+    for unit in $({ swap_units; unmasked; } | sort -u); do
         echo "unit $unit turns swap on at boot"
         found=1
     done
@@ -102,21 +109,21 @@ Mechanism=none"
     run systemctl daemon-reload
 }
 
-# Together with swap.target, so that no unit that a generator finds later is started.
+# Together with swap.target, so that no unit that a generator finds later is started. All are recorded before the first is
+# masked: where systemctl fails in between, the next run knows what is left.
 mask_units() {
-    units=$(swap_units)
-    [ -n "$units" ] || return 0
-    for unit in $units; do
+    for unit in $(swap_units); do
+        save_state mask "$unit"
+    done
+    if [ -n "$(unmasked)" ] && unit_there swap.target; then
+        save_state mask swap.target
+    fi
+    for unit in $(unmasked); do
         # The mask is a link of the same name, so the unit file in /etc is removed first.
         if [ -f "/etc/systemd/system/$unit" ]; then
             keep_original "/etc/systemd/system/$unit"
             rm -f "/etc/systemd/system/$unit"
         fi
-        save_state mask "$unit"
         run systemctl mask --now "$unit"
     done
-    if unit_there swap.target; then
-        save_state mask swap.target
-        run systemctl mask swap.target
-    fi
 }
