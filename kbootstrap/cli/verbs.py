@@ -42,6 +42,8 @@ def plan(
     verb: runs.Verb = run.plan if script is None else functools.partial(run.write_scripts, directory=script)
     options = chosen(asks, limit, start=start, only=only)
     planned = runs.execute(verb, wanted, options, runs.plan_view(wanted, output, verbose))
+    if script is not None:
+        click.echo(f"wrote the scripts to {script}; {script / 'README'} says how to run them", err=True)
     return runs.exit_code_of_plan(planned, exit_code=exit_code)
 
 

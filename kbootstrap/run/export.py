@@ -3,49 +3,108 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+from kbootstrap.errors import InventoryError
 from kbootstrap.events import RunEnded
 from kbootstrap.inventory.models import Inventory
 from kbootstrap.inventory.proxy import environment
+from kbootstrap.kubernetes.kubeadm import JoinCommand
+from kbootstrap.phases import join, join_token
+from kbootstrap.phases.phase import Context, Phase
 from kbootstrap.remote import script
 from kbootstrap.run.options import Control, Options
 from kbootstrap.run.run import Run, View
 from kbootstrap.run.workflow import UP
+from kbootstrap.secret import Secret
 
 README = """\
-These are the scripts that `kbootstrap up` would send to the hosts: one folder per host, one file per phase, numbered in
-their order. Run one as root on its host:
+These are the scripts of `kbootstrap up` for {inventory}: one folder per host, one file per phase, numbered in their
+order. Copy each folder to its host. Run a file there as root:
 
-    sh 02-prepare.sh plan      prints what differs, changes nothing
+    sh 02-prepare.sh plan      says what differs, changes nothing
     sh 02-prepare.sh apply     makes the changes
 
-Run a number on every host before the next number. Two things are created during a run, so these files do not have them:
-- the join command: run `kubeadm token create --print-join-command` on the first control plane host. On each host that
-  joins, run what it prints instead of the join script. A control plane host also needs --control-plane and a
-  certificate key.
-- the token to delete afterwards: `kubeadm token delete`.
+Run a number on every host that has it before the next number. A line `@kbootstrap end STEP failed` says what failed;
+what stands above it says why. The last number verifies that every node is Ready.
+
+The files hold no secret. A host joins with a token, which is made when it is needed. On {first}:
+
+    kubeadm token create --ttl 30m --description 'kbootstrap join' --print-join-command
+
+It prints `kubeadm join ... --token TOKEN --discovery-token-ca-cert-hash HASH`. On each host that joins:
+
+    export KB_TOKEN=TOKEN KB_CA_HASH=HASH
+    sh {join}-join.sh apply
+{control_planes}
+The script delete-join-token deletes the token again.
+"""
+
+CONTROL_PLANES = """
+Control plane hosts join one after the other. They also need the key of the cluster's certificates. This command prints
+it on {first} as its last line; it is valid for two hours:
+
+    kubeadm init phase upload-certs --upload-certs
+
+On each of these hosts, before their script:
+
+    export KB_CERTIFICATE_KEY=KEY
 """
 
 
 def export_scripts(
     inventory: Inventory, directory: Path, *, options: Options, control: Control, view: View
 ) -> RunEnded:
-    """Write the scripts that ``up`` would send, one per host and phase. Makes a plan, for the facts they need."""
+    """Write the scripts that ``up`` would send, one per host and phase. Makes a plan, for the facts they need.
+
+    Raises InventoryError for a folder that is a link, or that cannot be written.
+    """
     run = Run(UP, "plan", inventory, options, control, view)
     ended = run.execute()
-    context = run.state.context()
-    for host in inventory.hosts:
-        if host.name not in context.facts:
-            continue
-        folder = directory / host.name
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for number, phase in enumerate((*UP.before, *UP.phases), start=1):
-            if host in phase.hosts(inventory) and (steps := phase.steps(context, host)):
-                text = script.build(steps, context.facts[host.name].family, environment(inventory))
-                _write(folder / f"{number:02d}-{phase.name}.sh", text, 0o700)
-    _write(directory / "README", README, 0o600)
+    context = _with_placeholders(run.state.context())
+    hosts = [host for host in inventory.hosts if host.name in context.facts]
+    numbered = list(enumerate((*UP.before, *UP.phases), start=1))
+    try:
+        for host in hosts:
+            folder = _emptied(directory, host.name)
+            for number, phase in numbered:
+                if (
+                    host in phase.hosts(inventory)
+                    and phase is not join_token.PHASE
+                    and (steps := phase.steps(context, host))
+                ):
+                    text = script.build(steps, context.facts[host.name].family, environment(inventory))
+                    _write(folder / f"{number:02d}-{phase.name}.sh", text, 0o700)
+        _write(directory / "README", _readme(inventory, numbered), 0o600)
+    except OSError as error:
+        raise InventoryError(f"{error.filename}: {error.strerror}", "Choose another folder for --script.") from None
     return ended
+
+
+def _with_placeholders(context: Context) -> Context:
+    """The context with names in place of the secrets of a join, which the join script fills in."""
+    command = JoinCommand(context.inventory.endpoint, Secret("@KB_TOKEN@"), ("@KB_CA_HASH@",))
+    outputs = replace(context.outputs, join=command, certificate_key=Secret("@KB_CERTIFICATE_KEY@"))
+    return replace(context, outputs=outputs)
+
+
+def _readme(inventory: Inventory, numbered: list[tuple[int, Phase]]) -> str:
+    first = inventory.first_control_plane.name
+    number = next(number for number, phase in numbered if phase is join.PHASE)
+    more = CONTROL_PLANES.format(first=first) if len(inventory.control_planes) > 1 else ""
+    return README.format(inventory=inventory.path.name, first=first, join=f"{number:02d}", control_planes=more)
+
+
+def _emptied(directory: Path, name: str) -> Path:
+    """The folder of a host, without the scripts of an earlier export. A link is refused and not followed."""
+    for folder in (directory, directory / name):
+        if folder.is_symlink():
+            raise InventoryError(f"{folder} is a link", "Choose another folder for --script.")
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for old in folder.glob("[0-9][0-9]-*.sh"):
+        old.unlink()
+    return folder
 
 
 def _write(path: Path, text: str, mode: int) -> None:

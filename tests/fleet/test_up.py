@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import secrets
+import shutil
 import signal
 import stat
 import threading
@@ -443,17 +444,41 @@ def test_the_second_interrupt_leaves_at_once(lab: MakeLab) -> None:
     assert time.monotonic() - began < 15
 
 
-def test_the_scripts_can_be_written_and_run_by_hand(lab: MakeLab, tmp_path: Path) -> None:
-    fleet = lab(1, 0)
+def test_the_scripts_run_by_hand_to_ready_as_their_readme_says(lab: MakeLab, tmp_path: Path) -> None:
+    """The inventory has a minor only, so the files were written before anyone knew the version."""
+    fleet = lab(1, 1)
     folder = tmp_path / "scripts"
     fleet.kbootstrap("plan", str(fleet.inventory), "--script", str(folder))
-    written = sorted(path.name for path in (folder / "cp1").iterdir())
-    prepare = next(name for name in written if "prepare" in name)
-    script = (folder / "cp1" / prepare).read_text()
-    assert "end swap change" in fleet.text("cp1", "sh -s plan", stdin=script)
-    assert "end swap changed" in fleet.text("cp1", "sh -s apply", stdin=script)
-    states = fleet.plan().states
-    assert {state for (_, phase, _), state in states.items() if phase == "prepare"} == {"ok"}
+    readme = (folder / "README").read_text(encoding="utf-8")
+    assert "    sh 11-join.sh apply\n" in readme
+    joined = next(line.strip() for line in readme.splitlines() if "kubeadm token create" in line)
+    for number in sorted({path.name[:2] for path in folder.glob("*/*.sh")}):
+        for host in fleet.hosts:
+            for path in (folder / host).glob(f"{number}-*.sh"):
+                text = path.read_text(encoding="utf-8")
+                if number == "11":
+                    words = fleet.text("cp1", joined).split()
+                    names = ("--token", "--discovery-token-ca-cert-hash")
+                    token, ca_hash = (words[words.index(name) + 1] for name in names)
+                    assert "the variable KB_TOKEN is not exported" in fleet.run(host, "sh -s apply", stdin=text).stdout
+                    text = f"export KB_TOKEN={token} KB_CA_HASH={ca_hash}\n{text}"
+                assert "failed" not in fleet.text(host, "SUDO_USER=kb sh -s apply", stdin=text)
+    assert fleet.kbootstrap("status", str(fleet.inventory)).count(" Ready ") == 2
+    assert fleet.plan().those("change") == set()
+
+
+def test_written_scripts_follow_no_link_and_replace_old_ones(shared: Fleet, tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "scripts", tmp_path / "elsewhere"
+    write = ("plan", str(shared.inventory), "--script", str(folder))
+    shared.kbootstrap(*write)
+    (folder / "cp1" / "99-old.sh").touch()
+    shared.kbootstrap(*write)
+    assert not (folder / "cp1" / "99-old.sh").exists()
+    shutil.move(folder / "w1", elsewhere)
+    (folder / "w1").symlink_to(elsewhere)
+    before = sorted(elsewhere.iterdir())
+    assert f"{folder}/w1 is a link" in shared.kbootstrap(*write, code=2)
+    assert sorted(elsewhere.iterdir()) == before
 
 
 def test_the_kubeconfig_is_fetched_and_merged(lab: MakeLab, finished: MakeLab, tmp_path: Path) -> None:

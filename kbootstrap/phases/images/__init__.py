@@ -29,7 +29,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             "Pull the container images",
             "images/images.sh",
             why="The images are ready for kubeadm and the kubelet, and registry problems are detected early.",
-            libraries=("network",),
+            libraries=("kubeadm", "network"),
             params={
                 "CONFIG": kubeadm.to_yaml(documents),
                 "VERSION": wanted,

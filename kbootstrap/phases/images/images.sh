@@ -1,9 +1,9 @@
 # shellcheck shell=sh
 # The images of this version, as kubeadm on this host lists them for the documents of kubeadm init, and those of the pod network.
-# Params: CONFIG (YAML: the documents), VERSION, ROLE, EXTRA (images)
+# Params: CONFIG (YAML: the documents), VERSION (exact, or a minor), ROLE, EXTRA (images)
 
 # The images of the documents, as kubeadm prints them. Warnings are in between.
-listed() { printf '%s\n' "$CONFIG" | kubeadm config images list --config /dev/stdin 2>&1; }
+listed() { kubeadm_config | kubeadm config images list --config /dev/stdin 2>&1; }
 
 # Print the images to pull, a line each. Lines that are kubeadm's warnings are skipped; its error is our failure.
 missing() {

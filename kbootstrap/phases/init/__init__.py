@@ -25,7 +25,7 @@ def steps(context: Context, host: Host) -> list[Step]:
             params={
                 "NODE_NAME": host.name,
                 "CONFIG": kubeadm.to_yaml(documents),
-                "SHOWN": wanted,
+                "VERSION": wanted,
                 "SKIP_PHASES": ",".join(cluster.kubeadm.skip_phases),
                 "CRI_SOCKET": kubeadm.CRI_SOCKET,
             },

@@ -3,7 +3,7 @@
 # fresh, initialised (its own API server knows this node), half (an init of ours began and did not end), or down (there is a
 # control plane that does not answer: it is not changed). kubeadm's output is kept until the next try. It says where the last
 # try stopped, or that it succeeded and only our marker is missing.
-# Params: NODE_NAME, CONFIG (YAML), SHOWN, SKIP_PHASES, CRI_SOCKET
+# Params: NODE_NAME, CONFIG (YAML), VERSION (exact, or a minor), SKIP_PHASES, CRI_SOCKET
 
 LOG=$KB_STATE/init.log
 
@@ -27,10 +27,10 @@ place() {
 check() {
     case $(place) in
         initialised) return 0 ;;
-        fresh) echo "+ kubeadm init, Kubernetes $SHOWN" ;;
+        fresh) echo "+ kubeadm init, Kubernetes $VERSION" ;;
         half)
             broken_off init "$LOG"
-            echo "+ kubeadm init, Kubernetes $SHOWN"
+            echo "+ kubeadm init, Kubernetes $VERSION"
             ;;
         down)
             echo "there is a control plane on this host, but its API server does not answer (or does not know $NODE_NAME)"
@@ -54,7 +54,7 @@ apply() {
     rm -f "$KB_STATE/init.done" "$LOG"
     : >"$KB_STATE/init.begun"
     new=$(mktemp "$KB_STATE/kubeadm-init.yaml.kbXXXXXX")
-    printf '%s\n' "$CONFIG" >"$new"
+    kubeadm_config >"$new"
     replace_with "$new" "$KB_STATE/kubeadm-init.yaml" 600
     starting=0
     kubeadm_kept "$LOG" init --config "$KB_STATE/kubeadm-init.yaml" --skip-token-print \

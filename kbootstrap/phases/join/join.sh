@@ -3,6 +3,7 @@
 # before the next try. A worker with a kubelet.conf is a member, and so is a control plane host whose join ended. Where only our
 # marker is missing, kubeadm's last line counts. A member is never cleaned.
 # Params: NODE_NAME, CONFIG (YAML with the token; empty until it is born), ENDPOINT, ROLE, CRI_SOCKET
+# In a script of `plan --script`, CONFIG has @KB_TOKEN@, @KB_CA_HASH@ and @KB_CERTIFICATE_KEY@. Who runs it exports these.
 
 LOG=$KB_STATE/join.log
 
@@ -35,6 +36,29 @@ check() {
     return 1
 }
 
+# CONFIG, with what was exported in place of its placeholders. No value becomes an argument, which other users could read.
+complete_config() {
+    case $CONFIG in
+        *@KB_TOKEN@*)
+            printf '%s\n' "$CONFIG" | awk '{
+                gsub(/@KB_TOKEN@/, ENVIRON["KB_TOKEN"])
+                gsub(/@KB_CA_HASH@/, ENVIRON["KB_CA_HASH"])
+                gsub(/@KB_CERTIFICATE_KEY@/, ENVIRON["KB_CERTIFICATE_KEY"])
+                print
+            }'
+            ;;
+        *) printf '%s\n' "$CONFIG" ;;
+    esac
+}
+
+all_exported() {
+    for name in KB_TOKEN KB_CA_HASH KB_CERTIFICATE_KEY; do
+        case $CONFIG in
+            *"@$name@"*) eval "[ -n \"\${$name:-}\" ]" || fail "the variable $name is not exported" "See README beside the scripts." ;;
+        esac
+    done
+}
+
 # kubeadm itself would try for five minutes, and its error would not name the cause.
 reach_endpoint() {
     left=6
@@ -52,8 +76,7 @@ apply() {
         return 0
     fi
     have kubeadm || fail "kubeadm is not installed" "Run the phase packages first."
-    [ -n "$CONFIG" ] || fail "this script has no join token: tokens live half an hour and are made in a run" \
-        "By hand: kubeadm token create --print-join-command on a control plane host, and run what it prints here."
+    all_exported
     reach_endpoint
     if half_joined; then
         clean_host "$CRI_SOCKET"
@@ -63,7 +86,7 @@ apply() {
     : >"$KB_STATE/join.begun"
     (
         umask 077
-        printf '%s\n' "$CONFIG" >"$KB_DIR/join.yaml"
+        complete_config >"$KB_DIR/join.yaml"
     )
     joining=0
     kubeadm_kept "$LOG" join --config "$KB_DIR/join.yaml" || joining=$?

@@ -17,6 +17,15 @@ kubeadm_kept() {
     return "$kb_ended"
 }
 
+# kubeadm_config - print CONFIG, the documents for kubeadm init. A script that was written before the run may know only a
+# minor: then the kubeadm of this host completes it.
+kubeadm_config() {
+    case $VERSION in
+        *.*.*) printf '%s\n' "$CONFIG" ;;
+        *) printf '%s\n' "$CONFIG" | sed "s/^\(kubernetesVersion: \)v$VERSION\$/\1$(kubeadm version -o short)/" ;;
+    esac
+}
+
 # where_it_stopped LOG - print kubeadm's phase, from its error or else from its last line; nothing where it is not known.
 where_it_stopped() {
     [ -r "$1" ] || return 0
