@@ -480,6 +480,16 @@ def test_the_kubeconfig_is_fetched_and_merged(lab: MakeLab, finished: MakeLab, t
     assert f"current-context: {fleet.cluster}" in target.read_text()
 
 
+@pytest.mark.parametrize(("mirror", "distribution"), [("aliyun", "centos7"), ("tsinghua", "centos8")])
+def test_centos_as_it_is_found_with_everything_from_a_mirror(lab: MakeLab, mirror: str, distribution: str) -> None:
+    """The way of README.zh-CN.md. The upstream servers answer nobody here."""
+    fleet = lab(1, 0, distribution=distribution, kubernetes="1.28")
+    fleet.change_inventory(lambda text: text.replace("cluster:\n", f"cluster:\n  mirror: {mirror}\n", 1))
+    upstream = "pkgs.k8s.io download.docker.com vault.centos.org registry.k8s.io ghcr.io"
+    fleet.text("cp1", f"mkdir -p /.lab/internet; cd /.lab/internet; touch {upstream}")
+    fleet.up()
+
+
 def test_latency_costs_round_trips_not_steps(lab: MakeLab) -> None:
     """A plan at 100 ms takes about its round trips longer than at 0 ms: it does not pay per step."""
     near, far = lab(1, 0), lab(1, 0, latency_ms=100)
