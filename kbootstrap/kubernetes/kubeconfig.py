@@ -37,10 +37,7 @@ MOST_EXISTING = 16 * 1024 * 1024
 """The largest kubeconfig to merge into, in bytes."""
 LOCK_S = 10
 """Wait for the lock of another kubectl, in seconds."""
-NOT_FOR_KUBECTL = (
-    "kubectl cannot use this kubeconfig: its key is not a private key. Simulated hosts have no API server; "
-    "`kbootstrap status` asks their stand-in."
-)
+NOT_FOR_KUBECTL = "kubectl cannot use this kubeconfig (its key is no private key): simulated hosts have no API server"
 _LINE = re.compile(r" *(- )?[A-Za-z][A-Za-z-]*:( [^\s\[\]{}&*!|>?-].*| \{\})?\Z")
 """The lines that kubeadm writes. Nested, repeated or self-referencing YAML can keep a parser busy for hours."""
 
