@@ -333,9 +333,11 @@ def test_one_host_that_fails_stops_nobody_else(finished: MakeLab) -> None:
     assert {host for host, _, _ in done.those("failed")} == {"w1"}
     for host in ("cp1", "w2"):
         assert fleet.run(host, "test -e /var/lib/kbootstrap").returncode == 1
+    assert len(kept_kubeconfigs(fleet)) == 1
     fleet.fault("w1", "heal")
     again = fleet.events("reset", "--yes")
     assert {host for host, _, _ in again.those("changed")} == {"w1"}
+    assert kept_kubeconfigs(fleet) == []
     assert fleet.events("reset", "--yes").result["changed"] == 0
 
 
