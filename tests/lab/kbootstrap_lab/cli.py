@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from kbootstrap.errors import KbootstrapError
-from kbootstrap.kubernetes.kubeconfig import discard
 from kbootstrap.secret import Secret
 from kbootstrap.state_home import kubeconfigs
 from kbootstrap_lab import backend as backends
@@ -128,6 +127,8 @@ def down(name: str) -> None:
 
     The inventory stays, and so do the images and packages that labs share.
     """
+    from kbootstrap.kubernetes.kubeconfig import discard
+
     backend = backends.of_lab(name)
     authority = ca_sha256(backend, name)
     backend.down(name)
