@@ -32,6 +32,7 @@ _BASE: Mapping[str, Mapping[str, str]] = {
 """The EL release whose packages run on a release of another numbering. The C library decides: glibc 2.17 is EL 7,
 2.28 is EL 8, 2.34 and newer is EL 9."""
 EL_RELEASES = ("7", "8", "9", "10")
+SUPPORTED = "Supported: CentOS and RHEL 7 to 10, Fedora, openEuler, Debian, Ubuntu, and relatives of these."
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,8 @@ class RunEnded:
     """Last event of a run. ``exit_code`` follows the table in docs/architecture.md.
 
     ``critical_path`` is the chain of phases, each waiting for the previous one, that determined the run's duration.
-    ``nodes_ready`` is how many of ``nodes`` this run has seen Ready; None when it has not looked.
+    ``nodes_ready`` is how many of ``nodes`` this run has seen Ready; None when it has not looked. ``kubectl_works`` is
+    False when the run got a kubeconfig that kubectl cannot use: that of simulated hosts.
     """
 
     time: float
@@ -183,6 +184,7 @@ class RunEnded:
     critical_path: tuple[PathSegment, ...] = ()
     nodes_ready: int | None = None
     nodes: int = 0
+    kubectl_works: bool = True
 
 
 Event = (

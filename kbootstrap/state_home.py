@@ -14,6 +14,11 @@ def state_home() -> Path:
     return Path(base) / "kbootstrap"
 
 
+def kubeconfigs() -> Path:
+    """The folder of the kubeconfigs that ``up`` keeps."""
+    return state_home() / "kubeconfigs"
+
+
 def home() -> Path:
     """The operator's home folder. Raises KbootstrapError where there is none: no HOME and no entry in passwd."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,12 @@ from kbootstrap.phases.phase import Phase
 from kbootstrap.steps import Step
 
 DOCS = Path(__file__).parent.parent / "docs"
+HOME = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Source"]
+_TARGET = re.compile(r"(?:\]\(|^\[[^]]+\]: )([^)#\s]+)", re.MULTILINE)
+"""The target of a link in the text, and of the definition of one, without an anchor."""
+DEFINED = re.compile(r"^\[([^]]+)\]: ", re.MULTILINE)
+_OWN = re.compile(re.escape(HOME) + r"/(blob|raw)/main/(?P<path>.+)")
+"""An absolute link to a file of this project."""
 SECTIONS: tuple[tuple[str, type[Any]], ...] = (
     ("The file", models.Inventory),
     ("cluster", models.Cluster),
@@ -117,11 +124,31 @@ def pages() -> dict[Path, str]:
 
 
 def dead_links() -> Iterator[str]:
-    """Links and images of the pages whose file does not exist."""
-    for page in sorted([*DOCS.parent.glob("*.md"), *DOCS.glob("*.md")]):
-        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
-            if "://" not in target and not (page.parent / target).exists():
-                yield f"{page.relative_to(DOCS.parent)}: there is no {target}"
+    """Links of the pages whose file does not exist, and relative ones of a README, which are dead on PyPI."""
+    root = DOCS.parent
+    for page in sorted([*root.glob("*.md"), *DOCS.glob("*.md")]):
+        name = page.relative_to(root)
+        for target in _TARGET.findall(page.read_text(encoding="utf-8")):
+            own = _OWN.match(target)
+            if "://" not in target and name.name.startswith("README"):
+                yield f"{name}: the link {target} is relative, so it is dead on PyPI"
+            elif own or "://" not in target:
+                file = root / own["path"] if own else page.parent / target
+                if not file.exists():
+                    yield f"{name}: there is no {own['path'] if own else target}"
+
+
+def undefined_links() -> Iterator[str]:
+    """Links of a README whose definition is missing, and definitions that no link uses."""
+    for page in sorted(DOCS.parent.glob("README*.md")):
+        text = page.read_text(encoding="utf-8")
+        defined = set(DEFINED.findall(text))
+        used = {
+            name for name in re.findall(r"\]\[([^]\s]+)\]|\[([\w.-]+\.md)\](?![\[(:])", text) for name in name if name
+        }
+        for name in sorted(defined ^ used):
+            what = "is used and not defined" if name in used else "is defined and not used"
+            yield f"{page.name}: the link {name} {what}"
 
 
 def main() -> None:
@@ -133,7 +160,7 @@ def main() -> None:
         else:
             path.write_text(pages()[path], encoding="utf-8")
             print(f"wrote {path.relative_to(DOCS.parent)}")
-    dead = list(dead_links())
+    dead = [*dead_links(), *undefined_links()]
     for link in dead:
         print(link, file=sys.stderr)
     sys.exit(1 if dead or (check and stale) else 0)

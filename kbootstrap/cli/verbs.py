@@ -183,13 +183,17 @@ def kubeconfig(inventory: Path, path: Path | None, merge: bool, **asks: Any) -> 
 
     wanted = load(inventory, asks)
     text = run.kubeconfig(wanted, options=chosen(asks), control=runs.control())
+    usable = files.usable(text)
+    if not usable:
+        click.echo(files.NOT_FOR_KUBECTL, err=True)
     if path is None and not merge:
         click.echo(text, nl=False)
         return 0
     target = path or files.default_path()
     files.save(text, target, wanted.cluster.name, merge=merge)
     elsewhere = f" --kubeconfig {shlex.quote(str(path))}" if path and path != files.default_path() else ""
-    click.echo(f"wrote {target}; next: kubectl{elsewhere} --context {wanted.cluster.name} get nodes", err=True)
+    after = f"; next: kubectl{elsewhere} --context {wanted.cluster.name} get nodes" if usable else ""
+    click.echo(f"wrote {target}{after}", err=True)
     return 0
 
 

@@ -147,7 +147,7 @@ def with_addresses(hosts: Sequence[NewHost], resolve: Callable[[str], str] = loo
 
 _HEADER = """\
 # A kbootstrap inventory. Next: kbootstrap plan THIS-FILE, then kbootstrap up THIS-FILE.
-# Every key and its meaning: docs/inventory.md, or `kbootstrap schema` for your editor.
+# Every key and its meaning: `kbootstrap schema`, a JSON Schema for your editor.
 """
 
 

@@ -106,7 +106,7 @@ class Ssh(Model):
     fingerprint: HostKey | None = Field(None, description="The only host key accepted, `SHA256:...`.")
     known_hosts: File = Field(
         Path("~/.ssh/known_hosts"),
-        description="The known_hosts file. With the default, those of ssh_config count (docs/ssh.md).",
+        description="The known_hosts file. With the default, those that ssh_config names count too.",
     )
     legacy_algorithms: LegacyAlgorithms = False
     sudo: Literal["none", "passwordless", "password"] = Field(

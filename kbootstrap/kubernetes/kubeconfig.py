@@ -15,7 +15,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ MOST_EXISTING = 16 * 1024 * 1024
 """The largest kubeconfig to merge into, in bytes."""
 LOCK_S = 10
 """Wait for the lock of another kubectl, in seconds."""
+NOT_FOR_KUBECTL = "kubectl cannot use this kubeconfig (its key is no private key): simulated hosts have no API server"
 _LINE = re.compile(r" *(- )?[A-Za-z][A-Za-z-]*:( [^\s\[\]{}&*!|>?-].*| \{\})?\Z")
 """The lines that kubeadm writes. Nested, repeated or self-referencing YAML can keep a parser busy for hours."""
 
@@ -73,6 +74,11 @@ def checked(text: str, cluster: str, endpoint: str) -> str:
 def client_key(text: str) -> Secret:
     """The private key, as text, of a kubeconfig from ``checked``."""
     return Secret(yaml.safe_load(text)["users"][0]["user"][_KEY])
+
+
+def usable(text: str) -> bool:
+    """Whether kubectl can load the credentials of a kubeconfig from ``checked``: those of simulated hosts it cannot."""
+    return b"PRIVATE KEY-----" in base64.b64decode(client_key(text).reveal())
 
 
 def _only(data: Any, section: str) -> Entry:
@@ -168,6 +174,30 @@ def keep(text: str, folder: Path, cluster: str) -> Path:
     path = folder / f"{cluster}-{hashlib.sha256(ca.encode()).hexdigest()[:8]}.yaml"
     save(text, path, cluster, merge=False)
     return path
+
+
+def discard(folder: Path, authorities: Collection[str]) -> list[Path]:
+    """Remove the files of ``keep`` whose cluster is gone, and return their paths. Raises KbootstrapError.
+
+    ``authorities`` are the SHA-256 hashes of the CA files (ca.crt) of that cluster.
+    """
+    gone = [path for path in sorted(folder.glob("*.yaml")) if _authority(path) in authorities]
+    for path in gone:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise KbootstrapError(f"{path} cannot be removed: {error.strerror}", "Remove it by hand.") from None
+    return gone
+
+
+def _authority(path: Path) -> str:
+    """The hash of the CA in a kubeconfig; empty for a file that is none."""
+    try:
+        config = _parse(read_plain(path, MOST_EXISTING).decode("utf-8"), str(path))
+        ca = base64.b64decode(config["clusters"][0]["cluster"][_CA], validate=True)
+    except (KbootstrapError, OSError, ValueError, LookupError, TypeError):
+        return ""
+    return hashlib.sha256(ca).hexdigest()
 
 
 def _parse(text: str, where: str) -> Entry:

@@ -24,7 +24,7 @@ from kbootstrap.run.redaction import clean_event
 from kbootstrap.run.scheduler import Scheduler
 from kbootstrap.run.state import RunState, StepCounts
 from kbootstrap.run.workflow import Workflow
-from kbootstrap.state_home import state_home
+from kbootstrap.state_home import kubeconfigs
 from kbootstrap.steps import Mode
 
 View = Callable[[Event], None]
@@ -68,6 +68,7 @@ class Run:
         self._hosts = Hosts(self.command, mode, options, control, self.state)
         self._hosts.check_keys(self._selected)
         self._nodes_ready: int | None = None
+        self._kubectl_works = True
         self._scheduler = Scheduler(
             self._emit, options.parallelism or inventory.parallelism, control.stop, on_poll=self._show_life
         )
@@ -109,6 +110,8 @@ class Run:
         self._report_connections()
         if self._workflow.hands_out_kubeconfig and self.mode == "apply":
             self._keep_kubeconfig()
+        if self._cluster_is_gone():
+            self._discard_kubeconfigs()
         ended = self._summary(began)
         self._emit(ended)
         return ended
@@ -219,11 +222,31 @@ class Run:
         if text is None:
             return
         try:
-            path = kubeconfig.keep(text.reveal(), state_home() / "kubeconfigs", self.inventory.cluster.name)
+            path = kubeconfig.keep(text.reveal(), kubeconfigs(), self.inventory.cluster.name)
         except KbootstrapError as error:
             self._warn(f"{error.message} ({error.hint})")
             return
         self._emit(Notice(time.time(), "info", f"The administrator's kubeconfig is {path}"))
+        self._kubectl_works = kubeconfig.usable(text.reveal())
+        if not self._kubectl_works:
+            self._emit(Notice(time.time(), "info", kubeconfig.NOT_FOR_KUBECTL))
+
+    def _cluster_is_gone(self) -> bool:
+        """Whether this run has removed every host of the inventory from the cluster."""
+        everyone = {host.name for host in self.inventory.hosts}
+        failed = self._exit_codes or self._hosts.exit_codes or self._control.stop.is_set()
+        return self.mode == "apply" and self.state.given.leaving == everyone and not failed
+
+    def _discard_kubeconfigs(self) -> None:
+        """Remove the kubeconfig that an earlier ``up`` kept. A host of --force-host was in a cluster of its own."""
+        own = [facts for name, facts in self.state.facts.items() if name not in self._options.force_hosts]
+        try:
+            gone = kubeconfig.discard(kubeconfigs(), {facts.ca_sha256 for facts in own} - {""})
+        except KbootstrapError as error:
+            self._warn(f"{error.message} ({error.hint})")
+            return
+        for path in gone:
+            self._emit(Notice(time.time(), "info", f"Removed {path}, the kubeconfig of this cluster"))
 
     def _summary(self, began: float) -> RunEnded:
         codes = self._exit_codes | self._hosts.exit_codes
@@ -236,7 +259,9 @@ class Run:
         ended, path = time.time(), tuple(self._scheduler.path)
         total, nodes = self._counts.total, len(self.inventory.hosts)
         hosts = self._counts.hosts
-        return RunEnded(ended, status, exit_code, ended - began, total, hosts, path, self._nodes_ready, nodes)
+        return RunEnded(
+            ended, status, exit_code, ended - began, total, hosts, path, self._nodes_ready, nodes, self._kubectl_works
+        )
 
 
 def _raise_all(errors: list[Finding]) -> tuple[str, ...]:

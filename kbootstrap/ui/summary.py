@@ -156,7 +156,8 @@ def _what_next(
     elif ended.nodes_ready is not None and command == "up" and started is not None and started.inventory:
         inventory = shlex.quote(started.inventory)
         yield "Next:"
-        yield f"  kbootstrap kubeconfig {inventory} --merge"
+        if ended.kubectl_works:
+            yield f"  kbootstrap kubeconfig {inventory} --merge"
         yield f"  kbootstrap status {inventory}"
     if started is not None and started.log and ended.status != "ok":
         yield from style.hanging("", f"The full log of this run: {started.log}", style.dim)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import yaml
@@ -253,6 +254,10 @@ def etcdctl(fleet: Fleet, words: str, host: str = "cp1") -> str:
     )
 
 
+def kept_kubeconfigs(fleet: Fleet) -> list[Path]:
+    return sorted((fleet.inventory.parent / "state").glob("kbootstrap/kubeconfigs/*.yaml"))
+
+
 def test_one_worker_leaves_a_cluster_that_stays(finished: MakeLab) -> None:
     fleet = finished(1, 2)
     done = undone(fleet, "--limit", "w1")
@@ -267,6 +272,7 @@ def test_one_worker_leaves_a_cluster_that_stays(finished: MakeLab) -> None:
     assert nodes(fleet) == {"cp1": "True", "w2": "True"}
     assert fleet.events("reset", "--yes", "--limit", "w1").result["changed"] == 0
     assert "known once containerd runs" in fleet.kbootstrap("plan", str(fleet.inventory)), "its programs stayed"
+    assert len(kept_kubeconfigs(fleet)) == 1
     fleet.up()
     assert nodes(fleet) == {"cp1": "True", "w1": "True", "w2": "True"}
 
@@ -300,10 +306,14 @@ def test_nobody_is_told_where_the_whole_cluster_goes(finished: MakeLab) -> None:
     """Also with an API server that does not answer any more. Workers go first, the first control plane host last."""
     fleet = finished(2, 1)
     fleet.text("cp2", "systemctl stop kubelet")
+    (kept,) = kept_kubeconfigs(fleet)
+    other = kept.with_name("of-another-cluster.yaml")
+    other.write_text("clusters: []\n")
     done = undone(fleet)
     assert {phase for _, phase, _ in done.states} & {"drain", "forget"} == set()
     left = [line["host"] for line in done.lines if line.get("step") == "kubeadm" and line.get("phase") == "reset"]
     assert left == ["w1", "cp2", "cp1"]
+    assert kept_kubeconfigs(fleet) == [other], "of this cluster, it is gone with it"
 
 
 def test_a_limited_reset_needs_an_api_server_that_can_be_told(finished: MakeLab) -> None:
@@ -323,9 +333,11 @@ def test_one_host_that_fails_stops_nobody_else(finished: MakeLab) -> None:
     assert {host for host, _, _ in done.those("failed")} == {"w1"}
     for host in ("cp1", "w2"):
         assert fleet.run(host, "test -e /var/lib/kbootstrap").returncode == 1
+    assert len(kept_kubeconfigs(fleet)) == 1
     fleet.fault("w1", "heal")
     again = fleet.events("reset", "--yes")
     assert {host for host, _, _ in again.those("changed")} == {"w1"}
+    assert kept_kubeconfigs(fleet) == []
     assert fleet.events("reset", "--yes").result["changed"] == 0
 
 

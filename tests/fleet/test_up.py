@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import secrets
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support.breakpoints import until
 from support.driver import Events, Fleet
 from support.labs import MakeLab
@@ -23,7 +25,8 @@ from support.labs import MakeLab
 from kbootstrap.remote.script import quote
 from kbootstrap.secret import Secret
 from kbootstrap.versions import NEWEST, OLDEST, Minor, show
-from kbootstrap_lab.backend import DISTRIBUTIONS
+from kbootstrap_lab import simulated
+from kbootstrap_lab.backend import DISTRIBUTIONS, ca_sha256
 
 BORN_IN_THE_RUN = {"resolve", "certificate-key", "delete-join-token", "nodes", "pods", "packet", "time-sync", "cri"}
 """Steps whose check needs something an earlier step of the same run makes, or that wait for it."""
@@ -490,10 +493,26 @@ def test_the_kubeconfig_is_fetched_and_merged(lab: MakeLab, finished: MakeLab, t
     target = tmp_path / "config"
     (fetched,) = (fleet.inventory.parent / "state").glob("kbootstrap/kubeconfigs/*.yaml")
     assert stat.S_IMODE(fetched.stat().st_mode) == 0o600
+    authority = yaml.safe_load(fetched.read_text())["clusters"][0]["cluster"]["certificate-authority-data"]
+    assert ca_sha256(simulated, fleet.name) == hashlib.sha256(base64.b64decode(authority)).hexdigest()
+    assert (
+        "kubectl cannot use this kubeconfig"
+        in fleet.start("kubeconfig", str(fleet.inventory)).communicate(timeout=60)[1]
+    )
     fleet.kbootstrap("kubeconfig", str(fleet.inventory), "--merge", "--file", str(target))
     assert target.read_text() == fetched.read_text()
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert f"current-context: {fleet.cluster}" in target.read_text()
+
+
+@pytest.mark.parametrize(("mirror", "distribution"), [("aliyun", "centos7"), ("tsinghua", "centos8")])
+def test_centos_as_it_is_found_with_everything_from_a_mirror(lab: MakeLab, mirror: str, distribution: str) -> None:
+    """The way of README.zh-CN.md. The upstream servers answer nobody here."""
+    fleet = lab(1, 0, distribution=distribution, kubernetes="1.28")
+    fleet.change_inventory(lambda text: text.replace("cluster:\n", f"cluster:\n  mirror: {mirror}\n", 1))
+    upstream = "pkgs.k8s.io download.docker.com vault.centos.org registry.k8s.io ghcr.io"
+    fleet.text("cp1", f"mkdir -p /.lab/internet; cd /.lab/internet; touch {upstream}")
+    fleet.up()
 
 
 def test_latency_costs_round_trips_not_steps(lab: MakeLab) -> None:

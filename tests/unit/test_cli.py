@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -11,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -22,9 +25,12 @@ from kbootstrap.cli import cli
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.events import Event, HostSummary, Notice, RunEnded, RunStarted
 from kbootstrap.inventory.models import Inventory
+from kbootstrap.kubernetes.kubeconfig import keep
 from kbootstrap.run.cluster_status import ClusterStatus, NodeStatus
+from kbootstrap.state_home import kubeconfigs
 from kbootstrap.steps import Mode
 from kbootstrap.versions import NEWEST, OLDEST, show
+from kbootstrap_lab import LabError, state_dir
 
 HEAVY = ("pydantic", "paramiko", "fabric", "rich", "yaml", "testcontainers", "cryptography")
 
@@ -279,7 +285,8 @@ def test_a_lab_with_passwords_says_what_to_export_first(
 
 
 def test_a_kubeconfig_in_another_file_is_named_to_kubectl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("kbootstrap.run.kubeconfig", lambda *_arguments, **_options: admin_conf())
+    key = base64.b64encode(b"-----BEGIN RSA PRIVATE KEY-----").decode()
+    monkeypatch.setattr("kbootstrap.run.kubeconfig", lambda *_arguments, **_options: admin_conf(key))
     usual, other = tmp_path / "usual", tmp_path / "my config"
     words = ["kubeconfig", str(written(tmp_path, document())), "--file"]
     said = [
@@ -287,6 +294,37 @@ def test_a_kubeconfig_in_another_file_is_named_to_kubectl(monkeypatch: pytest.Mo
     ]
     assert said[0].endswith("next: kubectl --context test get nodes\n")
     assert said[1].endswith(f"next: kubectl --kubeconfig '{other}' --context test get nodes\n")
+
+
+@pytest.mark.parametrize("options", [[], ["--file", "config"]], ids=["printed", "written"])
+def test_a_kubeconfig_of_simulated_hosts_is_not_for_kubectl(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: list[str]
+) -> None:
+    monkeypatch.setattr("kbootstrap.run.kubeconfig", lambda *_arguments, **_options: admin_conf())
+    inventory = str(written(tmp_path, document()))
+    monkeypatch.chdir(tmp_path)
+    said = CliRunner().invoke(cli, ["kubeconfig", inventory, *options]).stderr
+    assert said.startswith("kubectl cannot use this kubeconfig (its key is no private key): simulated hosts have no")
+    assert "next:" not in said
+
+
+def test_lab_down_removes_the_kept_kubeconfig_of_its_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    kept, other = (keep(admin_conf(ca), kubeconfigs(), "demo") for ca in ("Q0E=", "T1RIRVI="))
+    (state_dir("demo")).mkdir(parents=True)
+    (state_dir("demo") / "backend").write_text("simulated\n")
+    hosts = [SimpleNamespace(name="cp1"), SimpleNamespace(name="cp2")]
+    monkeypatch.setattr("kbootstrap_lab.simulated.status", lambda _name: SimpleNamespace(hosts=hosts))
+    monkeypatch.setattr("kbootstrap_lab.simulated.down", lambda _name: None)
+
+    def answer(_name: str, host: str, *_command: str, **_options: float) -> SimpleNamespace:
+        if host == "cp1":
+            raise LabError("cp1 is off")
+        return SimpleNamespace(returncode=0, stdout=f"{hashlib.sha256(b'CA').hexdigest()}  -\n")
+
+    monkeypatch.setattr("kbootstrap_lab.simulated.run", answer)
+    assert CliRunner().invoke(cli, ["lab", "down"]).stderr == f"removed {kept}\nlab demo is gone\n"
+    assert list(kubeconfigs().iterdir()) == [other]
 
 
 def test_a_lab_never_overwrites_an_inventory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -39,3 +39,21 @@ def test_the_port_of_the_api_server_is_written_once() -> None:
         if isinstance(node, ast.Constant) and node.value in (6443, ":6443")
     }
     assert users == {"ports.py"}
+
+
+def test_messages_name_only_what_an_installed_kbootstrap_has() -> None:
+    """After `pip install`, there is no checkout with docs/, inventories/ and scripts/ beside it."""
+    checkout = re.compile(r"(?<![\w/])(docs|inventories|scripts)/")
+    named = {
+        (path.name, node.value)
+        for path in MODULES
+        for tree in [ast.parse(path.read_text(encoding="utf-8"))]
+        for node in set(ast.walk(tree)) - docstrings(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and checkout.search(node.value)
+    }
+    assert {text for module, text in named if "in a checkout" not in text and module != "source.py"} == set()
+
+
+def docstrings(tree: ast.AST) -> set[ast.AST]:
+    """The texts that stand alone: docstrings, also those of constants."""
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}

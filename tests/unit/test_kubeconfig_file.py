@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import pty
 import threading
@@ -14,7 +16,7 @@ import yaml
 
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.kubernetes import kubeconfig
-from kbootstrap.kubernetes.kubeconfig import default_path, save
+from kbootstrap.kubernetes.kubeconfig import default_path, discard, keep, save, usable
 
 Entry = dict[str, Any]
 
@@ -33,6 +35,30 @@ def config(ca: str, cluster: str, user: str, token: str, context: str) -> Entry:
 OURS = yaml.safe_dump(config("T1VSUw==", "kubernetes", "kubernetes-admin", "ours", "kubernetes-admin@kubernetes"))
 THEIRS = config("VEhFSVJT", "prod", "prod-user", "theirs", "prod")
 GARBAGE = [b"\xff\xfe\x00", b"clusters: [null]\n", b"clusters: []\nusers: nonsense\n", b"- a\n", b"clusters: ["]
+
+
+def test_only_the_kept_kubeconfig_of_the_cluster_that_is_gone_goes(tmp_path: Path) -> None:
+    ours, theirs = keep(OURS, tmp_path, "demo"), keep(yaml.safe_dump(THEIRS), tmp_path, "demo")
+    other = [tmp_path / f"demo-{number}.yaml" for number in range(len(GARBAGE))]
+    for path, content in zip(other, GARBAGE, strict=True):
+        path.write_bytes(content)
+    assert discard(tmp_path, {hashlib.sha256(b"OURS").hexdigest()}) == [ours]
+    assert sorted(tmp_path.iterdir()) == sorted([theirs, *other])
+    assert discard(tmp_path, set()) == []
+    assert discard(tmp_path / "none", {""}) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "works"),
+    [
+        ("-----BEGIN RSA PRIVATE KEY-----\nAA==\n", True),
+        ("-----BEGIN EC PRIVATE KEY-----\n", True),
+        ("of a lab", False),
+    ],
+)
+def test_kubectl_needs_a_private_key(key: str, works: bool) -> None:
+    user = {"user": {"client-key-data": base64.b64encode(key.encode()).decode()}}
+    assert usable(yaml.safe_dump({"users": [user]})) is works
 
 
 def test_merging_keeps_every_other_entry_and_the_current_context(tmp_path: Path) -> None:

@@ -27,9 +27,11 @@ from kbootstrap.events import (
 )
 from kbootstrap.steps import State
 from kbootstrap.text import cells
+from kbootstrap.ui import Style
 from kbootstrap.ui.lines import LinesView
 from kbootstrap.ui.live import Board, LiveView
 from kbootstrap.ui.plan import PlanView
+from kbootstrap.ui.summary import summary_lines
 
 HOSTS = ("cp1", "w1", "w2", "w3")
 ADDRESSES = ("192.168.1.10", "192.168.1.11", "192.168.1.12", "192.168.1.13")
@@ -133,6 +135,11 @@ def live(tmp_path: Path, *, failed: tuple[str, ...] = ()) -> str:
 
 def well(tmp_path: Path) -> str:
     return live(tmp_path)
+
+
+def test_next_is_no_kubeconfig_that_kubectl_cannot_use() -> None:
+    lines = list(summary_lines(Style(io.StringIO()), STARTED, replace(ended(), kubectl_works=False)))
+    assert lines[lines.index("Next:") :] == ["Next:", "  kbootstrap status 'my cluster.yaml'"]
 
 
 def unwell(tmp_path: Path) -> str:

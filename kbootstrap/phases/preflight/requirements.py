@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from kbootstrap import ports, versions
+from kbootstrap import distributions, ports, versions
 from kbootstrap.inventory.models import KUBERNETES_REPOSITORY, Host, Inventory
 from kbootstrap.phases.preflight import comparisons
 from kbootstrap.phases.preflight.finding import Finding, error, warning
@@ -50,7 +50,7 @@ def runnable(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding
     if facts.uid != 0:
         yield error(host, f"steps would run as uid {facts.uid}, not as root", "Set ssh.sudo, or log in as root.")
     if not facts.family:
-        yield error(host, f"{_os(facts)} is not supported", "docs/supported.md lists the distributions.")
+        yield error(host, f"{_os(facts)} is not supported", distributions.SUPPORTED)
 
 
 def _os(facts: Facts) -> str:
@@ -64,7 +64,7 @@ def _system(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]
             host,
             f"kbootstrap does not know which packages fit {_os(facts)}"
             f" (ID={facts.os.id} VERSION_ID={facts.os.version} in /etc/os-release)",
-            "docs/supported.md lists the distributions. An issue with the host's /etc/os-release helps to add one.",
+            f"{distributions.SUPPORTED} An issue with the host's /etc/os-release helps to add one.",
         )
     if facts.arch not in ARCHITECTURES:
         supported = f"Supported: {', '.join(ARCHITECTURES)}."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from kbootstrap.errors import KbootstrapError
 from kbootstrap_lab import state
 from kbootstrap_lab.errors import LabError
 
@@ -122,6 +124,20 @@ def of_lab(name: str) -> Backend:
             f"Remove it with the version that made it; its files are in {state.state_dir(name)}.",
         )
     return load(backend)
+
+
+def ca_sha256(backend: Backend, name: str) -> str:
+    """The hash of the CA file of a lab's cluster; empty when no control plane host that answers has one."""
+    try:
+        hosts = [host.name for host in backend.status(name).hosts if host.name.startswith("cp")]
+    except (KbootstrapError, OSError):
+        return ""
+    for host in hosts:
+        with contextlib.suppress(KbootstrapError, OSError):
+            said = backend.run(name, host, "sha256sum </etc/kubernetes/pki/ca.crt", timeout=10)
+            if said.returncode == 0:
+                return said.stdout.split()[0]
+    return ""
 
 
 def refuse(backend: str, **options: Any) -> None:

@@ -10,9 +10,10 @@ import click
 
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.secret import Secret
+from kbootstrap.state_home import kubeconfigs
 from kbootstrap_lab import backend as backends
 from kbootstrap_lab import state
-from kbootstrap_lab.backend import BACKENDS, DISTRIBUTIONS, FAULTS
+from kbootstrap_lab.backend import BACKENDS, DISTRIBUTIONS, FAULTS, ca_sha256
 from kbootstrap_lab.errors import LabError
 
 
@@ -122,11 +123,17 @@ def up(
 @lab.command()
 @_NAME
 def down(name: str) -> None:
-    """Stop a lab and remove its hosts.
+    """Stop a lab and remove its hosts, and the kubeconfig that `up` has kept of its cluster.
 
     The inventory stays, and so do the images and packages that labs share.
     """
-    backends.of_lab(name).down(name)
+    from kbootstrap.kubernetes.kubeconfig import discard
+
+    backend = backends.of_lab(name)
+    authority = ca_sha256(backend, name)
+    backend.down(name)
+    for path in discard(kubeconfigs(), {authority} - {""}):
+        _say(f"removed {path}")
     _say(f"lab {name} is gone")
 
 

@@ -16,7 +16,7 @@ IGNORED = ("Swap", "SystemVerification", "FileExisting-crictl", "Mem", "NumCPU")
 def text(lab: Lab, password: bool, sudo_password: bool) -> str:
     """The inventory as YAML. It has no passwords, only the environment variables that they are read from."""
     lines = [
-        "# Written by `kbootstrap lab up --backend containers`: hosts with real kubeadm (docs/lab.md).",
+        "# Written by `kbootstrap lab up --backend containers`: hosts with real kubeadm.",
         *cluster_lines(lab.name, lab.server, IGNORED),
         "    extra_args:",
         "      # The machine's connection tracking table is not this container's to size.",

@@ -47,7 +47,10 @@ def require() -> None:
     """Raises LabError with everything that is missing."""
     lacks = missing()
     if lacks:
-        raise LabError("the container lab cannot run here: " + "; ".join(lacks), "scripts/setup --system installs it.")
+        raise LabError(
+            "the container lab cannot run here: " + "; ".join(lacks),
+            "In a checkout of kbootstrap: scripts/setup --system",
+        )
 
 
 def docker_answers() -> bool:

@@ -24,8 +24,8 @@ def text(
     newest = (DISTRIBUTIONS[host.distribution].newest_kubernetes for host in lab.hosts)
     oldest = min(newest, key=lambda version: int(version.partition(".")[2]))
     lines = [
-        "# Written by `kbootstrap lab up`: simulated hosts on this machine (docs/simulated-fleet.md).",
-        "# `kbootstrap lab down` removes them again.",
+        "# Written by `kbootstrap lab up`: simulated hosts on this machine. `kbootstrap lab down` removes them again.",
+        "# They have no API server: kubectl cannot talk to them.",
         "cluster:",
         f"  name: {lab.name}",
         f'  kubernetes: "{kubernetes or oldest}"',

@@ -13,7 +13,7 @@ IGNORED = ("FileExisting-crictl",)
 def text(lab: Lab, password: bool, sudo_password: bool) -> str:
     """The inventory as YAML. It has no passwords, only the environment variables that they are read from."""
     lines = [
-        "# Written by `kbootstrap lab up --backend vm`: virtual machines with real kubeadm (docs/lab.md).",
+        "# Written by `kbootstrap lab up --backend vm`: virtual machines with real kubeadm.",
         *cluster_lines(lab.name, GATEWAY, IGNORED),
         "",
         *ssh_lines(lab.user, lab.directory, password, sudo_password),

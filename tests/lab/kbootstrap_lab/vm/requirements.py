@@ -41,5 +41,6 @@ def require() -> None:
     lacks = missing()
     if lacks:
         raise LabError(
-            "virtual machines cannot run here: " + "; ".join(lacks), "scripts/setup --system --machines installs it."
+            "virtual machines cannot run here: " + "; ".join(lacks),
+            "In a checkout of kbootstrap: scripts/setup --system --machines",
         )

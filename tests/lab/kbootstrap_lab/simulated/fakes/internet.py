@@ -16,11 +16,17 @@ KEYS = {"kubernetes": "DECDF6A6B09837F48E1CC9C6C3C03A77D90EF796", "docker": "EF2
 _KUBERNETES = {
     "https://pkgs.k8s.io/core:/stable:": 24,
     "https://mirrors.aliyun.com/kubernetes-new/core/stable": 24,
+    "https://mirrors.tuna.tsinghua.edu.cn/kubernetes/core:/stable:": 24,
     "https://mirror.example/core:/stable:": min(KUBERNETES_MINORS),
 }
 """Hosts of Kubernetes packages, each with its first minor. ``mirror.example`` is the lab's mirror of all of them."""
 
-_DOCKER = ("https://download.docker.com", "https://mirrors.aliyun.com/docker-ce", "https://mirror.example")
+_DOCKER = (
+    "https://download.docker.com",
+    "https://mirrors.aliyun.com/docker-ce",
+    "https://mirrors.tuna.tsinghua.edu.cn/docker-ce",
+    "https://mirror.example",
+)
 _OS = tuple(sorted({server for distribution in DISTRIBUTIONS.values() for server in distribution.servers}))
 _REGISTRIES = {
     "registry.k8s.io": 200,
@@ -28,6 +34,7 @@ _REGISTRIES = {
     "registry-1.docker.io": 401,
     "docker.io": 301,
     "ghcr.io": 401,
+    "ghcr.m.daocloud.io": 401,
     "quay.io": 401,
     "mirror.example": 200,
 }
@@ -94,7 +101,8 @@ def kubernetes(url: str) -> tuple[int, str, str] | None:
 
 
 _VAULT = re.compile(
-    r"https?://(vault\.centos\.org|mirrors\.aliyun\.com/centos-vault)/(?P<release>[\w.-]+)/(?P<part>\w+)/"
+    r"https?://(vault\.centos\.org|mirrors\.(aliyun\.com|tuna\.tsinghua\.edu\.cn)/centos-vault)/"
+    r"(?P<release>[\w.-]+)/(?P<part>\w+)/"
 )
 _IN_VAULT = {"7.9.2009": "os updates extras", "8.5.2111": "BaseOS AppStream extras", "8-stream": "BaseOS AppStream"}
 """The releases in CentOS' archive, and some of their parts."""
@@ -207,8 +215,8 @@ _IMAGE_TAGS = {
     "(coredns/)?coredns": r"v?1\.\d+\.\d+",
 }
 _OTHER_IMAGES = (
-    r"(ghcr\.io/flannel-io|docker\.io/flannel|mirror\.example/flannel[a-z-]*)/flannel:v0\.\d+\.\d+",
-    r"(ghcr\.io/flannel-io|docker\.io/flannel|mirror\.example/flannel[a-z-]*)/flannel-cni-plugin:v1\.\d+\.\d+-flannel\d+",
+    r"(ghcr\.(m\.daocloud\.)?io/flannel-io|docker\.io/flannel|mirror\.example/flannel[a-z-]*)"
+    r"/(flannel:v0\.\d+\.\d+|flannel-cni-plugin:v1\.\d+\.\d+-flannel\d+)",
     r"(docker\.io/library|quay\.io/[a-z]+)/[a-z0-9-]+:[\w.-]+",
 )
 
