@@ -146,6 +146,7 @@ def with_addresses(hosts: Sequence[NewHost], resolve: Callable[[str], str] = loo
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 _HEADER = """\
+# yaml-language-server: $schema=https://example.com/kbootstrap/raw/main/docs/inventory.schema.json
 # A kbootstrap inventory. Next: kbootstrap plan THIS-FILE, then kbootstrap up THIS-FILE.
 # Every key and its meaning: `kbootstrap schema`, a JSON Schema for your editor.
 """
