@@ -19,6 +19,7 @@ from kbootstrap.inventory import models
 from kbootstrap.phases.catalogue import catalogue
 from kbootstrap.phases.phase import Phase
 from kbootstrap.steps import Step
+from kbootstrap.topics import PAGE
 
 DOCS = Path(__file__).parent.parent / "docs"
 SECTIONS: tuple[tuple[str, type[Any]], ...] = (
@@ -110,6 +111,7 @@ def pages() -> dict[Path, str]:
         DOCS / "inventory.schema.json": json.dumps(models.json_schema(), indent=2) + "\n",
         DOCS / "steps.md": "\n".join(steps_page()),
         DOCS / "commands.md": "\n".join(commands_page()),
+        DOCS / "troubleshooting.md": PAGE.read_text(encoding="utf-8"),
         DOCS / "supported.md": "\n".join(supported.page()) + "\n",
     }
 

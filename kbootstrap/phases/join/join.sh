@@ -41,7 +41,7 @@ reach_endpoint() {
     until reaches "$ENDPOINT"; do
         left=$((left - 1))
         [ "$left" -gt 0 ] || fail "this host cannot reach the API server at $ENDPOINT" \
-            "Is a firewall in between, or does cluster.control_plane_endpoint lead somewhere else?"
+            "Is a firewall in between, or does cluster.control_plane_endpoint lead somewhere else? [join-failed]"
         sleep 2
     done
 }
@@ -51,9 +51,9 @@ apply() {
         service_on kubelet
         return 0
     fi
-    have kubeadm || fail "kubeadm is not installed" "Run the phase packages first."
+    have kubeadm || fail "kubeadm is not installed" "Run the phase packages first. [phase-choice]"
     [ -n "$CONFIG" ] || fail "this script has no join token: tokens live half an hour and are made in a run" \
-        "By hand: kubeadm token create --print-join-command on a control plane host, and run what it prints here."
+        "By hand: kubeadm token create --print-join-command on a control plane host, and run what it prints here. [join-failed]"
     reach_endpoint
     if half_joined; then
         clean_host "$CRI_SOCKET"
@@ -69,7 +69,7 @@ apply() {
     kubeadm_kept "$LOG" join --config "$KB_DIR/join.yaml" || joining=$?
     rm -f "$KB_DIR/join.yaml"
     if [ "$joining" -ne 0 ]; then
-        kb_report hint "Can this host reach $ENDPOINT? Are the clocks the same? See journalctl -u kubelet there."
+        kb_report hint "Can this host reach $ENDPOINT? Are the clocks the same? See journalctl -u kubelet there. [join-failed]"
         return "$joining"
     fi
     : >"$KB_STATE/join.done"
