@@ -137,7 +137,7 @@ def _libraries(step: Step) -> list[str]:
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a shell completion script, for commands, hosts, phases, steps, topics and labs.
+    """Print a shell completion script, for commands, hosts, steps, topics and labs.
 
     \b
     bash: kbootstrap completion bash >~/.local/share/bash-completion/completions/kbootstrap

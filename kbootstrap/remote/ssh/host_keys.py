@@ -61,7 +61,7 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
                 raise HostKeyError(
                     f"{self._label}the host key is {text}, the inventory pins {self._pinned}",
                     "If the host was reinstalled, set ssh.fingerprint to its new fingerprint; otherwise someone may"
-                    " intercept the connection.",
+                    " intercept the connection. [host-key-changed]",
                 )
         elif verdict == "changed":
             expected = ", ".join(f"{known.fingerprint} ({known.kind})" for known in self._known.keys(self._name))
