@@ -24,4 +24,6 @@ def home() -> Path:
     try:
         return Path.home()
     except RuntimeError:
-        raise KbootstrapError("this user has no home folder", "Set HOME to a folder that you can write to.") from None
+        raise KbootstrapError(
+            "this user has no home folder", "Set HOME to a folder that you can write to. [state-folder]"
+        ) from None

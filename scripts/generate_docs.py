@@ -21,6 +21,7 @@ from kbootstrap.inventory.schema import json_schema
 from kbootstrap.phases.catalogue import catalogue
 from kbootstrap.phases.phase import Phase
 from kbootstrap.steps import Step
+from kbootstrap.topics import PAGE
 
 DOCS = Path(__file__).parent.parent / "docs"
 HOME = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Source"]
@@ -119,6 +120,7 @@ def pages() -> dict[Path, str]:
         DOCS / "inventory.schema.json": json.dumps(json_schema(), indent=2) + "\n",
         DOCS / "steps.md": "\n".join(steps_page()),
         DOCS / "commands.md": "\n".join(commands_page()),
+        DOCS / "troubleshooting.md": PAGE.read_text(encoding="utf-8"),
         DOCS / "supported.md": "\n".join(supported.page()) + "\n",
     }
 

@@ -16,6 +16,7 @@ from kbootstrap.cli import explain, inventories, plugins, runs, streams, verbs
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.plain_file import make_private
 from kbootstrap.redact import Redactor
+from kbootstrap.topics import topic_of
 from kbootstrap.ui import Style
 
 GARBAGE = 100_000
@@ -80,6 +81,8 @@ def _show(error: KbootstrapError, redactor: Redactor) -> None:
     click.echo(f"{Style(sys.stderr).red('Error:')} {redactor.clean(error.message)}", err=True)
     if error.hint:
         click.echo(f"Hint: {redactor.clean(error.hint)}", err=True)
+    if topic := topic_of(error.hint):
+        click.echo(f"More: kbootstrap explain {topic}", err=True)
 
 
 def _report_bug(error: Exception, redactor: Redactor) -> None:

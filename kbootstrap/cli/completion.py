@@ -1,4 +1,4 @@
-"""What the shell completes: hosts of the inventory, phases and steps. A mistake anywhere completes nothing."""
+"""What the shell completes: hosts of the inventory, phases, steps and topics. A mistake anywhere completes nothing."""
 
 from __future__ import annotations
 
@@ -41,12 +41,13 @@ def phases(_context: click.Context, _parameter: click.Parameter, incomplete: str
     return _matching((phase.name for phase, _ in catalogue()["up"]), incomplete)
 
 
-def steps(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Phases, and steps with their phase."""
+def names_to_explain(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Phases, steps with their phase, and topics."""
     from kbootstrap.phases.catalogue import everything
+    from kbootstrap.topics import topics
 
     names = [name for phase, those in everything() for name in (phase.name, *(f"{phase.name}.{s.id}" for s in those))]
-    return _matching(dict.fromkeys(names), incomplete)
+    return _matching(dict.fromkeys([*names, *topics()]), incomplete)
 
 
 def _matching(names: Iterable[str], incomplete: str) -> list[str]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kbootstrap.cli.completion import steps as steps_to_complete
+from kbootstrap.cli.completion import names_to_explain
 from kbootstrap.errors import InventoryError
 from kbootstrap.steps import Step
+from kbootstrap.topics import Topic, topics
 from kbootstrap.ui import Style
 
 if TYPE_CHECKING:
@@ -39,12 +40,34 @@ def _list(steps: list[Step]) -> None:
 
 
 @click.command()
-@click.argument("step", shell_complete=steps_to_complete)
-def explain(step: str) -> None:
-    """Explain a step, and show the shell script it runs.
+@click.argument("name", required=False, shell_complete=names_to_explain)
+def explain(name: str | None) -> None:
+    """Explain a step and show its shell script, or explain the topic of a hint.
 
-    STEP is the name of a step or a phase from `kbootstrap phases`, or PHASE.STEP.
+    NAME is a step or a phase from `kbootstrap phases`, PHASE.STEP, or the topic in brackets at the end of a hint.
+    Without NAME, all topics are listed.
     """
+    if name is None:
+        for topic in topics().values():
+            click.echo(f"{topic.id:<18}  {topic.title}")
+    elif name.strip("[]") in topics():
+        _explain_topic(topics()[name.strip("[]")])
+    else:
+        _explain_steps(name)
+
+
+def _explain_topic(topic: Topic) -> None:
+    style = Style(sys.stdout)
+    click.echo(f"{style.bold(topic.id)}  {topic.title}")
+    for block in topic.blocks:
+        click.echo()
+        # Commands stay as they are.
+        lines = block.split("\n") if block.startswith("    ") else style.hanging("", block)
+        click.echo("\n".join(lines))
+
+
+def _explain_steps(step: str) -> None:
+    """Explain the steps and phases of this name."""
     from kbootstrap.phases.catalogue import everything
 
     listed = everything()
@@ -52,7 +75,7 @@ def explain(step: str) -> None:
     phases = [(phase, steps) for phase, steps in listed if phase.name == wanted]
     found = [(phase, one) for phase, steps in listed for one in steps if _is_meant(wanted, phase, one)]
     if not phases and not found:
-        raise InventoryError(f"there is no step or phase {step!r}", _nearest(wanted, listed))
+        raise InventoryError(f"there is no step, phase or topic {step!r}", _nearest(wanted, listed))
     for phase, steps in phases:
         click.echo(Style(sys.stdout).bold(phase.name) + f"  {phase.title}")
         click.echo(textwrap.fill(phase.why, 100))
@@ -77,8 +100,12 @@ def _nearest(wanted: str, listed: list[tuple[Phase, list[Step]]]) -> str:
     import difflib
 
     names = {phase.name for phase, _ in listed} | {step.id for _, steps in listed for step in steps}
+    names |= set(topics())
     close = difflib.get_close_matches(wanted.rpartition(".")[2], sorted(names), n=3)
-    return f"Did you mean {', '.join(map(repr, close))}?" if close else "See `kbootstrap phases`."
+    text = (
+        f"Did you mean {', '.join(map(repr, close))}?" if close else "See `kbootstrap phases` and `kbootstrap explain`."
+    )
+    return f"{text} [unknown-name]"
 
 
 def _explain(phase: Phase, one: Step) -> None:
@@ -110,7 +137,7 @@ def _libraries(step: Step) -> list[str]:
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a shell completion script, for commands, hosts, phases, steps and labs.
+    """Print a shell completion script, for commands, hosts, steps, topics and labs.
 
     \b
     bash: kbootstrap completion bash >~/.local/share/bash-completion/completions/kbootstrap

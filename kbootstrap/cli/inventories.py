@@ -92,7 +92,9 @@ def init(
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise InventoryError(f"{path} already exists", "Choose another file name, or remove the file first.") from None
+        raise InventoryError(
+            f"{path} already exists", "Choose another file name, or remove the file first. [inventory]"
+        ) from None
     except OSError as error:
         raise InventoryError(f"{path} cannot be written: {error.strerror}") from None
     with os.fdopen(fd, "w", encoding="utf-8") as file:

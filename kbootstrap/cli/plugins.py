@@ -31,7 +31,7 @@ class Plugin:
 
     @property
     def how_to_get(self) -> str:
-        return f"`pip install {self.distribution}`; in a checkout of kbootstrap: `scripts/setup`."
+        return f"`pip install {self.distribution}`; in a checkout of kbootstrap: `scripts/setup`. [not-installed]"
 
 
 PLUGINS = (Plugin("lab", "Run local hosts to try kbootstrap on.", "kbootstrap_lab", "kbootstrap-lab"),)

@@ -40,7 +40,7 @@ def load(path: str | os.PathLike[str], env: Mapping[str, str] | None = None, *, 
     for place, mistake in list(cross_checks(source)):
         source.add(place, mistake)
     if source.problems or inventory is None:
-        raise InventoryError(_listing(source), "`kbootstrap schema` has every key, for your editor.")
+        raise InventoryError(_listing(source), "`kbootstrap schema` has every key, for your editor. [inventory]")
     inventory = _with_ssh_defaults(inventory, path.parent)
     inventory._path = path
     inventory._trusted = trusted

@@ -47,7 +47,7 @@ def from_ansible(text: str) -> Imported:
     if not control_planes:
         raise InventoryError(
             "this Ansible inventory has no group of control plane hosts",
-            f"Add one of the groups {', '.join(CONTROL_PLANES)}.",
+            f"Add one of the groups {', '.join(CONTROL_PLANES)}. [inventory]",
         )
     names = list(dict.fromkeys([*control_planes, *workers]))
     variables = {name: source.variables(name) for name in names}
@@ -92,7 +92,7 @@ def _one(name: str, known: Mapping[str, str], keys: Iterable[str]) -> str:
     if "{{" in value or "{%" in value:
         raise InventoryError(
             f"{name}: {next(key for key in keys if known.get(key))} is a template: {value}",
-            "Write the value itself into the Ansible inventory.",
+            "Write the value itself into the Ansible inventory. [inventory]",
         )
     return value
 
@@ -133,7 +133,7 @@ def _options(words: list[str]) -> Iterable[tuple[str, str]]:
 def _jump(name: str, hop: str) -> NewBastion:
     found = re.fullmatch(r"(?:ssh://)?(?:([^@]+)@)?([^@:\[\]]+)(?::(\d+))?", hop.strip())
     if found is None:
-        raise InventoryError(f"{name}: {hop!r} is not a bastion", "Write user@host:port.")
+        raise InventoryError(f"{name}: {hop!r} is not a bastion", "Write user@host:port. [inventory]")
     return NewBastion(found[2], found[1] or "", port(found[3] or "22"))
 
 
@@ -151,7 +151,8 @@ def _of_command(name: str, command: str) -> NewBastion:
     if not words or not words[0].endswith("ssh") or not values["-W"] or not place:
         raise InventoryError(
             f"{name}: its ProxyCommand is not `ssh -W %h:%p HOST`: {command}",
-            "Write ssh.bastions yourself, or put the ProxyCommand into your ~/.ssh/config and remove it here.",
+            "Write ssh.bastions yourself, or put the ProxyCommand into your ~/.ssh/config and remove it here. "
+            "[inventory]",
         )
     made = _jump(name, place)
     return NewBastion(made.address, made.user or values["-l"], port(values["-p"]), values["-i"])

@@ -55,7 +55,7 @@ def from_targets(targets: Sequence[str], control_planes: int) -> list[NewHost]:
     for index, target in enumerate(targets):
         match = _TARGET.match(target)
         if match is None:
-            raise InventoryError(f"{target!r} is not a host", "Write user@address, or user@address:port.")
+            raise InventoryError(f"{target!r} is not a host", "Write user@address, or user@address:port. [inventory]")
         name = f"cp{index + 1}" if index < control_planes else f"w{index + 1 - control_planes}"
         hosts.append(
             NewHost(name, match["host"], index < control_planes, match["user"] or "", port(match["port"] or "22"))
@@ -89,7 +89,7 @@ def _check_values(hosts: Sequence[NewHost]) -> None:
         more = [f"and {len(wrong) - MAX_MISTAKES} more"] if len(wrong) > MAX_MISTAKES else []
         raise InventoryError(
             "; ".join([*wrong[:MAX_MISTAKES], *more]),
-            "Rename these hosts, or write their addresses, where they come from.",
+            "Rename these hosts, or write their addresses, where they come from. [inventory]",
         )
 
 

@@ -21,7 +21,8 @@ def select(inventory: Inventory, given: Iterable[str], option: str = "--limit") 
     items = [item.strip() for text in given for item in text.split(",")]
     if not items or "" in items:
         raise InventoryError(
-            f"{option} has an empty name", f"Name the hosts, or leave {option} out to work on every host."
+            f"{option} has an empty name",
+            f"Name the hosts, or leave {option} out to work on every host. [host-selection]",
         )
     chosen = {item: _matching(inventory, item) for item in items}
     nothing = [item for item, names in chosen.items() if not names]
@@ -29,7 +30,7 @@ def select(inventory: Inventory, given: Iterable[str], option: str = "--limit") 
         raise InventoryError(
             f"{option} has hosts that are not in the inventory: {', '.join(nothing)}",
             f"The inventory has: {', '.join(sorted(host.name for host in inventory.hosts))}. "
-            "Patterns (w*) and roles (role=worker) work too.",
+            "Patterns (w*) and roles (role=worker) work too. [host-selection]",
         )
     wanted = set().union(*chosen.values())
     return tuple(host.name for host in inventory.hosts if host.name in wanted)

@@ -123,7 +123,7 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         raise InventoryError(
             f"{path}: there is no such file",
-            "Write one with `kbootstrap init user@host...`.",
+            "Write one with `kbootstrap init user@host...`. [inventory]",
         ) from None
     except UnicodeDecodeError as error:
         raise InventoryError(f"{path}: this is not UTF-8 text (byte {error.start})") from None

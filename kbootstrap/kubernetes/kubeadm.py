@@ -65,7 +65,8 @@ def parse_join_command(text: str) -> JoinCommand:
     ):
         raise KbootstrapError(
             "the control plane printed no valid join command",
-            "Run `kubeadm token create --print-join-command` on the first control plane host and check its output.",
+            "Run `kubeadm token create --print-join-command` on the first control plane host and check its output. "
+            "[join-failed]",
         )
     return JoinCommand(endpoint, Secret(token), hashes)
 

@@ -137,7 +137,7 @@ def save(text: str, path: Path, cluster: str, *, merge: bool) -> None:
         raise _no_kubeconfig(str(path)) from None
     except OSError as error:
         raise KbootstrapError(
-            f"{path} cannot be written: {error.strerror}", "Choose another file with --file."
+            f"{path} cannot be written: {error.strerror}", "Choose another file with --file. [kubeconfig-file]"
         ) from None
 
 
@@ -154,7 +154,7 @@ def _locked(path: Path) -> Iterator[None]:
             if time.monotonic() > deadline:
                 raise KbootstrapError(
                     f"{path} is locked by another kubectl or kbootstrap",
-                    f"If none is at work on it, remove {lock} and try again.",
+                    f"If none is at work on it, remove {lock} and try again. [kubeconfig-file]",
                 ) from None
             time.sleep(0.05)
     try:
@@ -186,7 +186,9 @@ def discard(folder: Path, authorities: Collection[str]) -> list[Path]:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise KbootstrapError(f"{path} cannot be removed: {error.strerror}", "Remove it by hand.") from None
+            raise KbootstrapError(
+                f"{path} cannot be removed: {error.strerror}", "Remove it by hand. [kubeconfig-file]"
+            ) from None
     return gone
 
 
@@ -224,7 +226,7 @@ def _parse(text: str, where: str) -> Entry:
 
 
 def _no_kubeconfig(where: str) -> KbootstrapError:
-    return KbootstrapError(f"{where} is not a kubeconfig", "Choose another file with --file.")
+    return KbootstrapError(f"{where} is not a kubeconfig", "Choose another file with --file. [kubeconfig-file]")
 
 
 def _named(config: Entry, cluster: str) -> Entry:
@@ -264,11 +266,13 @@ def _refuse_foreign(existing: Entry, ours: Entry, path: Path, merge: bool) -> No
             "Give the cluster another name in the inventory, use --file, or remove the old entries: "
             + "; ".join(
                 f"kubectl config {_DELETE[section]} {ours[section][0]['name']}" for section in dict.fromkeys(taken)
-            ),
+            )
+            + " [kubeconfig-file]",
         )
     if not merge and set(known) - {name}:
         raise KbootstrapError(
-            f"{path} contains other clusters: the file is not changed", "Use --merge, or another --file."
+            f"{path} contains other clusters: the file is not changed",
+            "Use --merge, or another --file. [kubeconfig-file]",
         )
 
 

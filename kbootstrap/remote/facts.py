@@ -109,7 +109,7 @@ def parse(lines: Iterable[str], received_at: float = 0.0) -> Facts:
     if values.get("complete") != ["1"]:
         raise KbootstrapError(
             "the host's facts are incomplete",
-            "See the output of the step; `ssh HOST true` shows whether the host's shell works.",
+            "See the output of the step; `ssh HOST true` shows whether the host's shell works. [login-shell]",
         )
     try:
         return _facts(values, received_at)

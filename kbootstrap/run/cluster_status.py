@@ -93,7 +93,7 @@ def _found(run: Run, name: str) -> str:
         raise KbootstrapError(
             f"{run.inventory.first_control_plane.name}: the API server does not answer (no {name})",
             "If there is no cluster yet, run `kbootstrap up`. Otherwise run `journalctl -u kubelet` and `crictl ps -a`"
-            " on this host.",
+            " on this host. [api-server]",
         )
     return found
 

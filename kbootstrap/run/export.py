@@ -19,6 +19,8 @@ from kbootstrap.run.run import Run, View
 from kbootstrap.run.workflow import UP
 from kbootstrap.secret import Secret
 
+OTHER_FOLDER = "Choose another folder for --script. [script-folder]"
+
 README = """\
 These are the scripts of `kbootstrap up` for {inventory}: one folder per host, one file per phase, numbered in their
 order. Copy each folder to its host. Run a file there as root:
@@ -78,7 +80,7 @@ def export_scripts(
                     _write(folder / f"{number:02d}-{phase.name}.sh", text, 0o700)
         _write(directory / "README", _readme(inventory, numbered), 0o600)
     except OSError as error:
-        raise InventoryError(f"{error.filename}: {error.strerror}", "Choose another folder for --script.") from None
+        raise InventoryError(f"{error.filename}: {error.strerror}", OTHER_FOLDER) from None
     return ended
 
 
@@ -100,7 +102,7 @@ def _emptied(directory: Path, name: str) -> Path:
     """The folder of a host, without the scripts of an earlier export. A link is refused and not followed."""
     for folder in (directory, directory / name):
         if folder.is_symlink():
-            raise InventoryError(f"{folder} is a link", "Choose another folder for --script.")
+            raise InventoryError(f"{folder} is a link", OTHER_FOLDER)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for old in folder.glob("[0-9][0-9]-*.sh"):
         old.unlink()

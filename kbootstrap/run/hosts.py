@@ -86,7 +86,9 @@ class Hosts:
             except ConnectError as error:
                 wrong.append(f"{place}: {error.message}")
         if wrong:
-            raise InventoryError("\n".join(wrong), "Correct the path of the private key, the file, or its passphrase.")
+            raise InventoryError(
+                "\n".join(wrong), "Correct the path of the private key, the file, or its passphrase. [ssh-key]"
+            )
 
     def open_task(self, host: Host, post: Post) -> Task:
         """The task that connects to the host and gathers its facts. The session's notices go to ``post``."""
@@ -173,7 +175,8 @@ def _gathered(name: str, session: Session) -> Facts:
         if len(lines) > facts.MAX_LINES:
             raise KbootstrapError(
                 f"the host's facts have more than {facts.MAX_LINES} lines",
-                "Run kbootstrap/shell/facts.sh (in the installed package) on that host to see its output.",
+                "Run kbootstrap/shell/facts.sh (in the installed package) on that host to see its output. "
+                "[login-shell]",
             )
 
     deadline = time.monotonic() + FACTS_S
@@ -181,6 +184,9 @@ def _gathered(name: str, session: Session) -> Facts:
     if status != Status.OK:
         late = status == Status.TIMED_OUT
         text = f"gathering facts did not end within {FACTS_S} s" if late else "gathering facts failed"
-        hint = "Log in and check for a hanging file system (df), a full disk (df -h) or no free memory (free -m)."
+        hint = (
+            "Log in and check for a hanging file system (df), a full disk (df -h) or no free memory (free -m). "
+            "[host-hangs]"
+        )
         raise StepError(Failure(text, "facts.sh", int(status), tuple(lines[-20:]), hint))
     return facts.parse(lines, received_at=time.time())

@@ -37,7 +37,7 @@ class Journal:
         except OSError as error:
             raise KbootstrapError(
                 f"{self._folder} cannot be written: {error.strerror}",
-                "The journals of runs are kept there; set XDG_STATE_HOME to use another folder.",
+                "The journals of runs are kept there; set XDG_STATE_HOME to use another folder. [state-folder]",
             ) from None
         self._file = os.fdopen(fd, "w", encoding="utf-8")
         _forget_old(self._folder.parent)

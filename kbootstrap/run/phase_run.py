@@ -146,7 +146,10 @@ class PhaseRun:
 
     def _protocol_error(self, text: str) -> StepError:
         """The error for a host that violates the protocol. Nothing is read from the host after this."""
-        hint = "Run `ssh HOST true`: it must print nothing. Check the login shell and its rc files on that host."
+        hint = (
+            "Run `ssh HOST true`: it must print nothing. Check the login shell and its rc files on that host. "
+            "[login-shell]"
+        )
         return StepError(Failure(f"{self._host} {text}", hint=hint))
 
     def _output(self, line: str, post: Post) -> None:

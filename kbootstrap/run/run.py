@@ -279,5 +279,5 @@ def _check_host_names(option: str, inventory: Inventory, given: tuple[str, ...])
     if unknown:
         raise InventoryError(
             f"{option} has hosts that are not in the inventory: {', '.join(unknown)}",
-            f"The inventory has: {', '.join(sorted(names))}",
+            f"The inventory has: {', '.join(sorted(names))} [host-selection]",
         )

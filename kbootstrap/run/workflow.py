@@ -79,12 +79,14 @@ def _selected_names(offered: tuple[Phase, ...], options: Options) -> set[str]:
     names = list(by_name)
     for name in (options.start, options.only):
         if name is not None and name not in by_name:
-            raise InventoryError(f"there is no phase {name!r}", f"The phases are: {', '.join(names)}")
+            raise InventoryError(f"there is no phase {name!r}", f"The phases are: {', '.join(names)} [phase-choice]")
     if options.start is not None and options.only is not None:
-        raise InventoryError("--from and --only cannot be used together", "Use one of them.")
+        raise InventoryError("--from and --only cannot be used together", "Use one of them. [phase-choice]")
     whole = by_name[options.only].part_of if options.only is not None else ""
     if whole:
-        raise InventoryError(f"the phase {options.only} runs only together with {whole}", f"Use --only {whole}.")
+        raise InventoryError(
+            f"the phase {options.only} runs only together with {whole}", f"Use --only {whole}. [phase-choice]"
+        )
     if options.only is not None:
         chosen = {options.only}
     elif options.start is not None:
@@ -108,7 +110,10 @@ def _cluster_to_join(context: Context, options: Options) -> list[Finding]:
     if facts is None or facts.cluster_state == "member":
         return []
     text = f"there is no cluster to join: {first} is not initialised"
-    return [Finding(host, "error", text, f"Add {first} to --limit, or run without it.") for host in options.limit]
+    return [
+        Finding(host, "error", text, f"Add {first} to --limit, or run without it. [host-selection]")
+        for host in options.limit
+    ]
 
 
 def _requirements_to_leave(context: Context, _selected: Sequence[Phase], options: Options) -> list[Finding]:

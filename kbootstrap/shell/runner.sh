@@ -153,11 +153,11 @@ kb_in_scope() {
 kb_shortage() {
     for kb_at in /etc /usr /var/lib /run; do
         if [ -d "$kb_at" ] && [ ! -w "$kb_at" ]; then
-            kb_report hint "$kb_at cannot be written to: is its file system read-only? \`findmnt -T $kb_at\` and \`dmesg\` show why. Then run the same command again."
+            kb_report hint "$kb_at cannot be written to: is its file system read-only? \`findmnt -T $kb_at\` and \`dmesg\` show why. Then run the same command again. [read-only]"
         fi
     done
     for kb_at in $(df -Pk / /etc /usr /var /var/lib /run 2>/dev/null | awk 'NR > 1 && $4 < 1024 { print $6 }' | sort -u); do
-        kb_report hint "The file system at $kb_at is full. Make room there (df -h $kb_at), then run the same command again."
+        kb_report hint "The file system at $kb_at is full. Make room there (df -h $kb_at), then run the same command again. [disk-full]"
     done
 }
 

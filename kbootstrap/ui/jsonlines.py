@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from kbootstrap.errors import Failure
 from kbootstrap.events import Event, HostSummary, NetworkTested, Notice, RunEnded, RunStarted, StepEnded, StepStarted
 from kbootstrap.steps import State
+from kbootstrap.topics import topic_of
 
 VERSION = 1
 STATES: tuple[State, ...] = ("changed", "ok", "failed", "skipped", "unknown", "change")
@@ -108,6 +109,7 @@ def _failure(failure: Failure) -> dict[str, Any]:
         "exit_status": failure.exit_status,
         "output": list(failure.output),
         "hint": failure.hint,
+        "topic": topic_of(failure.hint),
     }
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from kbootstrap.errors import Failure
 from kbootstrap.events import HostSummary, RunEnded, RunStarted
 from kbootstrap.text import counted
+from kbootstrap.topics import topic_of, topics
 from kbootstrap.ui import Style
 
 SHOWN_SECONDS = 0.1
@@ -109,6 +110,13 @@ def summary_lines(style: Style, started: RunStarted | None, ended: RunEnded, *, 
         yield from _critical_path(style, ended)
     yield from _headline(style, ended, len(failed))
     yield from _what_next(style, started, ended, failed)
+    if any(_has_topic(host.failure) for host in failed.values() if host.failure is not None):
+        yield from style.hanging("", "More about a hint: kbootstrap explain ID, with the ID in brackets at its end.")
+
+
+def _has_topic(failure: Failure) -> bool:
+    """Whether a hint of the failure has a topic. Several requirements have their hints in the output."""
+    return any(topic_of(text) in topics() for text in (failure.hint, *failure.output))
 
 
 def _critical_path(style: Style, ended: RunEnded) -> Iterator[str]:

@@ -95,7 +95,8 @@ def test_the_packet_of_up_fails_when_a_firewall_drops_the_tunnel(fleet: Fleet) -
         failure = events.result["hosts"]["cp1"]["failure"]
         assert (failure["phase"], failure["step"]) == ("verify", "packet")
         assert failure["message"] == "cp1 -> w1, pod to pod: no answer within 5 s"
-        assert failure["hint"] == "A firewall may drop UDP port 8472 (VXLAN) between cp1 and w1. Open it both ways."
+        said = "A firewall may drop UDP port 8472 (VXLAN) between cp1 and w1. Open it both ways. [pod-connections]"
+        assert (failure["hint"], failure["topic"]) == (said, "pod-connections")
         assert fleet.run("cp1", f"[ -e {RECORD} ]").returncode == 1
     finally:
         fleet.fault("cp1", "heal")

@@ -48,7 +48,7 @@ WARNING = (
 def refused(host: str, address: str) -> StepEnded:
     failure = Failure(
         f"{host}: cannot connect to {address}:22: Connection refused",
-        hint=f"Does sshd run on {host}? Try ssh -p 22 kb@{address}, and look at ssh.port in the inventory.",
+        hint=f"Does sshd run on {host}? Try ssh -p 22 kb@{address}, and look at ssh.port there. [ssh-refused]",
     )
     return StepEnded(1.0, host, "connect", "ssh", "Connect and become root", "failed", 0.2, failure=failure)
 

@@ -31,7 +31,7 @@ apply() {
     left=30
     while why=$(problem) && [ -n "$why" ]; do
         left=$((left - 1))
-        [ "$left" -gt 0 ] || fail "$why" "See journalctl -u containerd, containerd config dump and $CONFIG_FILE there."
+        [ "$left" -gt 0 ] || fail "$why" "See journalctl -u containerd, containerd config dump and $CONFIG_FILE there. [container-runtime]"
         sleep 1
     done
 }

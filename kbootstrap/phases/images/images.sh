@@ -7,8 +7,8 @@ listed() { kubeadm_config | kubeadm config images list --config /dev/stdin 2>&1;
 
 # Print the images to pull, a line each. Lines that are kubeadm's warnings are skipped; its error is our failure.
 missing() {
-    wanted=$(listed) || fail "kubeadm cannot list its images: $wanted" "Check cluster.kubeadm in the inventory."
-    images=$(crictl images 2>&1) || fail "containerd does not answer: $images" "See systemctl status containerd."
+    wanted=$(listed) || fail "kubeadm cannot list its images: $wanted" "Check cluster.kubeadm in the inventory. [kubeadm-config]"
+    images=$(crictl images 2>&1) || fail "containerd does not answer: $images" "See systemctl status containerd. [container-runtime]"
     there=$(printf '%s\n' "$images" | awk '{ print $1 ":" $2 }')
     printf '%s\n%s\n' "$wanted" "$(printf '%s\n' "$EXTRA" | tr ' ' '\n')" | awk -v there="$there" -v role="$ROLE" '
         BEGIN { count = split(there, lines, "\n"); for (i = 1; i <= count; i++) known[lines[i]] = 1 }
@@ -38,7 +38,7 @@ check() {
 
 apply() {
     for tool in kubeadm crictl; do
-        have "$tool" || fail "$tool is not installed" "Run the phase packages first."
+        have "$tool" || fail "$tool is not installed" "Run the phase packages first. [phase-choice]"
     done
     found=$(missing) || fail "$found"
     for image in $found; do

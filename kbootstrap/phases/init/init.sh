@@ -41,7 +41,7 @@ check() {
 }
 
 apply() {
-    have kubeadm || fail "kubeadm is not installed" "Run the phase packages first."
+    have kubeadm || fail "kubeadm is not installed" "Run the phase packages first. [phase-choice]"
     where=$(place)
     if [ "$where" = down ]; then
         wait_for_api
@@ -60,7 +60,7 @@ apply() {
     kubeadm_kept "$LOG" init --config "$KB_STATE/kubeadm-init.yaml" --skip-token-print \
         ${SKIP_PHASES:+--skip-phases="$SKIP_PHASES"} || starting=$?
     if [ "$starting" -ne 0 ]; then
-        kb_report hint "See journalctl -u kubelet and crictl ps -a there. kubeadm's whole output is in $LOG."
+        kb_report hint "See journalctl -u kubelet and crictl ps -a there. kubeadm's whole output is in $LOG. [init-failed]"
         return "$starting"
     fi
     : >"$KB_STATE/init.done"

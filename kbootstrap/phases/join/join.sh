@@ -54,7 +54,7 @@ complete_config() {
 all_exported() {
     for name in KB_TOKEN KB_CA_HASH KB_CERTIFICATE_KEY; do
         case $CONFIG in
-            *"@$name@"*) eval "[ -n \"\${$name:-}\" ]" || fail "the variable $name is not exported" "See README beside the scripts." ;;
+            *"@$name@"*) eval "[ -n \"\${$name:-}\" ]" || fail "the variable $name is not exported" "See README beside the scripts. [script-folder]" ;;
         esac
     done
 }
@@ -65,7 +65,7 @@ reach_endpoint() {
     until reaches "$ENDPOINT"; do
         left=$((left - 1))
         [ "$left" -gt 0 ] || fail "this host cannot reach the API server at $ENDPOINT" \
-            "Is a firewall in between, or does cluster.control_plane_endpoint lead somewhere else?"
+            "Is a firewall in between, or does cluster.control_plane_endpoint lead somewhere else? [join-failed]"
         sleep 2
     done
 }
@@ -75,7 +75,7 @@ apply() {
         service_on kubelet
         return 0
     fi
-    have kubeadm || fail "kubeadm is not installed" "Run the phase packages first."
+    have kubeadm || fail "kubeadm is not installed" "Run the phase packages first. [phase-choice]"
     all_exported
     reach_endpoint
     if half_joined; then
@@ -92,7 +92,7 @@ apply() {
     kubeadm_kept "$LOG" join --config "$KB_DIR/join.yaml" || joining=$?
     rm -f "$KB_DIR/join.yaml"
     if [ "$joining" -ne 0 ]; then
-        kb_report hint "Can this host reach $ENDPOINT? Are the clocks the same? See journalctl -u kubelet there."
+        kb_report hint "Can this host reach $ENDPOINT? Are the clocks the same? See journalctl -u kubelet there. [join-failed]"
         return "$joining"
     fi
     : >"$KB_STATE/join.done"

@@ -16,7 +16,7 @@ apply() {
     wait_for_api
     umask 077
     cluster=$(admin -n kube-system get configmap kubeadm-config -o 'jsonpath={.data.ClusterConfiguration}') ||
-        fail "the cluster's configuration cannot be read" "See kubectl -n kube-system get configmap kubeadm-config."
+        fail "the cluster's configuration cannot be read" "See kubectl -n kube-system get configmap kubeadm-config. [kubeadm-config]"
     state_folder
     : >"$KB_STATE/certificates"
     printf '%s\n---\n%s\n' "$CONFIG" "$cluster" >"$KB_DIR/upload.yaml"

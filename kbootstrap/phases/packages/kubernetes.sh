@@ -47,7 +47,7 @@ exact() {
 apply() {
     save_unit_state kubelet
     wanted=$(exact)
-    [ -n "$wanted" ] || fail "the repository has no Kubernetes $VERSION" "Was the phase repository run, and does package_repository have this minor?"
+    [ -n "$wanted" ] || fail "the repository has no Kubernetes $VERSION" "Was the phase repository run, and does package_repository have this minor? [package-version]"
     # shellcheck disable=SC2086 # names are words
     pkg_install "kubelet=$wanted" "kubeadm=$wanted" "kubectl=$wanted" $EXTRAS
     # shellcheck disable=SC2086 # names are words

@@ -41,11 +41,11 @@ def _identities(hosts: list[Host], facts: Mapping[str, Facts]) -> Iterator[Findi
         yield warning(host, f"has the same host name as {other} ({value}); `up` renames both")
     machine_ids = ((host, facts[host.name].machine_id) for host in hosts)
     for host, other, value in _equal(machine_ids):
-        hint = "If the machine is a clone: rm /etc/machine-id && systemd-machine-id-setup, then reboot."
+        hint = "If the machine is a clone: rm /etc/machine-id && systemd-machine-id-setup, then reboot. [cloned-host]"
         yield error(host, f"has the same machine-id as {other} ({value})", hint, name="machine-id")
     own = [(host, _own_mac(host, facts[host.name])) for host in hosts]
     for host, other, value in _equal(own):
-        hint = "If the virtual machine is a clone: set a new MAC address in the hypervisor."
+        hint = "If the virtual machine is a clone: set a new MAC address in the hypervisor. [cloned-host]"
         yield error(host, f"has the same MAC address as {other} ({value})", hint, name="mac-address")
     yield from _harmless_duplicates(hosts, facts)
 
@@ -53,7 +53,7 @@ def _identities(hosts: list[Host], facts: Mapping[str, Facts]) -> Iterator[Findi
 def _harmless_duplicates(hosts: list[Host], facts: Mapping[str, Facts]) -> Iterator[Finding]:
     uuids = ((host, facts[host.name].product_uuid) for host in hosts)
     for host, other, value in _equal((host, uuid) for host, uuid in uuids if uuid not in _FILLER_UUIDS):
-        hint = "If the virtual machine is a clone: set a new UUID in the hypervisor."
+        hint = "If the virtual machine is a clone: set a new UUID in the hypervisor. [cloned-host]"
         yield warning(host, f"has the same product_uuid as {other} ({value})", hint)
     others = (
         (host, mac)
@@ -91,7 +91,8 @@ def _clocks(facts: Mapping[str, Facts]) -> Iterator[Finding]:
                 name,
                 "error",
                 f"its clock is {abs(difference):.0f} s {word} the other hosts",
-                "Set it with `chronyc makestep` or `date -s`; `chronyc tracking` shows whether it stays synchronised.",
+                "Set it with `chronyc makestep` or `date -s`; `chronyc tracking` shows whether it stays synchronised. "
+                "[clock]",
                 "clock",
             )
 
@@ -114,7 +115,8 @@ def _membership(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Fi
                 host.name,
                 "error",
                 f"is already the node {mine.node_name}: a node's name cannot be changed",
-                f"Name it {mine.node_name} in the inventory, or remove it first with `kbootstrap reset --limit`.",
+                f"Name it {mine.node_name} in the inventory, or remove it first with `kbootstrap reset --limit`. "
+                "[cluster-settings]",
             )
         elif host.name == inventory.first_control_plane.name:
             yield from _first_control_plane(inventory, mine)
@@ -127,14 +129,15 @@ def _membership(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Fi
                 host.name,
                 "error",
                 f"is a member of a cluster ({mine.kubelet_server}), but {inventory.first_control_plane.name} is not",
-                "Check the address in the inventory. If the old cluster is gone, run `kubeadm reset` on this host.",
+                "Check the address in the inventory. If the old cluster is gone, run `kubeadm reset` on this host. "
+                "[other-cluster]",
             )
         elif first is not None and differ(mine.ca_sha256, first.ca_sha256):
             yield Finding(
                 host.name,
                 "error",
                 f"is a member of another cluster ({mine.kubelet_server})",
-                "Remove it from the inventory, or from that cluster: run `kubeadm reset` on this host.",
+                "Remove it from the inventory, or from that cluster: run `kubeadm reset` on this host. [other-cluster]",
             )
         elif mine.manifests != host.is_control_plane:
             is_now, wanted = ("control plane host", "worker") if mine.manifests else ("worker", "control plane host")
@@ -142,7 +145,8 @@ def _membership(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Fi
                 host.name,
                 "error",
                 f"is a {is_now} of this cluster, but a {wanted} in the inventory: `up` does not change a node's role",
-                f"Set its role back, or remove it first: `kbootstrap reset --limit {host.name}` with the old role.",
+                f"Set its role back, or remove it first: `kbootstrap reset --limit {host.name}` with the old role. "
+                "[cluster-settings]",
             )
 
 
@@ -166,7 +170,7 @@ def _leftovers(inventory: Inventory, host: Host, facts: Facts) -> Finding | None
     return error(
         host,
         f"has files of an earlier cluster: {', '.join(found)}",
-        f"If nothing of it is needed any more: kbootstrap reset --limit {host.name}",
+        f"If nothing of it is needed any more: kbootstrap reset --limit {host.name} [earlier-cluster]",
     )
 
 
@@ -184,7 +188,8 @@ def _first_control_plane(inventory: Inventory, facts: Facts) -> Iterator[Finding
             name,
             "error",
             f"is a worker of a cluster ({facts.kubelet_server}), but the first control plane host in the inventory",
-            "Set its role to worker, or remove it from that cluster first: run `kubeadm reset` on this host.",
+            "Set its role to worker, or remove it from that cluster first: run `kubeadm reset` on this host. "
+            "[other-cluster]",
         )
         return
     try:
@@ -194,7 +199,7 @@ def _first_control_plane(inventory: Inventory, facts: Facts) -> Iterator[Finding
             name,
             "error",
             f"cannot read the API server's version: {str(error)[:200]}",
-            "Check the image in /etc/kubernetes/manifests/kube-apiserver.yaml on this host.",
+            "Check the image in /etc/kubernetes/manifests/kube-apiserver.yaml on this host. [api-server]",
         )
         return
     for key, has in (("pod_cidr", facts.pod_cidr), ("service_cidr", facts.service_cidr)):
@@ -203,12 +208,14 @@ def _first_control_plane(inventory: Inventory, facts: Facts) -> Iterator[Finding
                 name,
                 "error",
                 f"the cluster's {key} is {has[:100]}, but the inventory has {getattr(cluster, key)}",
-                f"The networks of a running cluster cannot be changed. Set cluster.{key} to {has[:100]}.",
+                f"The networks of a running cluster cannot be changed. Set cluster.{key} to {has[:100]}. "
+                "[cluster-settings]",
             )
     if minor != cluster.minor or (cluster.exact is not None and cluster.exact != running):
         yield Finding(
             name,
             "error",
             f"the cluster runs Kubernetes {running}, but the inventory has {cluster.kubernetes}",
-            "`up` does not change the version of a running cluster. Set cluster.kubernetes to the running version.",
+            "`up` does not change the version of a running cluster. Set cluster.kubernetes to the running version. "
+            "[cluster-settings]",
         )

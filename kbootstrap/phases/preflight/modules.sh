@@ -16,7 +16,7 @@ check() {
     absent=$(missing | tr '\n' ' ')
     if [ -n "$absent" ] && ! pkg_has_modules; then
         requirement kernel-modules "kernel $(uname -r) has no module ${absent% }, and there is no package with modules for it" \
-            "Update the host and reboot it, so that it runs the newest kernel; or install the modules' package."
+            "Update the host and reboot it, so that it runs the newest kernel; or install the modules' package. [kernel-support]"
     fi
 }
 

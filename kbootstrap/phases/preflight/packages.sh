@@ -10,16 +10,16 @@ sources() {
     dead=$(dead_sources)
     if [ -n "$dead" ] && [ "$KEEP" = 1 ]; then
         requirement package-sources "the servers of these repositories are gone: $(printf '%s' "$dead" | tr '\n' ' ')" \
-            "Set cluster.os_repository (vault, or a mirror of vault.centos.org), or correct the files."
+            "Set cluster.os_repository (vault, or a mirror of vault.centos.org), or correct the files. [package-repository]"
         return
     fi
     if [ -n "$dead" ] && [ -n "$ARCHIVE" ] && have curl && ! said=$(curl -fsSL --connect-timeout 5 --max-time 20 -o /dev/null "$ARCHIVE" 2>&1); then
         requirement package-sources "cannot fetch $ARCHIVE (${said#curl: })" \
-            "The archive replaces repositories that are gone. Set cluster.os_repository to a mirror of it that this host reaches."
+            "The archive replaces repositories that are gone. Set cluster.os_repository to a mirror of it that this host reaches. [package-repository]"
     fi
     if ! said=$(pkg_ask) && ! printf '%s' "$said" | grep -Eq "$(kb_lock_errors)"; then
         requirement package-sources "the package manager cannot use its repositories: $(last_words "$said")" \
-            "Correct or switch off the repository that it names (dnf config-manager --set-disabled ID, or a file in /etc/apt/sources.list.d)."
+            "Correct or switch off the repository that it names (dnf config-manager --set-disabled ID, or a file in /etc/apt/sources.list.d). [package-repository]"
     fi
 }
 
@@ -27,12 +27,12 @@ check() {
     sources
     # shellcheck disable=SC2086 # names are words
     pkg_excluded $NAMES | sort -u | while read -r setting; do
-        requirement package-excludes "a setting keeps packages of Kubernetes back: $setting" "Remove it from that setting on the host."
+        requirement package-excludes "a setting keeps packages of Kubernetes back: $setting" "Remove it from that setting on the host. [package-held]"
     done
     conflicts=$(pkg_conflicts | tr '\n' ' ')
     if [ -n "$conflicts" ]; then
         requirement package-conflicts "containerd.io has its own runc and cannot be installed beside: $conflicts" \
-            "If nothing here needs them: dnf remove $conflicts"
+            "If nothing here needs them: dnf remove $conflicts [package-conflict]"
     fi
 }
 

@@ -46,7 +46,7 @@ check() {
         if [ "$kind" = warning ]; then
             kb_report warning "$trouble"
         else
-            requirement "$kind" "$trouble" "Fix the name or the way there (DNS, proxy, firewall), or set a mirror in the inventory."
+            requirement "$kind" "$trouble" "Fix the name or the way there (DNS, proxy, firewall), or set a mirror in the inventory. [download]"
         fi
     done
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from kbootstrap import distributions, ports, versions
+from kbootstrap import distributions, ports, topics, versions
 from kbootstrap.inventory.models import KUBERNETES_REPOSITORY, Host, Inventory
 from kbootstrap.phases.preflight import comparisons
 from kbootstrap.phases.preflight.finding import Finding, error, warning
@@ -43,14 +43,14 @@ def _as_wanted(inventory: Inventory, finding: Finding) -> Finding:
         return finding
     if name in inventory.preflight.warn:
         return replace(finding, level="warning", text=f"{finding.text} (a warning only: preflight.warn has {name})")
-    return replace(finding, hint=f"{finding.hint} Or make it a warning: preflight.warn: [{name}].".strip())
+    return replace(finding, hint=topics.extended(finding.hint, f"Or make it a warning: preflight.warn: [{name}]."))
 
 
 def runnable(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
     if facts.uid != 0:
-        yield error(host, f"steps would run as uid {facts.uid}, not as root", "Set ssh.sudo, or log in as root.")
+        yield error(host, f"steps would run as uid {facts.uid}, not as root", "Set ssh.sudo, or log in as root. [sudo]")
     if not facts.family:
-        yield error(host, f"{_os(facts)} is not supported", distributions.SUPPORTED)
+        yield error(host, f"{_os(facts)} is not supported", f"{distributions.SUPPORTED} [unsupported-host]")
 
 
 def _os(facts: Facts) -> str:
@@ -64,13 +64,13 @@ def _system(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]
             host,
             f"kbootstrap does not know which packages fit {_os(facts)}"
             f" (ID={facts.os.id} VERSION_ID={facts.os.version} in /etc/os-release)",
-            f"{distributions.SUPPORTED} An issue with the host's /etc/os-release helps to add one.",
+            f"{distributions.SUPPORTED} An issue with the host's /etc/os-release helps to add one. [unsupported-host]",
         )
     if facts.arch not in ARCHITECTURES:
-        supported = f"Supported: {', '.join(ARCHITECTURES)}."
+        supported = f"Supported: {', '.join(ARCHITECTURES)}. [unsupported-host]"
         yield error(host, f"{facts.arch} is not supported", supported, name="architecture")
     if not facts.systemd:
-        hint = "The kubelet and containerd run as systemd services."
+        hint = "The kubelet and containerd run as systemd services. [unsupported-host]"
         yield error(host, "systemd is not running", hint, name="systemd")
     yield from _kernel(inventory, host, facts)
 
@@ -82,7 +82,7 @@ def _kernel(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]
     problem = versions.os_problem(release, facts.kernel, inventory.cluster.minor, cgroup=cgroup)
     if problem is None or (problem[0] == "error" and _ignored(inventory, "SystemVerification")):
         return
-    hint = "Choose another Kubernetes version or another OS."
+    hint = "Choose another Kubernetes version or another OS. [kernel-support]"
     yield Finding(host.name, problem[0], problem[1], hint, "kernel")
 
 
@@ -96,7 +96,7 @@ def _apt_policy(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Find
         yield warning(
             host,
             f"its apt may refuse the signature of the repository of Kubernetes {cluster.kubernetes}, which is too old",
-            "Choose a newer minor, or a package_repository that signs anew (kubernetes/release#3869).",
+            "Choose a newer minor, or a package_repository that signs anew (kubernetes/release#3869). [package-keys]",
         )
 
 
@@ -104,7 +104,8 @@ def _cgroup(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]
     """cgroup v1 needs two settings: the kubelet's, and kubeadm's. With one of them, init fails after a minute."""
     if not facts.memory_cgroup:
         hint = (
-            "Add cgroup_enable=memory to the kernel's command line (Raspberry Pi: /boot/firmware/cmdline.txt), reboot."
+            "Add cgroup_enable=memory to the kernel's command line (Raspberry Pi: /boot/firmware/cmdline.txt), reboot. "
+            "[cgroup]"
         )
         yield error(host, "the kernel's memory cgroup is off, and the kubelet needs it", hint, name="memory-cgroup")
     if facts.cgroup != 1 or not versions.refuses_cgroup_v1(inventory.cluster.minor):
@@ -125,7 +126,7 @@ def _cgroup(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]
     ]
     text = f"the host uses cgroup v1, which the kubelet of Kubernetes {versions.show(inventory.cluster.minor)} refuses"
     keep = f"To keep cgroup v1, set {' and '.join(missing)}." if missing else "Its support ends with a later version."
-    hint = f"Boot with cgroup v2 (kernel argument systemd.unified_cgroup_hierarchy=1). {keep}"
+    hint = f"Boot with cgroup v2 (kernel argument systemd.unified_cgroup_hierarchy=1). {keep} [cgroup]"
     yield Finding(host.name, "error" if missing else "warning", text, hint, "cgroup-v1")
 
 
@@ -133,15 +134,15 @@ def _size(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
     if host.is_control_plane and facts.cpus < CONTROL_PLANE_CPUS:
         level: Literal["error", "warning"] = "warning" if _ignored(inventory, "NumCPU") else "error"
         text = f"{facts.cpus} CPU; a control plane needs {CONTROL_PLANE_CPUS}"
-        yield Finding(host.name, level, text, "Add a CPU.", "cpus")
+        yield Finding(host.name, level, text, "Add a CPU. [host-too-small]", "cpus")
     wanted = CONTROL_PLANE_MEMORY_MIB if host.is_control_plane else WORKER_MEMORY_MIB
     if facts.memory_mib < wanted:
         level = "error" if host.is_control_plane and not _ignored(inventory, "Mem") else "warning"
         text = f"{facts.memory_mib} MiB of memory; {wanted} needed"
-        yield Finding(host.name, level, text, "Add memory.", "memory")
+        yield Finding(host.name, level, text, "Add memory. [host-too-small]", "memory")
     if facts.disk_free_mib < DISK_MIB and facts.cluster_state == "fresh":
         text = f"{facts.disk_free_mib} MiB free below /var/lib; {DISK_MIB} needed"
-        yield error(host, text, "Free disk space.", name="disk")
+        yield error(host, text, "Free disk space. [disk-full]", name="disk")
 
 
 def _ignored(inventory: Inventory, check: str) -> bool:
@@ -155,12 +156,13 @@ def _address(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding
         yield error(
             host,
             f"the address {host.node_ip} is not on this host (it has {_some(sorted(facts.addresses))})",
-            "Behind NAT or with several networks, set internal_address to the address on the nodes' shared network.",
+            "Behind NAT or with several networks, set internal_address to the address on the nodes' shared network. "
+            "[host-address]",
             name="address",
         )
     elif host.interface is not None and interface != host.interface:
         text = f"{host.node_ip} is on {interface}, not on {host.interface}"
-        yield error(host, text, "Correct interface in the inventory.", name="interface")
+        yield error(host, text, "Correct interface in the inventory. [host-address]", name="interface")
 
 
 def _some(addresses: list[str]) -> str:
@@ -182,10 +184,13 @@ def _routes(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]
             said = f"its route {route.network} ({route.interface}) overlaps {key} {wanted}"
             if network.prefixlen < wanted.prefixlen:
                 # The longest prefix wins, so the routes of the pod network, which are narrower, are used.
-                hint = f"Traffic to {wanted} stays in the cluster. Hosts with such addresses cannot be reached from it."
+                hint = (
+                    f"Traffic to {wanted} stays in the cluster. Hosts with such addresses cannot be reached from it. "
+                    "[host-address]"
+                )
                 yield warning(host, said, hint)
             else:
-                hint = f"Choose another {key}: otherwise packets to those addresses leave the cluster."
+                hint = f"Choose another {key}: otherwise packets to those addresses leave the cluster. [host-address]"
                 yield error(host, said, hint, name="routes")
 
 
@@ -212,7 +217,7 @@ def _ports(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
         yield error(
             host,
             f"TCP ports already in use: {', '.join(map(str, taken))}",
-            "Run `ss -ltnp` on the host to find the service that uses them.",
+            "Run `ss -ltnp` on the host to find the service that uses them. [ports-in-use]",
             name="ports",
         )
     network = inventory.cluster.network
@@ -221,7 +226,7 @@ def _ports(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
             host,
             f"UDP port {network.port}, which Flannel needs, is already in use",
             "Run `ss -lunp` on the host: a VXLAN device (no process) can share the port, a process cannot."
-            " Or set network.port.",
+            " Or set network.port. [ports-in-use]",
         )
     shadowed = sorted(port for port in facts.listening if port in ports.NODE_PORTS)
     if shadowed:
@@ -231,9 +236,9 @@ def _ports(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
 
 def _runtimes(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
     if "dockerd" in facts.runtimes and facts.cluster_state == "fresh":
-        yield warning(host, "Docker is installed; Kubernetes will use containerd", "Nothing to do.")
+        yield warning(host, "Docker is installed; Kubernetes will use containerd", "Nothing to do. [container-runtime]")
     if "crio" in facts.runtimes:
-        yield warning(host, "CRI-O is installed; Kubernetes will use containerd", "Nothing to do.")
+        yield warning(host, "CRI-O is installed; Kubernetes will use containerd", "Nothing to do. [container-runtime]")
 
 
 _PER_HOST: tuple[Callable[[Inventory, Host, Facts], Iterator[Finding]], ...] = (

@@ -42,7 +42,7 @@ check() {
     now=$(enforcing)
     if [ "$MODE" = enforcing ] && [ -z "$now" ]; then
         requirement_failed "SELinux is off in this host's kernel, so it cannot be enforcing"
-        kb_report hint "Set SELINUX=permissive in /etc/selinux/config, remove selinux=0 from the kernel's command line (grubby --update-kernel ALL --remove-args selinux), run fixfiles -F onboot, reboot, then run the same command again. Or set cluster.selinux: permissive."
+        kb_report hint "Set SELINUX=permissive in /etc/selinux/config, remove selinux=0 from the kernel's command line (grubby --update-kernel ALL --remove-args selinux), run fixfiles -F onboot, reboot, then run the same command again. Or set cluster.selinux: permissive. [selinux-off]"
         return 0
     fi
     if package_missing; then

@@ -26,7 +26,7 @@ apply() {
         if [ "$(uptime)" -ge "$end" ]; then
             timeout 10 chronyc -n sources || true
             fail "the clock is not synchronised after $SECONDS_TO_WAIT s" \
-                "Can the host reach its time servers (UDP 123)? Set cluster.ntp to servers it can reach, or cluster.time: ignore where something else keeps the time."
+                "Can the host reach its time servers (UDP 123)? Set cluster.ntp to servers it can reach, or cluster.time: ignore where something else keeps the time. [clock]"
         fi
         sleep 1
     done

@@ -16,5 +16,5 @@ apply() {
     if [ -n "$(pkg_newest kubelet "$MINOR")" ]; then
         return 0
     fi
-    fail "the repository has no Kubernetes $MINOR" "Does package_repository have this minor? pkgs.k8s.io begins with 1.24."
+    fail "the repository has no Kubernetes $MINOR" "Does package_repository have this minor? pkgs.k8s.io begins with 1.24. [package-version]"
 }

@@ -36,7 +36,7 @@ check() {
 apply() {
     if ! api_answers; then
         fail "the API server does not answer, so the cluster cannot be told that $NODE_NAME leaves" \
-            "Fix the control plane first, or reset the whole cluster (without --limit)."
+            "Fix the control plane first, or reset the whole cluster (without --limit). [api-server]"
     fi
     if ! ready; then
         run admin cordon "$NODE_NAME"
@@ -44,7 +44,7 @@ apply() {
     fi
     if ! run kubectl_admin drain "$NODE_NAME" --ignore-daemonsets \
         --delete-emptydir-data --force --timeout="${SECONDS_TO_WAIT}s"; then
-        kb_report hint "Something keeps these pods (a PodDisruptionBudget, or no other node takes them). See kubectl get pdb -A."
+        kb_report hint "Something keeps these pods (a PodDisruptionBudget, or no other node takes them). See kubectl get pdb -A. [drain-blocked]"
         return 1
     fi
 }

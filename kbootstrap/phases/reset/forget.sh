@@ -62,7 +62,7 @@ check() {
 apply() {
     if ! api_answers; then
         fail "the API server does not answer, so the cluster cannot be told that $NODE_NAME is gone" \
-            "Fix the control plane, then run the same command again."
+            "Fix the control plane, then run the same command again. [api-server]"
     fi
     for member in $(members); do
         run etcd member remove "$member"

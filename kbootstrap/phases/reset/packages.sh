@@ -83,7 +83,7 @@ apply() {
     # shellcheck disable=SC2086 # names are words
     if [ -n "$names" ] && ! pkg_remove $names; then
         fail "these packages cannot be removed: $(printf '%s' "$names" | tr '\n' ' ')" \
-            "Does something else need one of them by now? Remove that first, or reset without --purge: they stay then."
+            "Does something else need one of them by now? Remove that first, or reset without --purge: they stay then. [reset-leftovers]"
     fi
     # shellcheck disable=SC2046 # paths are words
     remove_folders $(data)

@@ -38,7 +38,7 @@ def _orphans(left: list[str]) -> tuple[str, str] | None:
     return (
         f"no control plane host would stay, but {', '.join(left)} would: their cluster would be destroyed",
         f"Reset the whole cluster (without --limit), or first: --limit {','.join(left)}. "
-        "Remove hosts that no longer exist from the inventory.",
+        "Remove hosts that no longer exist from the inventory. [reset-order]",
     )
 
 
@@ -49,7 +49,7 @@ def _majority(members: list[str], facts: Mapping[str, Facts]) -> tuple[str, str]
     broken = [name for name in members if name not in running]
     return (
         f"etcd would lose its majority: of the control plane hosts that stay, {', '.join(broken)} would not work",
-        "Repair those first. If nothing of the cluster is to stay, reset it without --limit.",
+        "Repair those first. If nothing of the cluster is to stay, reset it without --limit. [reset-order]",
     )
 
 
@@ -69,7 +69,7 @@ def _of_another_cluster(inventory: Inventory, host: Host, facts: Mapping[str, Fa
         host.name,
         "error",
         f"is a member of another cluster: {reason}",
-        f"Check the address in the inventory. To reset the host anyway: --force-host {host.name}.",
+        f"Check the address in the inventory. To reset the host anyway: --force-host {host.name}. [other-cluster]",
     )
 
 

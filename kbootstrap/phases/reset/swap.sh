@@ -60,5 +60,5 @@ swap_on() {
         *:[0-9]*) run swapon -p "$2" "$1" ;;
         *) run swapon "$1" ;;
     esac || fail "swap on $1 cannot be turned on again" \
-        "Is the device still there? reset --keep-host-settings leaves swap, and everything else of the host, as it is."
+        "Is the device still there? reset --keep-host-settings leaves swap, and everything else of the host, as it is. [reset-leftovers]"
 }

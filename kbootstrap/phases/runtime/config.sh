@@ -189,7 +189,7 @@ apply() {
     wanted=$(text)
     if [ "$HOSTS" = 1 ] && own_registries "$wanted"; then
         fail "$CONFIG names mirrors or TLS settings of registries, and containerd refuses those together with the inventory's" \
-            "Move them to /etc/containerd/certs.d/REGISTRY/hosts.toml, or to runtime.mirrors in the inventory."
+            "Move them to /etc/containerd/certs.d/REGISTRY/hosts.toml, or to runtime.mirrors in the inventory. [container-runtime]"
     fi
     put_file "$CONFIG" 644 "$wanted"
     put_file /etc/crictl.yaml 644 "$(crictl_text)"

@@ -88,13 +88,13 @@ install_containerd() {
         done
         if [ -z "$wanted" ] || [ -n "$(unusable "$wanted")" ]; then
             fail "the repository has no containerd.io that fits: $(unusable "${wanted:-0}")" \
-                "Set runtime.package_repository to one that has it."
+                "Set runtime.package_repository to one that has it. [package-version]"
         fi
     fi
     pkg_install "containerd.io${wanted:+=$wanted}"
     runs=$(running)
     if [ -z "$VERSION" ] && [ -n "$runs" ] && [ -n "$(unusable "$runs")" ]; then
         fail "$(command -v containerd) is $runs, and not of the package containerd.io: $(unusable "$runs")" \
-            "Remove that file, or install a newer containerd there."
+            "Remove that file, or install a newer containerd there. [container-runtime]"
     fi
 }

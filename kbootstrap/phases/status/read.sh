@@ -11,4 +11,4 @@ check() {
     value kubeconfig "$(cat /etc/kubernetes/admin.conf)"
 }
 
-apply() { fail "the API server on this host does not answer" "Run kbootstrap up first."; }
+apply() { fail "the API server on this host does not answer" "Run kbootstrap up first. [api-server]"; }

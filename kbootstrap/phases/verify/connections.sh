@@ -130,7 +130,7 @@ make_pods() {
             exit 0
             ;;
     esac
-    fail "the pods of the test cannot be made: $made" "\`kubectl auth can-i create pods\` and the cluster's admission policies say why."
+    fail "the pods of the test cannot be made: $made" "\`kubectl auth can-i create pods\` and the cluster's admission policies say why. [pods-not-ready]"
 }
 
 # flannel_image - the image that the nodes have: that of the running DaemonSet, which may be older than this kbootstrap.
@@ -179,7 +179,7 @@ list_targets() {
     service=
     if [ "$FORM" = deep ]; then
         service=$(admin -n "$namespace" get service test -o 'jsonpath={.spec.clusterIP} {.spec.ports[0].nodePort}') ||
-            fail "the Service of the test cannot be read: $service" "Does the API server answer? See kubectl get --raw /readyz."
+            fail "the Service of the test cannot be read: $service" "Does the API server answer? See kubectl get --raw /readyz. [api-server]"
     fi
     node_port=${service#* }
     awk -F '\t' -v form="$FORM" -v most="$EVERY_PAIR" -v port="$SERVER_PORT" -v service="${service% *}" \
@@ -337,12 +337,12 @@ judge() {
     ' "$WORK/rows")
     tried=$(grep -c . "$WORK/rows") || :
     [ -n "$failing" ] || [ "$tried" -eq 0 ] || return 0
-    [ "$tried" -gt 0 ] || fail "no connection was tried: the test's pods did not start" "See journalctl -u kubelet on the nodes."
+    [ "$tried" -gt 0 ] || fail "no connection was tried: the test's pods did not start" "See journalctl -u kubelet on the nodes. [node-not-ready]"
     count=$(printf '%s\n' "$failing" | grep -c .)
     first=$(printf '%s\n' "$failing" | head -n 1)
     if [ "$count" -gt 1 ]; then
         printf '%s\n' "$failing" | sed "s/$(printf '\t')/. /"
-        fail "$count of $tried connections failed, the first: ${first%%"$(printf '\t')"*}" "${first#*"$(printf '\t')"}"
+        fail "$count of $tried connections failed, the first: ${first%%"$(printf '\t')"*}" "${first#*"$(printf '\t')"} [pod-connections]"
     fi
-    fail "${first%%"$(printf '\t')"*}" "${first#*"$(printf '\t')"}"
+    fail "${first%%"$(printf '\t')"*}" "${first#*"$(printf '\t')"} [pod-connections]"
 }

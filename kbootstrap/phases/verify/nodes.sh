@@ -24,4 +24,4 @@ troubles() {
 
 check() { no_troubles; }
 
-apply() { wait_out_troubles "$TIMEOUT" "See journalctl -u kubelet on the node, and kubectl describe node."; }
+apply() { wait_out_troubles "$TIMEOUT" "See journalctl -u kubelet on the node, and kubectl describe node. [node-not-ready]"; }

@@ -26,4 +26,4 @@ troubles() {
 
 check() { no_troubles; }
 
-apply() { wait_out_troubles "$TIMEOUT" "See kubectl -n NAMESPACE describe pod NAME, and kubectl -n NAMESPACE logs NAME."; }
+apply() { wait_out_troubles "$TIMEOUT" "See kubectl -n NAMESPACE describe pod NAME, and kubectl -n NAMESPACE logs NAME. [pods-not-ready]"; }

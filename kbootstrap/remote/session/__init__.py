@@ -88,7 +88,8 @@ class Session:
         except OSError as error:
             self._channel.drop()
             raise ConnectError(
-                f"{self._host}: the connection broke during the setup: {error_text(error)}", "Run the command again."
+                f"{self._host}: the connection broke during the setup: {error_text(error)}",
+                "Run the command again. [ssh-broken]",
             ) from None
 
     # --- scripts -----------------------------------------------------------------------------------------------------
@@ -151,7 +152,8 @@ class Session:
         if breaks > MAX_BREAKS:
             raise LostError(
                 f"{self._host}: the connection broke more than {MAX_BREAKS} times: {why}",
-                "See `journalctl -u sshd` on the host and check the network to it, then run the command again.",
+                "See `journalctl -u sshd` on the host and check the network to it, then run the command again. "
+                "[ssh-broken]",
             )
         if overdue():
             raise LostError(
@@ -168,9 +170,9 @@ class Session:
     def _log_hint(self, name: str) -> str:
         """A hint where to find the script's output."""
         if self._inline:
-            return "Log in and run `ps -ef --forest` to see what the check waits for."
+            return "Log in and run `ps -ef --forest` to see what the check waits for. [host-hangs]"
         log = f"/run/kbootstrap/{self._folder}/{name}.log"
-        return f"Log in and read {log}; `ps -ef --forest` shows what the script waits for."
+        return f"Log in and read {log}; `ps -ef --forest` shows what the script waits for. [host-hangs]"
 
     def _kill(self) -> None:
         """Kill the script of a host that is given up. Errors are ignored: the host may be unreachable."""
@@ -204,7 +206,8 @@ class Session:
                 if time.monotonic() + pause > deadline:
                     seconds = round(self._timeouts.reconnect)
                     raise LostError(
-                        f"{self._host}: cannot reconnect for {seconds} s: {error}", "Run the command again."
+                        f"{self._host}: cannot reconnect for {seconds} s: {error}",
+                        "Run the command again. [ssh-broken]",
                     ) from None
                 time.sleep(pause)
                 pause = min(pause * 2, 15)

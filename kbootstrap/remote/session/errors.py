@@ -34,7 +34,8 @@ class BrokenError(LostError):
 
     def __init__(self, host: str, why: str) -> None:
         super().__init__(
-            f"{host}: the connection broke: {why}", "Check that the host is up, then run the command again."
+            f"{host}: the connection broke: {why}",
+            "Check that the host is up, then run the command again. [ssh-broken]",
         )
         self.why = why
 
@@ -43,13 +44,16 @@ def flood(host: str) -> LostError:
     """The error for a host that sends too much."""
     return LostError(
         f"{host}: more than {MAX_OUTPUT >> 20} MiB of output, or {MAX_ANSWERS} answers, from one script",
-        "Run `ssh HOST true`: it must print nothing. Check the login shell and its rc files on that host.",
+        "Run `ssh HOST true`: it must print nothing. Check the login shell and its rc files on that host. "
+        "[login-shell]",
     )
 
 
 def unusable(host: str, why: tuple[str, ...]) -> LostError:
     """The error for a host whose launcher says that it cannot work there."""
-    return LostError(f"{host}: {' '.join(why)[:500]}", "Correct that on the host, then run the command again.")
+    return LostError(
+        f"{host}: {' '.join(why)[:500]}", "Correct that on the host, then run the command again. [run-folder]"
+    )
 
 
 def error_text(error: OSError) -> str:

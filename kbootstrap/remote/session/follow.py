@@ -75,7 +75,7 @@ class Follower:
         if self._gone_at is not None and self._now - self._gone_at > self._timeouts.gone:
             raise LostError(
                 f"{self._host}: the script is gone and sent no exit status",
-                "Run `uptime` on the host to see whether it rebooted, then run the command again.",
+                "Run `uptime` on the host to see whether it rebooted, then run the command again. [script-lost]",
             )
         if self._channel.parser.received > MAX_OUTPUT or self._answers > MAX_ANSWERS:
             raise flood(self._host)

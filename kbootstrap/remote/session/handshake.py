@@ -25,17 +25,20 @@ MAX_GREETING = 64 * 1024
 _GREETING = "@kbootstrap"
 _HELLO = f"{_GREETING} hello"
 _HINTS = {
-    "none": "Log in as root, or set ssh.sudo to passwordless or password.",
-    "passwordless": "Give the user NOPASSWD in sudoers, or set ssh.sudo: password and use -K.",
-    "password": "Check the sudo password, and run `sudo -l` to check that the user can use sudo.",
+    "none": "Log in as root, or set ssh.sudo to passwordless or password. [sudo]",
+    "passwordless": "Give the user NOPASSWD in sudoers, or set ssh.sudo: password and use -K. [sudo-password]",
+    "password": "Check the sudo password, and run `sudo -l` to check that the user can use sudo. [sudo-password]",
 }
-_NO_COMMAND = "Run `ssh HOST true`: it must end at once. A login shell, its rc files or a ForceCommand are in the way."
+_NO_COMMAND = (
+    "Run `ssh HOST true`: it must end at once. A login shell, its rc files or a ForceCommand are in the way. "
+    "[login-shell]"
+)
 _ABOUT_SUDO = re.compile(r"sudo|password", re.I)
 
 
 @dataclass(frozen=True)
 class Handshake:
-    """``arguments`` are the launcher's arguments; ``sudo`` is none, passwordless or password."""
+    """``arguments`` are the launcher's arguments; ``sudo`` is none, passwordless or password. [sudo]"""
 
     host: str
     channel: Channel
@@ -111,7 +114,7 @@ class Handshake:
     def _busy(self, item: Report) -> LockedError:
         return LockedError(
             f"{self.host}: another run is active on this host: {' '.join(item.args)}",
-            "Wait until it has finished, or stop it; this run changed nothing here.",
+            "Wait until it has finished, or stop it; this run changed nothing here. [another-run]",
         )
 
     def _tell_step(self, item: Report, before: str) -> str:
@@ -125,7 +128,8 @@ class Handshake:
         minutes = round(self.timeouts.wait / 60)
         return LockedError(
             f"{self.host}: a script left by an interrupted run is still running after {minutes} min, at {step}",
-            "Log in and run `ps -ef --forest` to see what it waits for; its log is in /run/kbootstrap/r-*/.",
+            "Log in and run `ps -ef --forest` to see what it waits for; its log is in /run/kbootstrap/r-*/. "
+            "[another-run]",
         )
 
     def _answer_sudo(self, deadline: float) -> None:

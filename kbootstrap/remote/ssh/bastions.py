@@ -30,7 +30,9 @@ def jumps(settings: ClientConfig) -> tuple[Bastion, ...]:
     for word in filter(None, map(str.strip, settings.proxy_jump.split(","))):
         hop = _HOP.fullmatch(settings.expand(word, settings.user or "", settings.port or SSH_PORT))
         if hop is None:
-            raise ConnectError(f"ProxyJump {word} is not USER@HOST:PORT", "Correct ProxyJump in your ssh_config.")
+            raise ConnectError(
+                f"ProxyJump {word} is not USER@HOST:PORT", "Correct ProxyJump in your ssh_config. [ssh-config]"
+            )
         address = hop["host"].strip("[]")
         if address in (settings.address, settings.host):
             return ()
@@ -51,7 +53,9 @@ def way(target: Target, bastions: tuple[Bastion, ...], shared: SshShared) -> tup
         passed = [hop.address for hop in hops] + [target.address]
         if any(hop.address in passed for hop in before) or len(hops) > MAX_HOPS:
             names = " -> ".join([*(hop.address for hop in before), *passed])
-            raise ConnectError(f"ProxyJump leads in a circle: {names}", "Correct ProxyJump in your ssh_config.")
+            raise ConnectError(
+                f"ProxyJump leads in a circle: {names}", "Correct ProxyJump in your ssh_config. [ssh-config]"
+            )
         if not before:
             break
         hops = before + hops
@@ -110,7 +114,7 @@ class BastionConnection:
     def _not_reached(self, address: str, port: int, why: str) -> ConnectError:
         return ConnectError(
             f"{self._target.label}cannot reach {address}:{port} from the bastion: {why}",
-            "Check that the host is up and that the bastion's sshd has AllowTcpForwarding yes.",
+            "Check that the host is up and that the bastion's sshd has AllowTcpForwarding yes. [bastion]",
         )
 
     def _open(self, asked: float) -> fabric.Connection:

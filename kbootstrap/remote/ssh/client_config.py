@@ -37,7 +37,7 @@ class Query:
             if value is not None and not _SAFE.fullmatch(value):
                 raise ConnectError(
                     f"{value!r} cannot be used with ssh_config: a shell would act on one of its characters",
-                    "Change that name, or set ssh.config: null in the inventory.",
+                    "Change that name, or set ssh.config: null in the inventory. [ssh-config]",
                 )
 
 
@@ -88,7 +88,7 @@ class ClientConfig:
             if not _SAFE.fullmatch(value):
                 raise ConnectError(
                     f"the ProxyCommand cannot be run for {value!r}: a shell would act on one of its characters",
-                    "Change the host's name or ssh.user.",
+                    "Change the host's name or ssh.user. [ssh-config]",
                 )
         return self.expand(self.proxy_command, user, port)
 

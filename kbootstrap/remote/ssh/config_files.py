@@ -87,13 +87,13 @@ class ConfigText:
         if self.program:
             raise ConnectError(
                 f"{self.path} runs a program ({self.program}), and only your own ~/.ssh/config may do that",
-                "Copy the entry there, or add --trust-inventory.",
+                "Copy the entry there, or add --trust-inventory. [ssh-config]",
             )
         strange = next(((path, number) for path, number, line in self.all_lines() if line.strange), None)
         if strange is not None:
             raise ConnectError(
                 f"{self.path} cannot be read: {strange[0]}, line {strange[1]} is not KEYWORD VALUE",
-                "Correct that file, or set ssh.config: null in the inventory.",
+                "Correct that file, or set ssh.config: null in the inventory. [ssh-config]",
             )
 
     def copy(self, folder: Path, originals: list[Path]) -> Path:
@@ -121,7 +121,8 @@ def read_config(path: Path, *, system: bool = False) -> ConfigText:
         return _Reader(SYSTEM_FOLDER if system else USER_FOLDER.expanduser()).read(path, 0)
     except (OSError, ValueError) as error:
         raise ConnectError(
-            f"{path} cannot be read: {error}", "Correct that file, or set ssh.config: null in the inventory."
+            f"{path} cannot be read: {error}",
+            "Correct that file, or set ssh.config: null in the inventory. [ssh-config]",
         ) from None
 
 

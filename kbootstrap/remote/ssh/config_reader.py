@@ -64,7 +64,8 @@ class ConfigReader:
             return text.copy(self._folder, self._originals)
         except OSError as error:
             raise ConnectError(
-                f"{self._path} cannot be copied for ssh: {error}", "Set TMPDIR to a folder that can be written."
+                f"{self._path} cannot be copied for ssh: {error}",
+                "Set TMPDIR to a folder that can be written. [ssh-config]",
             ) from None
 
     def read(self, query: Query) -> ClientConfig:
@@ -79,7 +80,7 @@ class ConfigReader:
             except ValueError as error:
                 raise ConnectError(
                     f"{self._path} cannot be read: {self._original(str(error))}",
-                    "Correct that file, or set ssh.config: null in the inventory.",
+                    "Correct that file, or set ssh.config: null in the inventory. [ssh-config]",
                 ) from None
             self._found[query] = found
         return found

@@ -16,7 +16,7 @@ from kbootstrap.text import printable
 MAX_WORDS = 300
 """Characters of what a server or a ProxyCommand said."""
 
-_LOGIN = "Check ssh.user, ssh.key, ssh.password, and that the key is in the host's authorized_keys."
+_LOGIN = "Check ssh.user, ssh.key, ssh.password, and that the key is in the host's authorized_keys. [ssh-login]"
 
 
 def explained(
@@ -28,7 +28,7 @@ def explained(
     what, hint = _meaning(error, watched, target, protocol)
     said = _last_line(watched.said if watched is not None else "")
     if said:
-        what, hint = f"{what}; the ProxyCommand said: {said}", "Check ProxyCommand in your ssh_config."
+        what, hint = f"{what}; the ProxyCommand said: {said}", "Check ProxyCommand in your ssh_config. [ssh-config]"
     host, _, port = place.rpartition("@")[2].rpartition(":")
     return ConnectError(f"{target.label}{what} ({place})", hint.format(port=port, host=host))
 
@@ -38,21 +38,24 @@ def _meaning(
 ) -> tuple[str, str]:
     late = f"no answer within {target.common.connect_timeout} s"
     if isinstance(error, socket.gaierror):
-        return f"the name does not resolve: {error.strerror}", "Check the address in the inventory or in ssh_config."
+        return (
+            f"the name does not resolve: {error.strerror}",
+            "Check the address in the inventory or in ssh_config. [name-lookup]",
+        )
     if watched is None and isinstance(error, TimeoutError):
-        return late, "Check that the host is up, the address is right, and firewalls allow port {port}."
+        return late, "Check that the host is up, the address is right, and firewalls allow port {port}. [ssh-timeout]"
     if watched is not None and watched.lost:
-        return watched.lost, "Check that it is an SSH server and not overloaded: ssh -v -p {port} {host}"
+        return watched.lost, "Check that it is an SSH server and not overloaded: ssh -v -p {port} {host} [ssh-broken]"
     if isinstance(error, paramiko.AuthenticationException):
         return _login_refused(error, protocol)
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused", "Check that sshd is running on the host, and check ssh.port."
+        return "connection refused", "Check that sshd is running on the host, and check ssh.port. [ssh-refused]"
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         return _nothing_in_common(error, target, protocol)
     if isinstance(error, (paramiko.SSHException, EOFError)):
-        return f"SSH failed: {error or 'closed by the server'}", "Run: ssh -v -p {port} {host}"
+        return f"SSH failed: {error or 'closed by the server'}", "Run: ssh -v -p {port} {host} [ssh-broken]"
     if isinstance(error, OSError):
-        return f"{error.strerror or error}", "Check the address and the network between."
+        return f"{error.strerror or error}", "Check the address and the network between. [ssh-timeout]"
     raise error
 
 
@@ -66,14 +69,17 @@ def _login_refused(error: Exception, protocol: SshProtocol | None) -> tuple[str,
 
 def _nothing_in_common(error: Exception, target: Target, protocol: SshProtocol | None) -> tuple[str, str]:
     choice = protocol.nothing_in_common() if protocol is not None else None
-    old = "If the host has an old SSH server, set ssh.legacy_algorithms: true."
+    old = "If the host has an old SSH server, set ssh.legacy_algorithms: true. [ssh-algorithms]"
     if choice is None:
         return f"no algorithm in common: {error}", old
     offered = printable(", ".join(choice.offered))[:MAX_WORDS]
     what = f"no algorithm in common: the server offers only the {choice.what} {offered}"
     if choice.outdated and not target.login.legacy_algorithms:
         return what, old
-    return what, f"Add one of {', '.join(choice.ours[:3])} to {choice.setting} in the host's sshd_config."
+    return (
+        what,
+        f"Add one of {', '.join(choice.ours[:3])} to {choice.setting} in the host's sshd_config. [ssh-algorithms]",
+    )
 
 
 def _last_line(text: str) -> str:

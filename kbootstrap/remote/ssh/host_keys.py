@@ -54,25 +54,25 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
         if verdict == "revoked":
             raise HostKeyError(
                 f"{self._label}the host key {text} is revoked in {path}",
-                "Find out why before you connect; a reinstalled host has a new key.",
+                "Find out why before you connect; a reinstalled host has a new key. [host-key-changed]",
             )
         if self._pinned is not None:
             if presented.fingerprint != self._pinned.rstrip("="):
                 raise HostKeyError(
                     f"{self._label}the host key is {text}, the inventory pins {self._pinned}",
                     "If the host was reinstalled, set ssh.fingerprint to its new fingerprint; otherwise someone may"
-                    " intercept the connection.",
+                    " intercept the connection. [host-key-changed]",
                 )
         elif verdict == "changed":
             expected = ", ".join(f"{known.fingerprint} ({known.kind})" for known in self._known.keys(self._name))
             raise HostKeyError(
                 f"{self._label}the host key has changed: it is {text}, {path} has {expected}",
                 f"If the host was reinstalled: ssh-keygen -f {path} -R '{self._name}', then connect once with ssh and"
-                " compare the fingerprint. Otherwise someone may intercept the connection.",
+                " compare the fingerprint. Otherwise someone may intercept the connection. [host-key-changed]",
             )
         elif verdict == "unknown":
             raise HostKeyError(
                 f"{self._label}the host is not in {path}; its key is {text}",
                 "Connect once with ssh and compare the fingerprint, or pin it (ssh.fingerprint), or set"
-                " ssh.host_key_policy: accept-new.",
+                " ssh.host_key_policy: accept-new. [host-key-unknown]",
             )

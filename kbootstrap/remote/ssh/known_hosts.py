@@ -74,7 +74,9 @@ class KnownHosts:
         except (FileNotFoundError, NotADirectoryError):
             self._load(b"")
         except OSError as error:
-            raise ConnectError(f"{path} cannot be read: {error.strerror}", "Check ssh.known_hosts.") from None
+            raise ConnectError(
+                f"{path} cannot be read: {error.strerror}", "Check ssh.known_hosts. [known-hosts]"
+            ) from None
 
     def keys(self, name: str) -> tuple[HostKey, ...]:
         """The keys of ``host`` or ``[host]:port`` that are not revoked; none when the host is unknown."""
@@ -116,18 +118,20 @@ class KnownHosts:
         except OSError as error:
             raise ConnectError(
                 f"{self.path} cannot be written: {error.strerror}",
-                "Check ssh.known_hosts, or pin the host's key (ssh.fingerprint).",
+                "Check ssh.known_hosts, or pin the host's key (ssh.fingerprint). [known-hosts]",
             ) from None
 
     def _refuse_to_append(self, name: str) -> None:
         """An inventory names the file, and an ssh_config the host: a line goes only where such lines are."""
         if not _NAME.fullmatch(name):
-            raise ConnectError(f"{name!r} cannot be a host's name in known_hosts", "Check HostKeyAlias in ssh_config.")
+            raise ConnectError(
+                f"{name!r} cannot be a host's name in known_hosts", "Check HostKeyAlias in ssh_config. [known-hosts]"
+            )
         ours = self.path in (OWN.expanduser(), Path(os.devnull))
         if not ours and (self._strange or "known_hosts" not in self.path.resolve().name):
             raise ConnectError(
                 f"{self.path} is not a known_hosts file, by its name or its lines: no host key is added to it",
-                "Check ssh.known_hosts, or pin the host's key (ssh.fingerprint).",
+                "Check ssh.known_hosts, or pin the host's key (ssh.fingerprint). [known-hosts]",
             )
 
     # --- lines -------------------------------------------------------------------------------------------------------

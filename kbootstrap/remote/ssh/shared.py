@@ -128,7 +128,9 @@ def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
         secret: Any = passphrase.reveal().encode() if passphrase else None
         return paramiko.PKey.from_path(path, secret)
     except FileNotFoundError:
-        raise ConnectError(f"the SSH key {path} does not exist", "Set ssh.key to an existing private key.") from None
+        raise ConnectError(
+            f"the SSH key {path} does not exist", "Set ssh.key to an existing private key. [ssh-key]"
+        ) from None
     except (
         paramiko.SSHException,
         UnknownKeyType,
@@ -140,15 +142,17 @@ def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
         # For a missing passphrase, paramiko raises PasswordRequiredException and cryptography raises TypeError.
         if passphrase is None and isinstance(error, (paramiko.PasswordRequiredException, TypeError)):
             raise LockedKeyError(
-                f"the SSH key {path} is protected by a passphrase", "Set ssh.passphrase, or add the key to your agent."
+                f"the SSH key {path} is protected by a passphrase",
+                "Set ssh.passphrase, or add the key to your agent. [ssh-key]",
             ) from None
         if public_key(path):
             raise LockedKeyError(
                 f"the SSH key {path} is a public key, and the agent does not have its private half",
-                "Set ssh.key to the private key, or add that to your agent (`ssh-add`).",
+                "Set ssh.key to the private key, or add that to your agent (`ssh-add`). [ssh-key]",
             ) from None
         raise ConnectError(
-            f"the SSH key {path} {_why_unreadable(path, passphrase, error)}", "Check the file and ssh.passphrase."
+            f"the SSH key {path} {_why_unreadable(path, passphrase, error)}",
+            "Check the file and ssh.passphrase. [ssh-key]",
         ) from None
 
 

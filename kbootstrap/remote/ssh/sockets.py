@@ -88,7 +88,7 @@ class ProxySocket(socket.socket):
         except (OSError, ValueError) as error:
             proxy.close()
             raise ConnectError(
-                f"the ProxyCommand does not start: {error}", "Check ProxyCommand in your ssh_config."
+                f"the ProxyCommand does not start: {error}", "Check ProxyCommand in your ssh_config. [ssh-config]"
             ) from None
         proxy._listener = threading.Thread(target=proxy._listen, daemon=True)
         proxy._listener.start()

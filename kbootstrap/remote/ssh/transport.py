@@ -98,7 +98,7 @@ class SshTransport:
                 raise ConnectError(
                     f"{self.host.name}: the host refuses to run a command: {error}",
                     "Check MaxSessions and ForceCommand in its sshd_config, and the options of the key in"
-                    " authorized_keys: ssh -v HOST true",
+                    " authorized_keys: ssh -v HOST true [login-shell]",
                 ) from error
             raise ConnectionError(watched.lost or str(error) or "closed by the host") from error
         transport.watch()

@@ -93,12 +93,12 @@ end_containers() {
     kb_left=30
     while :; do
         kb_containers=$(pod_containers) ||
-            fail "containerd does not say which containers run" "See journalctl -u containerd on the host."
+            fail "containerd does not say which containers run" "See journalctl -u containerd on the host. [container-runtime]"
         if [ -z "$kb_containers" ]; then
             return
         fi
         if [ "$kb_left" -eq 0 ]; then
-            fail "containers of pods do not end" "See ctr -n k8s.io tasks ls on the host; what hangs there may need a reboot."
+            fail "containers of pods do not end" "See ctr -n k8s.io tasks ls on the host; what hangs there may need a reboot. [container-runtime]"
         fi
         for kb_container in $kb_containers; do
             # It may have ended by itself meanwhile.

@@ -12,7 +12,7 @@ is_control_plane() { have kubectl && [ -s /etc/kubernetes/admin.conf ]; }
 
 # have_cluster - end this step where there is no control plane.
 have_cluster() {
-    is_control_plane || fail "there is no control plane on this host (no /etc/kubernetes/admin.conf)" "Run \`kbootstrap up\` with all its phases first."
+    is_control_plane || fail "there is no control plane on this host (no /etc/kubernetes/admin.conf)" "Run \`kbootstrap up\` with all its phases first. [api-server]"
 }
 
 # api_answers - does the API server on this host answer?

@@ -17,17 +17,17 @@ pinned_keys() {
     kb_expires=$(printf '%s\n' "$kb_listing" |
         awk -F: '$1 == "pub" && $7 > 0 && (!first || $7 < first) { first = $7 } END { print first + 0 }')
     if [ -z "$kb_keys_in" ]; then
-        kb_refuse "$3 is not a GPG public key" "Is there a proxy or a mirror in between that answers with a web page?"
+        kb_refuse "$3 is not a GPG public key" "Is there a proxy or a mirror in between that answers with a web page? [package-keys]"
     fi
     for kb_key in $kb_keys_in; do
         case " $4 " in
             *" ${kb_key%:revoked} "*) ;;
             *) kb_refuse "$3 has the key ${kb_key%:revoked}, the inventory pins $4" \
-                "If the repository is yours or changed its key, set package_key; otherwise do not trust it." ;;
+                "If the repository is yours or changed its key, set package_key; otherwise do not trust it. [package-keys]" ;;
         esac
         if [ "$kb_key" != "${kb_key%:revoked}" ]; then
             kb_refuse "the key ${kb_key%:revoked} of $3 has been revoked by its owner" \
-                "Find out from the owner of the repository which key is right now, and set package_key."
+                "Find out from the owner of the repository which key is right now, and set package_key. [package-keys]"
         fi
     done
     # shellcheck disable=SC2086 # fingerprints are words

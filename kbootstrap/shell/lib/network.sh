@@ -20,11 +20,11 @@ kb_names_hint() {
     fi
     for kb_other in pkgs.k8s.io registry.k8s.io download.docker.com; do
         if getent hosts "$kb_other" >/dev/null 2>&1; then
-            kb_report hint "This host cannot resolve $kb_name, but other names: is $kb_name gone, or known only to another DNS server?"
+            kb_report hint "This host cannot resolve $kb_name, but other names: is $kb_name gone, or known only to another DNS server? [dns]"
             return 0
         fi
     done
-    kb_report hint "This host cannot resolve $kb_name: see /etc/resolv.conf and its name servers there."
+    kb_report hint "This host cannot resolve $kb_name: see /etc/resolv.conf and its name servers there. [dns]"
 }
 
 # kb_unresolved - of a program's output on stdin, print the first host name that did not resolve.
@@ -60,21 +60,21 @@ kb_judge() {
 kb_final_hint() {
     case $1 in
         *'conflicts with'* | *'conflicting requests'*)
-            echo "Remove the package that conflicts, or install what is missing: containerd.io has its own runc, so runc, podman and buildah of EL 8 go (dnf remove runc)."
+            echo "Remove the package that conflicts, or install what is missing: containerd.io has its own runc, so runc, podman and buildah of EL 8 go (dnf remove runc). [package-conflict]"
             ;;
         *exclude* | *'held broken'*)
-            echo "A setting of the host keeps the package back: exclude= in /etc/dnf/dnf.conf or /etc/yum.conf, versionlock (dnf versionlock list), or apt-mark showhold."
+            echo "A setting of the host keeps the package back: exclude= in /etc/dnf/dnf.conf or /etc/yum.conf, versionlock (dnf versionlock list), or apt-mark showhold. [package-held]"
             ;;
-        *'No URLs in mirrorlist'*) echo "The vendor's servers for this release are gone: set cluster.os_repository, or correct the file in /etc/yum.repos.d." ;;
-        *'not registered'* | *'no enabled repo'*) echo "Register the host (subscription-manager register), or add a repository with the packages of its OS." ;;
-        *ertificate*) echo "Is there a proxy that opens TLS? Add its CA to the host's trusted certificates. Also check the host's clock." ;;
-        *'not valid yet'*) echo "The host's clock is behind: set it (chronyc makestep, or date -s)." ;;
-        *"' value from "*) echo "Run \`apt-get update --allow-releaseinfo-change\` on the host, if you know why it changed." ;;
-        *rpmdb* | *'annot open Packages'* | *'Berkeley DB'* | *DB_RUNRECOVERY*) echo "The host's rpm database is broken: run \`rpm --rebuilddb\` there." ;;
-        *'Conflicting values'* | *'list of sources'*) echo "Correct the files in /etc/apt/sources.list.d on the host: \`apt-get update\` names them." ;;
-        *EXPKEYSIG*) echo "The key is too old: run the same command again, which fetches a newer copy where there is one." ;;
-        *'not considered secure'*) echo "This apt refuses the old signature of this repository: take a newer Kubernetes minor, or a mirror that signs anew." ;;
-        *) echo "Another try would not help. Check the addresses, versions and keys in the inventory." ;;
+        *'No URLs in mirrorlist'*) echo "The vendor's servers for this release are gone: set cluster.os_repository, or correct the file in /etc/yum.repos.d. [package-repository]" ;;
+        *'not registered'* | *'no enabled repo'*) echo "Register the host (subscription-manager register), or add a repository with the packages of its OS. [package-repository]" ;;
+        *ertificate*) echo "Is there a proxy that opens TLS? Add its CA to the host's trusted certificates. Also check the host's clock. [tls-proxy]" ;;
+        *'not valid yet'*) echo "The host's clock is behind: set it (chronyc makestep, or date -s). [clock]" ;;
+        *"' value from "*) echo "Run \`apt-get update --allow-releaseinfo-change\` on the host, if you know why it changed. [package-repository]" ;;
+        *rpmdb* | *'annot open Packages'* | *'Berkeley DB'* | *DB_RUNRECOVERY*) echo "The host's rpm database is broken: run \`rpm --rebuilddb\` there. [package-database]" ;;
+        *'Conflicting values'* | *'list of sources'*) echo "Correct the files in /etc/apt/sources.list.d on the host: \`apt-get update\` names them. [package-repository]" ;;
+        *EXPKEYSIG*) echo "The key is too old: run the same command again, which fetches a newer copy where there is one. [package-keys]" ;;
+        *'not considered secure'*) echo "This apt refuses the old signature of this repository: take a newer Kubernetes minor, or a mirror that signs anew. [package-keys]" ;;
+        *) echo "Another try would not help. Check the addresses, versions and keys in the inventory. [download]" ;;
     esac
 }
 
@@ -82,7 +82,7 @@ kb_final_hint() {
 fetch() {
     kb_fetch "$1" "$2"
     if kb_refused; then
-        fail "$1: the server answers with status $kb_code" "Is that address right? The inventory, or a mirror it names, has it."
+        fail "$1: the server answers with status $kb_code" "Is that address right? The inventory, or a mirror it names, has it. [download]"
     fi
     kb_names_hint
     return "$kb_failed"

@@ -14,7 +14,7 @@ run_packages() {
             kb_judge "$(kb_final_errors)"
             return
         fi
-        kb_report hint "Another package manager is at work$(kb_holder "$kb_error"): updates begin by themselves after a boot. Wait, or end it."
+        kb_report hint "Another package manager is at work$(kb_holder "$kb_error"): updates begin by themselves after a boot. Wait, or end it. [package-lock]"
         if [ "$kb_waited" -ge "$kb_lock_wait" ]; then
             fail "another package manager has been at work for $kb_lock_wait s$(kb_holder "$kb_error"): $kb_error"
         fi

@@ -8,7 +8,7 @@ requirement() {
         *" $1 "*) kb_report warning "$2 (a warning only: preflight.warn has $1)" ;;
         *)
             requirement_failed "$2"
-            kb_report hint "${3:-Or make it a warning: preflight.warn: [$1].}"
+            kb_report hint "${3:-Or make it a warning: preflight.warn: [$1]. [requirement-failed]}"
             ;;
     esac
 }

@@ -16,7 +16,7 @@ wait_for_api() {
     while ! api_answers; do
         if [ "$(uptime_seconds)" -ge "$kb_until" ]; then
             fail "the API server on this host does not answer" \
-                "See journalctl -u kubelet and crictl ps -a there. If the cluster is really gone: kbootstrap reset, then up."
+                "See journalctl -u kubelet and crictl ps -a there. If the cluster is really gone: kbootstrap reset, then up. [api-server]"
         fi
         sleep 2
     done
