@@ -79,7 +79,7 @@ chmod() {{ :; }}
 to_disk() {{ :; }}
 mkdir -p {tmp_path}/state
 """
-    params = {"NODE_NAME": "cp1", "CONFIG": "x", "SHOWN": "1.34.1", "SKIP_PHASES": "", "CRI_SOCKET": "s"}
+    params = {"NODE_NAME": "cp1", "CONFIG": "x", "VERSION": "1.34.1", "SKIP_PHASES": "", "CRI_SOCKET": "s"}
     said = run(shell, tmp_path, "init/init.sh", params, commands)
     assert "@m end s failed 3" in said
     (hint,) = [line for line in said if line.startswith("@m hint")]
