@@ -16,6 +16,9 @@ from kbootstrap.errors import InventoryError
 from kbootstrap.text import counted, printable
 from kbootstrap.versions import NEWEST, show
 
+ANSIBLE_S = 60
+"""Time limit for ansible-inventory, in seconds."""
+
 
 @click.command()
 @click.argument("targets", nargs=-1, metavar="[USER@HOST...]")
@@ -25,12 +28,11 @@ from kbootstrap.versions import NEWEST, show
     default=1,
     help="How many of the hosts, counted from the first, are control plane hosts.",
 )
-@click.option("--name", default="kubernetes", help="The cluster's name.")
+@click.option("--name", help="The cluster's name. [default: kubernetes, or that of the file it is made from]")
 @click.option(
     "--kubernetes",
-    default=show(NEWEST),
-    show_default=True,
-    help="The Kubernetes version: a minor such as 1.37, or an exact one such as 1.37.2.",
+    help="The Kubernetes version: a minor such as 1.37, or an exact one such as 1.37.2."
+    f" [default: {show(NEWEST)}, or that of the file it is made from]",
 )
 @click.option(
     "--from-vagrant",
@@ -41,6 +43,12 @@ from kbootstrap.versions import NEWEST, show
     "--from-ansible",
     type=click.File("r"),
     help="Read the hosts from an Ansible inventory: INI, YAML, or the output of `ansible-inventory --list`.",
+)
+@click.option("--from-k0sctl", type=click.File("r"), help="Read the hosts from a k0sctl.yaml.")
+@click.option(
+    "--from-kubekey",
+    type=click.File("r"),
+    help="Read the hosts from KubeKey's configuration: a Cluster (v1alpha2), or the Inventory of version 4.",
 )
 @click.option(
     "--file",
@@ -54,36 +62,45 @@ from kbootstrap.versions import NEWEST, show
 def init(
     targets: tuple[str, ...],
     control_planes: int,
-    name: str,
-    kubernetes: str,
+    name: str | None,
+    kubernetes: str | None,
     from_vagrant: IO[str] | None,
     from_ansible: IO[str] | None,
+    from_k0sctl: IO[str] | None,
+    from_kubekey: IO[str] | None,
     path: Path,
 ) -> None:
     """Write a commented inventory. A file that exists is never overwritten.
 
-    The first host becomes the control plane, unless --control-planes or Ansible's groups name more hosts.
+    The first host becomes the control plane, unless --control-planes or the file of another program names more hosts.
+    What is not taken over from such a file is listed.
     """
     from kbootstrap import versions
     from kbootstrap.inventory import generate, past_end_of_life, today
     from kbootstrap.inventory.from_ansible import from_ansible as read_ansible
+    from kbootstrap.inventory.from_k0sctl import from_k0sctl as read_k0sctl
+    from kbootstrap.inventory.from_kubekey import from_kubekey as read_kubekey
     from kbootstrap.inventory.from_vagrant import from_vagrant as read_vagrant
+    from kbootstrap.inventory.imported import Imported
 
-    if sum(map(bool, (targets, from_vagrant, from_ansible))) != 1:
-        raise click.UsageError("give hosts as user@host, or give one of --from-vagrant and --from-ansible")
+    others = ((from_ansible, read_ansible), (from_k0sctl, read_k0sctl), (from_kubekey, read_kubekey))
+    if sum(map(bool, (targets, from_vagrant, *(file for file, _ in others)))) != 1:
+        raise click.UsageError("give hosts as user@host, or one of the options --from-...")
+    found = Imported(generate.from_targets(targets, control_planes) if targets else [])
     if from_vagrant is not None:
-        hosts = read_vagrant(_text(from_vagrant), control_planes)
-    elif from_ansible is not None:
-        imported = read_ansible(_text(from_ansible))
-        hosts = imported.hosts
-        for note in imported.notes:
-            click.echo(note, err=True)
-    else:
-        hosts = generate.from_targets(targets, control_planes)
-    hosts = generate.with_addresses(hosts)
+        found = Imported(read_vagrant(_text(from_vagrant), control_planes))
+    for file, read in others:
+        if file is not None:
+            found = read(_ansible_list(file) if file is from_ansible else _text(file))
+    for note in found.notes:
+        click.echo(note, err=True)
+    hosts = generate.with_addresses(found.hosts)
     for host in filter(generate.is_named, hosts):
         click.echo(f"{host.name}: cannot resolve {host.address}; set internal_address in the inventory", err=True)
-    text = generate.render(hosts, name=name, kubernetes=kubernetes)
+    cluster = dict(found.cluster)
+    imported = (cluster.pop("name", "kubernetes"), cluster.pop("kubernetes", show(NEWEST)))
+    name, kubernetes = name or imported[0], kubernetes or imported[1]
+    text = generate.render(hosts, name=name, kubernetes=kubernetes, cluster=cluster)
     for warning in past_end_of_life(versions.parse(kubernetes)[0], today()):
         click.echo(f"Warning: {warning}", err=True)
     if str(path) == "-":
@@ -101,6 +118,25 @@ def init(
         file.write(text)
     named = "" if path == DEFAULT_INVENTORY else f" {shlex.quote(str(path))}"
     click.echo(f"wrote {path}; next: kbootstrap plan{named}", err=True)
+
+
+def _ansible_list(file: IO[str]) -> str:
+    """An Ansible inventory as `ansible-inventory --list` shows it; its own text where that program is of no use."""
+    import shutil
+    import subprocess
+
+    program = shutil.which("ansible-inventory")
+    if program is None or not Path(file.name).is_file():
+        return _text(file)
+    try:
+        done = subprocess.run(  # noqa: S603 - the operator's own program
+            [program, "-i", file.name, "--list"], capture_output=True, text=True, timeout=ANSIBLE_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
+        click.echo(f"ansible-inventory cannot read it, so it is read without: {printable(' '.join(said))}", err=True)
+        return _text(file)
+    return done.stdout
 
 
 def _text(file: IO[str]) -> str:

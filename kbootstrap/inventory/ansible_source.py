@@ -9,10 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from kbootstrap.errors import InventoryError
-from kbootstrap.inventory.source import MAX_NODES, compose
+from kbootstrap.inventory.plain_yaml import plain_yaml
 
 MAX_HOSTS = 5000
 _RANGE = re.compile(r"\[(?:(\d+):(\d+)|([a-zA-Z]):([a-zA-Z]))(?::(\d+))?\]")
@@ -104,6 +102,10 @@ def _from_ini(lines: list[str]) -> AnsibleInventory:
         header = _SECTION.match(line)
         if header is not None:
             section, kind = header[1].strip(), header[2] or "hosts"
+            if kind not in ("hosts", "vars", "children"):
+                raise InventoryError(
+                    f"line {number} of the Ansible inventory: a section cannot be of the kind {kind!r}"
+                )
             made.members.setdefault(section, [])
             continue
         if kind == "vars":
@@ -119,6 +121,9 @@ def _from_ini(lines: list[str]) -> AnsibleInventory:
         if kind == "children":
             made.children.setdefault(section, []).append(words[0])
         else:
+            wrong = next((word for word in words[1:] if "=" not in word), None)
+            if wrong is not None:
+                raise InventoryError(f"line {number} of the Ansible inventory: {wrong!r} is not KEY=VALUE")
             _add_line(made, section, words)
     return made
 
@@ -132,7 +137,7 @@ def _add_line(made: AnsibleInventory, group: str, words: list[str]) -> None:
     place = re.fullmatch(r"(.*?)(?::(\d+))?", words[0])
     pattern, port = (place[1], place[2]) if place is not None and not words[0].endswith("]") else (words[0], None)
     variables = {} if port is None else {"ansible_port": port}
-    pairs = (word.partition("=") for word in words[1:] if "=" in word)
+    pairs = (word.partition("=") for word in words[1:])
     variables |= {key: value for key, _, value in pairs}
     for name in _unfold(pattern):
         made.add_host(group, name, variables)
@@ -159,13 +164,7 @@ def _unfold(name: str) -> list[str]:
 
 
 def _from_yaml(text: str) -> AnsibleInventory:
-    try:
-        root = compose(text)
-        data = None if root is None else _Plain().value(root)
-    except yaml.YAMLError as error:
-        raise InventoryError(f"the Ansible inventory is not YAML: {str(error).splitlines()[0]}") from None
-    except RecursionError:
-        raise InventoryError("the Ansible inventory is nested too deeply") from None
+    data = plain_yaml(text, "the Ansible inventory")
     made = AnsibleInventory()
     for name, group in _mapping(data, "the Ansible inventory").items():
         if name == "_meta":
@@ -174,24 +173,6 @@ def _from_yaml(text: str) -> AnsibleInventory:
         else:
             _add_group(made, name, group)
     return made
-
-
-class _Plain:
-    """YAML nodes as mappings, lists and texts: ``port: 022`` stays as it is written. Tags (!vault) do not count."""
-
-    def __init__(self) -> None:
-        self._left = MAX_NODES
-
-    def value(self, node: yaml.Node) -> Any:
-        self._left -= 1
-        if self._left < 0:
-            raise InventoryError("the Ansible inventory is too large")
-        if isinstance(node, yaml.MappingNode):
-            return {str(self.value(key)): self.value(value) for key, value in node.value}
-        if isinstance(node, yaml.SequenceNode):
-            return [self.value(each) for each in node.value]
-        empty = node.tag == "tag:yaml.org,2002:null"
-        return None if empty else node.value
 
 
 def _add_group(made: AnsibleInventory, name: str, group: Any) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 from kbootstrap.errors import InventoryError
 from kbootstrap.inventory.ansible_source import AnsibleInventory, parse
 from kbootstrap.inventory.generate import NewBastion, NewHost, checked, port
+from kbootstrap.inventory.imported import Imported, Passwords, listed, renamed, renames, with_variables
 from kbootstrap.text import counted
 
 CONTROL_PLANES = ("kube_control_plane", "kube-control-plane", "kube_master", "kube-master", "masters", "master")
@@ -28,16 +29,6 @@ _USED = {*_ADDRESS, *_USER, *_PORT, *_KEY, *_NODE_IP, *_LOGIN_PASSWORD, *_SUDO_P
 _OURS = {"ansible_become", "ansible_become_method", "ansible_become_user", "ansible_python_interpreter"}
 """kbootstrap always becomes root with sudo, and needs no Python on a host."""
 
-MAX_NAMES = 20
-
-
-@dataclass(frozen=True)
-class Imported:
-    """The hosts, and notes for the operator: what was not taken over, and what is left to do."""
-
-    hosts: list[NewHost]
-    notes: tuple[str, ...] = ()
-
 
 def from_ansible(text: str) -> Imported:
     """Hosts and notes from an Ansible inventory: INI, YAML, or the JSON of `ansible-inventory --list`."""
@@ -49,27 +40,33 @@ def from_ansible(text: str) -> Imported:
             "this Ansible inventory has no group of control plane hosts",
             f"Add one of the groups {', '.join(CONTROL_PLANES)}. [inventory]",
         )
-    names = list(dict.fromkeys([*control_planes, *workers]))
+    names = renamed(dict.fromkeys([*control_planes, *workers]))
     variables = {name: source.variables(name) for name in names}
     jumps = tuple(_bastion(name, source.variables(name)) for name in _members(source, BASTIONS)[:1])
-    hosts = [_host(name, name in control_planes, variables[name], jumps) for name in names]
-    return Imported(
-        checked(hosts, len(control_planes)), tuple(_notes(source, hosts, variables, set(control_planes) & set(workers)))
+    passwords = {new: _passwords(variables[old]) for old, new in names.items()}
+    hosts, notes = with_variables(
+        [_host(old, new, old in control_planes, variables[old], jumps) for old, new in names.items()], passwords
     )
+    both = {names[old] for old in control_planes if old in workers}
+    hosts = [replace(host, schedulable=host.name in both) for host in hosts]
+    return Imported(checked(hosts, len(control_planes)), (*renames(names), *notes, *_notes(source, variables)))
 
 
-def _host(name: str, control_plane: bool, known: Mapping[str, str], jumps: tuple[NewBastion, ...]) -> NewHost:
+def _passwords(known: Mapping[str, str]) -> Passwords:
+    return Passwords(_first(known, _LOGIN_PASSWORD), _first(known, _SUDO_PASSWORD))
+
+
+def _host(name: str, new: str, control_plane: bool, known: Mapping[str, str], jumps: tuple[NewBastion, ...]) -> NewHost:
     address = _one(name, known, _ADDRESS) or name
     node_ip = _one(name, known, _NODE_IP)
     return NewHost(
-        name,
+        new,
         address,
         control_plane,
         _one(name, known, _USER),
         port(_one(name, known, _PORT) or "22"),
         _one(name, known, _KEY),
         "" if node_ip == address else node_ip,
-        sudo="password" if _first(known, _SUDO_PASSWORD) else "",
         bastions=_jumps(name, known) or jumps,
     )
 
@@ -161,35 +158,21 @@ def _of_command(name: str, command: str) -> NewBastion:
 # --- notes -----------------------------------------------------------------------------------------------------------
 
 
-def _notes(
-    source: AnsibleInventory, hosts: list[NewHost], variables: Mapping[str, Mapping[str, str]], both: set[str]
-) -> Iterable[str]:
+def _notes(source: AnsibleInventory, variables: Mapping[str, Mapping[str, str]]) -> Iterable[str]:
     """What is not in the new inventory."""
-    taken = {host.name for host in hosts}
-    bastions = set(_members(source, BASTIONS)[:1])
-    left = [name for name in source.of_hosts if name not in taken | bastions]
+    taken = {*variables, *_members(source, BASTIONS)[:1]}
+    left = [name for name in source.of_hosts if name not in taken]
     if left:
-        yield f"left out, in no group of control plane or worker hosts: {_listed(left)}"
-    if both:
-        yield f"control plane hosts that are workers too get no ordinary pods in kbootstrap: {_listed(sorted(both))}"
+        yield f"left out, in no group of control plane or worker hosts: {listed(left)}"
     other = [
         name
         for name, known in variables.items()
         if known.get("ip") and known.get("access_ip") and known["ip"] != known["access_ip"]
     ]
     if other:
-        yield f"access_ip is not taken over, ip is: {_listed(other)}"
-    if any(_first(known, _SUDO_PASSWORD) for known in variables.values()):
-        yield "sudo passwords are not written: use -K, or set ssh.sudo_password: ${env:KB_SUDO_PASSWORD}"
-    if any(_first(known, _LOGIN_PASSWORD) for known in variables.values()):
-        yield "login passwords are not written: use -k, or set ssh.password: ${env:KB_PASSWORD}"
+        yield f"access_ip is not taken over, ip is: {listed(other)}"
     unused = sorted({key for known in variables.values() for key in known} - _USED - _OURS)
     if unused:
-        yield f"{counted(len(unused), 'variable')} not taken over: {_listed(unused)}"
+        yield f"{counted(len(unused), 'variable')} not taken over: {listed(unused)}"
     if any(_first(known, _SSH_ARGUMENTS) for known in variables.values()):
         yield "of the arguments of ssh, only ProxyJump and `ssh -W` are taken over"
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - MAX_NAMES
-    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -6,10 +6,10 @@ import ipaddress
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from types import MappingProxyType
 
 import yaml
 
@@ -35,7 +35,7 @@ class NewBastion:
 
 @dataclass(frozen=True)
 class NewHost:
-    """A host for a new inventory."""
+    """A host for a new inventory. ``password`` and ``sudo_password`` are names of variables, never the secrets."""
 
     name: str
     address: str
@@ -45,7 +45,9 @@ class NewHost:
     key: str = ""
     internal_address: str = ""
     trusted_at_first: bool = False
-    sudo: Literal["", "password"] = ""
+    password: str = ""
+    sudo_password: str = ""
+    schedulable: bool = False
     bastions: tuple[NewBastion, ...] = ()
 
 
@@ -152,8 +154,14 @@ _HEADER = """\
 """
 
 
-def render(hosts: Sequence[NewHost], *, name: str, kubernetes: str) -> str:
-    """The inventory's text, with comments for the common options."""
+_ENDPOINT = "  # control_plane_endpoint: api.example.com:6443   # for several control plane hosts"
+_NETWORKS = {"pod_cidr": "10.244.0.0/16", "service_cidr": "10.96.0.0/12"}
+
+
+def render(
+    hosts: Sequence[NewHost], *, name: str, kubernetes: str, cluster: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The inventory's text, with comments for the common options. ``cluster`` has more keys of that section."""
     try:
         versions.parse(kubernetes)
     except ValueError as error:
@@ -165,9 +173,8 @@ def render(hosts: Sequence[NewHost], *, name: str, kubernetes: str) -> str:
         "cluster:",
         f"  name: {_plain(name)}",
         f'  kubernetes: "{kubernetes}"            # the newest patch of this minor; or an exact version',
-        "  # control_plane_endpoint: api.example.com:6443   # for several control plane hosts",
-        "  pod_cidr: 10.244.0.0/16",
-        "  service_cidr: 10.96.0.0/12",
+        *([] if "control_plane_endpoint" in cluster else [_ENDPOINT]),
+        *(f"  {key}: {_plain(value)}" for key, value in {**_NETWORKS, **cluster}.items()),
         "  # image_repository: registry.aliyuncs.com/google_containers   # a mirror, where registry.k8s.io is slow",
         "",
         *_ssh(hosts),
@@ -182,6 +189,8 @@ def render(hosts: Sequence[NewHost], *, name: str, kubernetes: str) -> str:
         elif is_named(host):
             lines.append(f"    # TODO internal_address: the IP address of {host.address} among the nodes")
         lines.append(f"    role: {'control-plane' if host.control_plane else 'worker'}")
+        if host.schedulable:
+            lines.append("    schedulable: true")
         own = {key: value for key, value in _login(host).items() if common.get(key) != value}
         if own:
             lines.append(f"    ssh: {_flow(own)}")
@@ -199,8 +208,13 @@ def _login(host: NewHost) -> _Settings:
         login["port"] = host.port
     if host.key:
         login["key"] = host.key
-    if host.sudo:
-        login["sudo"] = host.sudo
+    if host.password:
+        login["password"] = f"${{env:{host.password}}}"
+    if host.user == "root":
+        login["sudo"] = "none"
+    elif host.sudo_password:
+        login["sudo"] = "password"
+        login["sudo_password"] = f"${{env:{host.sudo_password}}}"
     if host.bastions:
         hops = (asdict(hop).items() for hop in host.bastions)
         login["bastions"] = [{key: value for key, value in hop if value not in ("", 22)} for hop in hops]
@@ -216,11 +230,9 @@ def _common(hosts: Sequence[NewHost]) -> _Settings:
 def _ssh(hosts: Sequence[NewHost]) -> list[str]:
     common = _common(hosts)
     lines = ["ssh:", *(f"  {key}: {_flow(value)}" for key, value in common.items() if key != "sudo")]
-    sudo = "none                        # the login is root already"
+    sudo = "passwordless                # or: password, with -K to be asked for it"
     if "sudo" in common:
-        sudo = "password                    # with -K to be asked for it, or sudo_password"
-    elif common.get("user") != "root":
-        sudo = "passwordless                # or: password, with -K to be asked for it"
+        sudo = "none                        # the login is root already" if common["sudo"] == "none" else "password"
     policy = "strict           # the hosts must be in known_hosts; or: accept-new"
     if all(host.trusted_at_first for host in hosts):
         policy = "accept-new       # as Vagrant does it; strict: the hosts must be in known_hosts"

@@ -173,20 +173,21 @@ AS_JSON = json.dumps(
 @pytest.mark.parametrize("text", [KUBESPRAY, AS_YAML, AS_JSON], ids=["ini", "yaml", "json"])
 def test_what_an_ansible_inventory_says_is_taken_over_or_named(tmp_path: Path, text: str) -> None:
     imported = from_ansible(text)
-    made = load(written(tmp_path, render(imported.hosts, name="demo", kubernetes="1.34")), env={})
+    env = {"KB_SUDO_PASSWORD": "secret"}
+    made = load(written(tmp_path, render(imported.hosts, name="demo", kubernetes="1.34")), env=env)
     assert [(host.name, host.address, host.node_ip, host.ssh.port) for host in made.hosts] == [
         ("node1", "95.54.0.12", "10.3.0.1", None),
         ("node2", "95.54.0.13", "10.3.0.2", None),
         ("node3", "95.54.0.14", "10.3.0.3", 2222),
     ]
     assert {host.ssh.sudo for host in made.hosts} == {"password"}
+    assert [host.schedulable for host in made.hosts] == [True, None, None]
     assert {host.ssh.user for host in made.hosts} <= {"centos", "ops"}
     assert [(hop.address, hop.user) for host in made.hosts for hop in host.ssh.bastions] == [("95.54.0.1", "ann")] * 3
     notes = "\n".join(imported.notes)
     assert "left out, in no group of control plane or worker hosts: db1\n" in notes
-    assert "get no ordinary pods in kbootstrap: node1\n" in notes
     assert "access_ip is not taken over, ip is: node2\n" in notes
-    assert "use -K" in notes
+    assert "passwords are not written; before the next command, set KB_SUDO_PASSWORD\n" in notes
     assert re.search(r"2 variables not taken over: etcd_member_name, node_labels$", notes, re.M)
     assert "hunter2" not in notes + render(imported.hosts, name="demo", kubernetes="1.34")
 
@@ -216,7 +217,12 @@ def test_bastions_in_the_arguments_of_ssh(tmp_path: Path, arguments: str, hops: 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[masters]\nK8s_Node1 ansible_host=10.0.0.1\nok ansible_host=10 .0\n", "'K8s_Node1' is not a name"),
+        ("[masters]\nm ansible_host=10 .0\n", "line 2 of the Ansible inventory: '.0' is not KEY=VALUE"),
+        (
+            "[masters]\nm\n[masters:hosts]\nm\n[masters:foo]\n",
+            "line 5 of the Ansible inventory: a section cannot be of the kind",
+        ),
+        ("[masters]\nA_1 ansible_host=10.0.0.1\na-1 ansible_host=10.0.0.2\n", "A_1 and a-1 both become a-1"),
         ("[masters]\nm ansible_host='10.0.0.1 '\n", "is not an IPv4 address or a DNS name"),
         ("[masters]\nm ansible_host=10.0.0.1 ip=fd00::1\n", "m: IPv6 addresses are not supported"),
         ("[masters]\nm ansible_host='{{ address }}'\n", "m: ansible_host is a template"),
@@ -232,15 +238,10 @@ def test_ansible_inventories_that_cannot_be_taken_over(text: str, words: str) ->
         from_ansible(text)
 
 
-def test_wrong_names_are_all_named_before_a_file_is_written(tmp_path: Path) -> None:
-    (tmp_path / "hosts").write_text("[masters]\nA_1 ansible_host=10.0.0.1\nA_2 ansible_host=10.0.0.2\n")
-    command = ["init", "--from-ansible", str(tmp_path / "hosts"), "-f", str(tmp_path / "new.yaml")]
-    done = subprocess.run([sys.executable, "-m", "kbootstrap", *command], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "'A_1'" in done.stderr
-    assert "'A_2'" in done.stderr
-    assert "Rename" in done.stderr
-    assert not (tmp_path / "new.yaml").exists()
+def test_names_become_node_names(tmp_path: Path) -> None:
+    imported = from_ansible("[masters]\nK8s_Node1 ansible_host=10.0.0.1\nok.example.com ansible_host=10.0.0.2\n")
+    assert [host.name for host in imported.hosts] == ["k8s-node1", "ok.example.com"]
+    assert "K8s_Node1 is now k8s-node1" in imported.notes[0]
 
 
 def test_ranges_as_ansible_has_them() -> None:
