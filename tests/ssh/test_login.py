@@ -86,7 +86,7 @@ def test_a_wrong_or_missing_passphrase(server: Server, tmp_path: Path) -> None:
     assert "protected by a passphrase" in missing.message
     assert "ssh.passphrase" in missing.hint
     wrong = refusal(inventory_host(tmp_path, server, key=key, passphrase="open barley"))
-    assert "cannot be read" in wrong.message
+    assert "does not open with this passphrase" in wrong.message
     assert "barley" not in wrong.message + wrong.hint
 
 
