@@ -133,9 +133,11 @@ def _ansible_list(file: IO[str]) -> str:
             [program, "-i", file.name, "--list"], capture_output=True, text=True, timeout=ANSIBLE_S, check=True
         )
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
-        click.echo(f"ansible-inventory cannot read it, so it is read without: {printable(' '.join(said))}", err=True)
+        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+        last = printable(said.strip().splitlines()[-1]) if said.strip() else "it failed"
+        click.echo(f"ansible-inventory cannot read {file.name}, so it is read without: {last}", err=True)
         return _text(file)
+    click.echo(f"{file.name} was read by ansible-inventory, with group_vars and host_vars", err=True)
     return done.stdout
 
 

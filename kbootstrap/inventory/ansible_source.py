@@ -99,33 +99,44 @@ def _from_ini(lines: list[str]) -> AnsibleInventory:
     for number, line in enumerate(lines, start=1):
         if not line or line[0] in "#;":
             continue
-        header = _SECTION.match(line)
-        if header is not None:
-            section, kind = header[1].strip(), header[2] or "hosts"
-            if kind not in ("hosts", "vars", "children"):
-                raise InventoryError(
-                    f"line {number} of the Ansible inventory: a section cannot be of the kind {kind!r}"
-                )
-            made.members.setdefault(section, [])
-            continue
-        if kind == "vars":
-            key, _, value = line.partition("=")
-            made.of_groups.setdefault(section, {})[key.strip()] = _unquoted(value.strip())
-            continue
         try:
-            words = shlex.split(line, comments=True)
+            if line.startswith("["):
+                section, kind = _section(line)
+                made.members.setdefault(section, [])
+            else:
+                _add(made, section, kind, line)
         except ValueError as error:
             raise InventoryError(f"line {number} of the Ansible inventory cannot be read: {error}") from None
-        if not words or not words[0]:
-            raise InventoryError(f"line {number} of the Ansible inventory has no host name")
-        if kind == "children":
-            made.children.setdefault(section, []).append(words[0])
-        else:
-            wrong = next((word for word in words[1:] if "=" not in word), None)
-            if wrong is not None:
-                raise InventoryError(f"line {number} of the Ansible inventory: {wrong!r} is not KEY=VALUE")
-            _add_line(made, section, words)
     return made
+
+
+def _section(line: str) -> tuple[str, str]:
+    """The name and the kind of a section. Raises ValueError."""
+    header = _SECTION.fullmatch(line.partition("#")[0].strip())
+    kind = "hosts" if header is None else header[2] or "hosts"
+    if header is None or kind not in ("hosts", "vars", "children"):
+        raise ValueError(f"{line!r} is not [GROUP], [GROUP:vars] or [GROUP:children]")
+    return header[1].strip(), kind
+
+
+def _add(made: AnsibleInventory, section: str, kind: str, line: str) -> None:
+    """Add a line of a section. Raises ValueError."""
+    if kind == "vars":
+        key, equals, value = line.partition("=")
+        if not equals:
+            raise ValueError(f"{line!r} is not KEY=VALUE")
+        made.of_groups.setdefault(section, {})[key.strip()] = _unquoted(value.strip())
+        return
+    words = shlex.split(line, comments=True)
+    if not words or not words[0]:
+        raise ValueError("it has no host name")
+    if kind == "children":
+        made.children.setdefault(section, []).append(words[0])
+        return
+    wrong = next((word for word in words[1:] if "=" not in word), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong!r} is not KEY=VALUE")
+    _add_line(made, section, words)
 
 
 def _unquoted(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Writes a new inventory: from user@host arguments, from `vagrant ssh-config`, or from an Ansible inventory."""
+"""Writes a new inventory, from user@host arguments or from what another program's file says."""
 
 from __future__ import annotations
 

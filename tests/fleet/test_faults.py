@@ -40,7 +40,7 @@ def converges(fleet: Fleet, *options: str) -> None:
 def test_a_host_that_dies_in_the_middle_stops_nobody_else(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, because nobody wants to wait for the five minutes a host may be away."""
     fleet = lab(1, 2)
-    monkeypatch.setattr("kbootstrap.run.run.state_home", lambda: fleet.inventory.parent / "state")
+    monkeypatch.setattr("kbootstrap.run.run.kubeconfigs", lambda: fleet.inventory.parent / "kubeconfigs")
     control = Control(timeouts=Timeouts(reconnect=2))
     fleet.fault("w2", "breakpoint", moment="packages kubernetes command 1")
     seen: list[Event] = []

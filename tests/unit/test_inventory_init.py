@@ -217,10 +217,12 @@ def test_bastions_in_the_arguments_of_ssh(tmp_path: Path, arguments: str, hops: 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[masters]\nm ansible_host=10 .0\n", "line 2 of the Ansible inventory: '.0' is not KEY=VALUE"),
+        ("[masters]\nm ansible_host=10 .0\n", "line 2 of the Ansible inventory cannot be read: '.0' is not KEY=VALUE"),
+        ("[masters]\nm\n[masters:foo]\n", "line 3 of the Ansible inventory cannot be read: '.masters:foo.' is not"),
+        ("[masters]\nm\n[masters\n", "line 3 of the Ansible inventory cannot be read: '.masters' is not"),
         (
-            "[masters]\nm\n[masters:hosts]\nm\n[masters:foo]\n",
-            "line 5 of the Ansible inventory: a section cannot be of the kind",
+            "[masters]\nm\n[masters:vars]\nansible_user\n",
+            "line 4 of the Ansible inventory cannot be read: 'ansible_user'",
         ),
         ("[masters]\nA_1 ansible_host=10.0.0.1\na-1 ansible_host=10.0.0.2\n", "A_1 and a-1 both become a-1"),
         ("[masters]\nm ansible_host='10.0.0.1 '\n", "is not an IPv4 address or a DNS name"),
