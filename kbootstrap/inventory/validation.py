@@ -81,8 +81,9 @@ def _error_text(item: Any, place: KeyPath, meant: str) -> str:
     if kind in ("model_type", "dict_type", "tuple_type", "list_type") and value is None:
         return "this is empty: write what belongs here, or remove the key"
     if kind in ("model_type", "dict_type") and isinstance(value, str):
+        # Without the value: it may be a password, where only the space after `password:` is missing.
         sign = guess([value], 0)
-        return "this must be a mapping (key: value)" + (f", and is {value[:60]!r}: {sign.text}" if sign else "")
+        return "this must be a mapping (key: value)" + (f"; {sign.text}" if sign else "")
     if kind == "literal_error":
         return _not_one_of(place, value, limits["expected"])
     if kind == "value_error":

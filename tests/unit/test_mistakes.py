@@ -71,6 +71,7 @@ def test_a_wrong_key(tmp_path: Path, place: str, written_as: str, words: str) ->
 @pytest.mark.parametrize(("text", "line", "words"), TABLE["files"], ids=lambda part: str(part)[:40])
 def test_a_wrong_file(tmp_path: Path, text: str, line: int, words: str) -> None:
     said = refused(tmp_path, text)
+    assert "hunter2" not in said
     assert f"inventory.yaml:{line}: " in said
     assert words in said
 
