@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import statistics
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -89,7 +90,7 @@ def test_four_fresh_hosts(lab: MakeLab, capsys: pytest.CaptureFixture[str], monk
 
     scripts = scopes(fleet, "cp1")
     assert {"prepare", "init", "network"} <= scripts, "scripts that change something leave the SSH session"
-    a_second_up_costs_what_a_plan_costs(fleet, capsys)
+    a_second_up_costs_about_what_a_plan_costs(fleet, capsys)
     assert scopes(fleet, "cp1") == scripts
 
     for host in fleet.hosts:
@@ -132,20 +133,17 @@ def pulls_no_image(fleet: Fleet, host: str, until: Callable[[], bool]) -> Iterat
     fleet.text(host, f"rm {waits} {go}")
 
 
-def a_second_up_costs_what_a_plan_costs(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
-    """The least of up to ten rounds each: a round on a busy machine differs by a fifth from the one before it."""
+def a_second_up_costs_about_what_a_plan_costs(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    """The medians of five rounds each, within a quarter: one round differs by as much from the one before it."""
     seconds: dict[str, list[float]] = {"up": [], "plan": []}
-    for _ in range(10):
+    for _ in range(5):
         second, planned = fleet.up(), fleet.plan("--exit-code")
         assert second.result["changed"] == planned.result["change"] == 0
         seconds["up"].append(second.result["seconds"])
         seconds["plan"].append(planned.result["seconds"])
-        if len(seconds["up"]) >= 3 and min(seconds["up"]) < min(seconds["plan"]) * 1.1 + 0.1:
-            break
-    else:
-        pytest.fail(f"a second up costs more than a plan: {seconds}")
     with capsys.disabled():
         print(f"second up, plan: {seconds}")
+    assert statistics.median(seconds["up"]) < statistics.median(seconds["plan"]) * 1.25, seconds
 
 
 def scopes(fleet: Fleet, host: str) -> set[str]:
