@@ -90,7 +90,7 @@ def test_four_fresh_hosts(lab: MakeLab, capsys: pytest.CaptureFixture[str], monk
 
     scripts = scopes(fleet, "cp1")
     assert {"prepare", "init", "network"} <= scripts, "scripts that change something leave the SSH session"
-    a_second_up_costs_about_what_a_plan_costs(fleet, capsys)
+    a_second_up_costs_what_a_plan_costs(fleet, capsys)
     assert scopes(fleet, "cp1") == scripts
 
     for host in fleet.hosts:
@@ -133,17 +133,29 @@ def pulls_no_image(fleet: Fleet, host: str, until: Callable[[], bool]) -> Iterat
     fleet.text(host, f"rm {waits} {go}")
 
 
-def a_second_up_costs_about_what_a_plan_costs(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
-    """The medians of five rounds each, within a quarter: one round differs by as much from the one before it."""
+def a_second_up_costs_what_a_plan_costs(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the medians of at least three and at most twelve rounds; which of the two begins a round changes."""
     seconds: dict[str, list[float]] = {"up": [], "plan": []}
-    for _ in range(5):
-        second, planned = fleet.up(), fleet.plan("--exit-code")
-        assert second.result["changed"] == planned.result["change"] == 0
-        seconds["up"].append(second.result["seconds"])
-        seconds["plan"].append(planned.result["seconds"])
+
+    def second_up() -> None:
+        ended = fleet.up().result
+        assert ended["changed"] == 0
+        seconds["up"].append(ended["seconds"])
+
+    def plan() -> None:
+        ended = fleet.plan("--exit-code").result
+        assert ended["change"] == 0
+        seconds["plan"].append(ended["seconds"])
+
+    for number in range(12):
+        for run in (second_up, plan) if number % 2 else (plan, second_up):
+            run()
+        if number >= 2 and statistics.median(seconds["up"]) < statistics.median(seconds["plan"]) * 1.1 + 0.1:
+            break
+    else:
+        pytest.fail(f"a second up costs more than a plan: {seconds}")
     with capsys.disabled():
         print(f"second up, plan: {seconds}")
-    assert statistics.median(seconds["up"]) < statistics.median(seconds["plan"]) * 1.25, seconds
 
 
 def scopes(fleet: Fleet, host: str) -> set[str]:
