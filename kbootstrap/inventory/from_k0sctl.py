@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from kbootstrap.errors import InventoryError
-from kbootstrap.inventory.generate import NewBastion, NewHost, checked, port
-from kbootstrap.inventory.imported import Imported, kubernetes, left_out, named, renamed, renames
+from kbootstrap.inventory.generate import NewBastion, NewHost, checked
+from kbootstrap.inventory.imported import Imported, kubernetes, left_out, named, new_host, renamed, renames
 from kbootstrap.inventory.plain_yaml import Part, plain_yaml
 
 API = "k0sctl.k0sproject.io/"
@@ -61,28 +62,19 @@ def _host(host: Part, name: str, control_plane: bool) -> NewHost:
     address = ssh.text("address")
     if not address:
         raise InventoryError(f"{ssh.place} has no address")
-    private = host.text("privateAddress")
+    made = new_host(name, ssh, address, "keyPath", host.text("privateAddress"))
     bastion = ssh.at("bastion")
-    return NewHost(
-        name,
-        address,
-        control_plane,
-        ssh.text("user", default="root"),
-        port(ssh.text("port", default="22")),
-        ssh.text("keyPath"),
-        "" if private == address else private,
+    return replace(
+        made,
+        control_plane=control_plane,
         bastions=(_bastion(bastion),) if bastion.value is not None else (),
         schedulable=host.text("role") in ("controller+worker", "single"),
     )
 
 
 def _bastion(part: Part) -> NewBastion:
-    return NewBastion(
-        part.text("address"),
-        part.text("user", default="root"),
-        port(part.text("port", default="22")),
-        part.text("keyPath"),
-    )
+    made = new_host("", part, part.text("address"), "keyPath", "")
+    return NewBastion(made.address, made.user, made.port, made.key)
 
 
 def _cluster(config: Part) -> dict[str, str]:

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from kbootstrap.errors import InventoryError
-from kbootstrap.inventory.generate import NewHost, checked, port
+from kbootstrap.inventory.generate import NewHost, checked
 from kbootstrap.inventory.imported import (
     Imported,
     Passwords,
     kubernetes,
     left_out,
     named,
+    new_host,
     renamed,
     renames,
     with_variables,
@@ -34,10 +35,10 @@ _CONNECTOR_KEYS = {"type", "host", "port", "user", "password", "private_key"}
 def from_kubekey(text: str) -> Imported:
     """Hosts, settings and notes. Raises InventoryError that names the place."""
     root = Part(plain_yaml(text, "the KubeKey configuration"), "the KubeKey configuration")
-    kind = (root.text("apiVersion").removeprefix(API), root.text("kind"))
-    if root.text("apiVersion").startswith(API) and kind[1] == "Inventory":
+    version, kind = root.text("apiVersion"), root.text("kind")
+    if version.startswith(API) and kind == "Inventory":
         return _from_inventory(root.at("spec"))
-    if kind in (("v1alpha1", "Cluster"), ("v1alpha2", "Cluster")):
+    if version in (f"{API}v1alpha1", f"{API}v1alpha2") and kind == "Cluster":
         return _from_cluster(root)
     raise InventoryError(
         f"this is no Cluster of {API}v1alpha2 and no Inventory of {API}v1", "Give KubeKey's own file. [inventory]"
@@ -55,10 +56,9 @@ def _made(
     if unknown:
         raise InventoryError(f"the groups name hosts that are not in spec.hosts: {', '.join(unknown)}")
     names = renamed(chosen)
+    twice = {*control_planes} & {*workers}
     hosts = [
-        replace(
-            parts[old], name=new, control_plane=old in control_planes, schedulable=old in {*control_planes} & {*workers}
-        )
+        replace(parts[old], name=new, control_plane=old in control_planes, schedulable=old in twice)
         for old, new in names.items()
     ]
     # KubeKey has one password per host, for the login and for sudo.
@@ -101,17 +101,8 @@ def _required(host: Part, key: str) -> str:
 
 
 def _host(host: Part) -> NewHost:
-    address = _required(host, "address")
     inner = host.text("internalAddress").partition(",")[0]
-    return NewHost(
-        host.text("name"),
-        address,
-        False,
-        host.text("user", default="root"),
-        port(host.text("port", default="22")),
-        host.text("privateKeyPath"),
-        "" if inner == address else inner,
-    )
+    return new_host(host.text("name"), host, _required(host, "address"), "privateKeyPath", inner)
 
 
 def _unfolded(groups: Part, key: str) -> Iterator[str]:
@@ -167,17 +158,7 @@ def _of_connector(name: str, host: Part) -> NewHost:
     connector = host.at("connector")
     if connector.text("type", default="ssh") != "ssh":
         raise InventoryError(f"{connector.place}.type is {connector.text('type')}", "kbootstrap uses SSH. [inventory]")
-    address = connector.text("host", default=name)
-    inner = host.text("internal_ipv4")
-    return NewHost(
-        name,
-        address,
-        False,
-        connector.text("user", default="root"),
-        port(connector.text("port", default="22")),
-        connector.text("private_key"),
-        "" if inner == address else inner,
-    )
+    return new_host(name, connector, connector.text("host", default=name), "private_key", host.text("internal_ipv4"))
 
 
 def _group(groups: Part, name: str, depth: int = 0) -> Iterator[str]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from kbootstrap import versions
 from kbootstrap.errors import InventoryError
-from kbootstrap.inventory.generate import NewHost
+from kbootstrap.inventory.generate import NewHost, port
+from kbootstrap.inventory.plain_yaml import Part
 
 MAX_NAMES = 20
 """Names that a note lists."""
@@ -29,6 +30,19 @@ class Passwords:
 
     login: str = ""
     sudo: str = ""
+
+
+def new_host(name: str, login: Part, address: str, key: str, inner: str) -> NewHost:
+    """A worker from a part with ``user`` (default: root) and ``port``, and its private key below ``key``.
+
+    ``inner`` is its address between the nodes. Raises InventoryError that names the place.
+    """
+    try:
+        number = port(login.text("port", default="22"))
+    except InventoryError as error:
+        raise InventoryError(f"{login.place}.port: {error.message}", error.hint) from None
+    user = login.text("user", default="root")
+    return NewHost(name, address, False, user, number, login.text(key), "" if inner == address else inner)
 
 
 def with_variables(hosts: Sequence[NewHost], passwords: Mapping[str, Passwords]) -> tuple[list[NewHost], list[str]]:

@@ -166,7 +166,7 @@ def test_what_an_inventory_of_kubekey_4_says(tmp_path: Path) -> None:
             K0SCTL.replace("openSSH: {address: 10.0.0.3}", "openSSH: {}"),
             "spec.hosts[2].openSSH has no address",
         ),
-        (from_k0sctl, K0SCTL.replace("port: 2222", "port: 99999"), "'99999' is not a port"),
+        (from_k0sctl, K0SCTL.replace("port: 2222", "port: 99999"), "spec.hosts[0].ssh.port: '99999' is not a port"),
         (from_k0sctl, K0SCTL.replace("role: worker", "role: [worker]"), "spec.hosts[0].role is not a text"),
         (
             from_k0sctl,
