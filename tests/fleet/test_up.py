@@ -447,14 +447,19 @@ def test_the_second_interrupt_leaves_at_once(lab: MakeLab) -> None:
     assert time.monotonic() - began < 15
 
 
-def test_the_scripts_run_by_hand_to_ready_as_their_readme_says(lab: MakeLab, tmp_path: Path) -> None:
+@pytest.mark.parametrize("control_planes", [1, 2])
+def test_the_scripts_run_by_hand_to_ready_as_their_readme_says(
+    lab: MakeLab, tmp_path: Path, control_planes: int
+) -> None:
     """The inventory has a minor only, so the files were written before anyone knew the version."""
-    fleet = lab(1, 1)
+    fleet = lab(control_planes, 1)
     folder = tmp_path / "scripts"
     fleet.kbootstrap("plan", str(fleet.inventory), "--script", str(folder))
     readme = (folder / "README").read_text(encoding="utf-8")
     assert "    sh 11-join.sh apply\n" in readme
     joined = next(line.strip() for line in readme.splitlines() if "kubeadm token create" in line)
+    uploads = [line.strip() for line in readme.splitlines() if "--upload-certs" in line]
+    assert len(uploads) == control_planes - 1
     for number in sorted({path.name[:2] for path in folder.glob("*/*.sh")}):
         for host in fleet.hosts:
             for path in (folder / host).glob(f"{number}-*.sh"):
@@ -465,10 +470,14 @@ def test_the_scripts_run_by_hand_to_ready_as_their_readme_says(lab: MakeLab, tmp
                     token, ca_hash = (words[words.index(name) + 1] for name in names)
                     assert "the variable KB_TOKEN is not exported" in fleet.run(host, "sh -s apply", stdin=text).stdout
                     text = f"export KB_TOKEN={token} KB_CA_HASH={ca_hash}\n{text}"
+                    if host == "cp2":
+                        assert "KB_CERTIFICATE_KEY is not exported" in fleet.run(host, "sh -s apply", stdin=text).stdout
+                        key = fleet.text("cp1", uploads[0]).splitlines()[-1]
+                        text = f"export KB_CERTIFICATE_KEY={key}\n{text}"
                 said = fleet.text(host, "SUDO_USER=kb sh -s apply", stdin=text)
                 assert "failed" not in said
                 assert "@kbootstrap value" not in said, "what a run hands over is not shown"
-    assert fleet.kbootstrap("status", str(fleet.inventory)).count(" Ready ") == 2
+    assert fleet.kbootstrap("status", str(fleet.inventory)).count(" Ready ") == control_planes + 1
     assert fleet.plan().those("change") == set()
 
 
