@@ -109,17 +109,19 @@ def _interruptible(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def plan_view(inventory: Inventory, output: str, verbose: bool, *, run_follows: bool = False) -> View:
+def plan_view(
+    inventory: Inventory, output: str, verbose: bool, *, run_follows: bool = False, short: bool = False
+) -> View:
     """The view of a plan, with progress on standard error until the plan is complete.
 
-    When a run follows, standard output has only the JSON lines of that run.
+    When a run follows, standard output has only the JSON lines of that run. ``short`` shows only the plan's totals.
     """
     from kbootstrap.ui import CompositeView, can_redraw, choose_view
     from kbootstrap.ui.plan import PlanView
 
     if output == "json" and not run_follows:
         return choose_view("json")
-    plan = PlanView(sys.stderr if output == "json" else sys.stdout, inventory, verbose=verbose)
+    plan = PlanView(sys.stderr if output == "json" else sys.stdout, inventory, verbose=verbose, short=short)
     if output == "lines" or not can_redraw(sys.stderr):
         return plan
     from kbootstrap.ui.live import Progress
@@ -141,7 +143,7 @@ def exit_code_of_plan(planned: RunEnded, *, exit_code: bool) -> int:
 
 def confirm_up(planned: RunEnded) -> bool:
     """Whether to apply the plan: it has changes, and the operator confirms."""
-    if _nothing_to_do(planned):
+    if nothing_to_do(planned):
         return False
     hosts = sum(not host.failure for host in planned.hosts.values())
     if click.confirm(f"Apply to {counted(hosts, 'host')}?", err=True):
@@ -154,7 +156,7 @@ def confirm_reset(planned: RunEnded, inventory: Inventory, options: Options) -> 
     """Whether to reset: the plan has changes, and the operator types the cluster's name."""
     from kbootstrap.inventory.selection import select
 
-    if _nothing_to_do(planned):
+    if nothing_to_do(planned):
         return False
     name = inventory.cluster.name
     hosts = [host for host, summary in planned.hosts.items() if not summary.failure and summary.counts.get("change")]
@@ -180,7 +182,8 @@ def _changes(planned: RunEnded) -> int:
     return planned.counts.get("change", 0) + planned.counts.get("unknown", 0)
 
 
-def _nothing_to_do(planned: RunEnded) -> bool:
+def nothing_to_do(planned: RunEnded) -> bool:
+    """Whether the plan has no changes. Says so."""
     if planned.exit_code == 0 and not _changes(planned):
         click.echo("Nothing to do.", err=True)
         return True

@@ -70,7 +70,8 @@ def up(
     """Make the cluster match the inventory.
 
     Shows the plan, asks for confirmation, applies the plan, and verifies that every node is Ready. You can always run
-    it again: what is done is not done twice.
+    it again: what is done is not done twice. With --yes, only the totals of the plan are shown, and with --output json
+    no plan is made.
     """
     from kbootstrap import run
     from kbootstrap.ui import choose_view
@@ -88,6 +89,10 @@ def up(
             return runs.exit_code_of_plan(planned, exit_code=exit_code)
         if not runs.confirm_up(planned):
             return planned.exit_code
+    elif output != "json":
+        view = runs.plan_view(wanted, output, verbose, short=True)
+        if runs.nothing_to_do(runs.execute(run.plan, wanted, options, view)):
+            return 0
     return runs.execute(run.up, wanted, options, choose_view(output, verbose=verbose), stoppable=True).exit_code
 
 

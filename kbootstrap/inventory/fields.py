@@ -301,6 +301,7 @@ Requirement = Literal[
     "ports",
     "product-uuid",
     "routes",
+    "selinux",
     "systemd",
 ]
 """The requirements that an inventory can turn into warnings; product-uuid is never more. The rest say that `up` would

@@ -61,7 +61,7 @@ class Facts:
     udp: frozenset[int] = frozenset()
     """UDP ports in use."""
     clock_offset: float = 0.0
-    selinux: Literal["", "permissive", "enforcing"] = ""
+    selinux: Literal["", "off", "permissive", "enforcing"] = ""
     runtimes: tuple[str, ...] = ()
     commands: frozenset[str] = frozenset()
     admin_conf: bool = False
@@ -165,7 +165,7 @@ def _facts(values: Mapping[str, list[str]], received_at: float) -> Facts:
         listening=frozenset(_number(port, 16) for port in values.get("listening", [])),
         udp=frozenset(_number(port, 16) for port in values.get("udp", [])),
         clock_offset=_seconds(one("epoch")) - received_at,
-        selinux={"0": "permissive", "1": "enforcing"}.get(one("selinux"), ""),  # type: ignore[arg-type]
+        selinux={"0": "permissive", "1": "enforcing", "off": "off"}.get(one("selinux"), ""),  # type: ignore[arg-type]
         runtimes=tuple(values.get("runtime", [])),
         commands=frozenset(values.get("has", [])),
         admin_conf=flag("admin_conf"),

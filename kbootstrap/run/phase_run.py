@@ -81,7 +81,7 @@ class PhaseRun:
         self._mode: Mode = "plan"
         self._retries = 0
         self._items = 0
-        self._warnings = 0
+        self._warnings: set[str] = set()
         self._room = MAX_SHOWN
 
     def work(self, session: Session, mode: Mode, post: Post) -> bool:
@@ -210,10 +210,14 @@ class PhaseRun:
         self._hint = " ".join(args)
 
     def _on_warning(self, args: tuple[str, ...], post: Post) -> None:
-        self._warnings += 1
-        if self._warnings > MAX_WARNINGS:
+        """A check runs again after a change. What it has said already is not said twice."""
+        text = " ".join(args)
+        if text in self._warnings:
+            return
+        self._warnings.add(text)
+        if len(self._warnings) > MAX_WARNINGS:
             raise self._protocol_error(f"sent more than {MAX_WARNINGS} warnings")
-        post(Notice(time.time(), "warning", " ".join(args), self._host))
+        post(Notice(time.time(), "warning", text, self._host))
 
     def _on_requirement_failed(self, args: tuple[str, ...], post: Post) -> None:
         self._failed_requirements = [*self._failed_requirements, " ".join(args)][:MAX_KEPT_LINES]

@@ -86,6 +86,8 @@ machine() {
     if [ -r /sys/fs/selinux/enforce ]; then
         first_line /sys/fs/selinux/enforce
         fact selinux "$kb_line"
+    elif [ -f /etc/selinux/config ]; then
+        fact selinux off
     fi
 }
 

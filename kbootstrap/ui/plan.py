@@ -43,10 +43,13 @@ _TITLES = {"plan": "Plan for", "check": "Check of", "reset": "Plan for the reset
 
 
 class PlanView:
-    def __init__(self, stream: TextIO, inventory: Inventory, *, verbose: bool = False) -> None:
+    """Shows a plan when it is complete; ``short`` shows only its title and its totals."""
+
+    def __init__(self, stream: TextIO, inventory: Inventory, *, verbose: bool = False, short: bool = False) -> None:
         self._stream = stream
         self._inventory = inventory
         self._verbose = verbose
+        self._short = short
         self._style = Style(stream)
         self._steps: dict[str, list[StepEnded]] = {}
         self._notices: list[Notice] = []
@@ -76,6 +79,14 @@ class PlanView:
     def _render(self, ended: RunEnded) -> Iterator[str]:
         title = f"{_TITLES[self._command]} {self._inventory.cluster.name}: {self._what}"
         yield from self._style.hanging("", title, self._style.bold, indent=2)
+        if not self._short:
+            yield from self._details()
+        label, text = self._closing(ended)
+        first, *more = self._style.hanging("", f"{label} {text}", indent=6)
+        yield first.replace(label, self._style.bold(label), 1)
+        yield from more
+
+    def _details(self) -> Iterator[str]:
         for group in self._groups():
             yield ""
             yield from self._group(group)
@@ -90,10 +101,6 @@ class PlanView:
         legend = "   ".join(meaning.replace(" ", "\N{NO-BREAK SPACE}") for meaning in meanings)
         if legend:
             yield from self._style.hanging("", legend, self._style.dim)
-        label, text = self._closing(ended)
-        first, *more = self._style.hanging("", f"{label} {text}", indent=6)
-        yield first.replace(label, self._style.bold(label), 1)
-        yield from more
 
     def _groups(self) -> list[list[str]]:
         groups: dict[tuple[object, ...], list[str]] = {}

@@ -1,4 +1,4 @@
-"""Runs `kbootstrap up --yes INVENTORY` with the bench's phases and kbootstrap's own code for everything else.
+"""Runs `kbootstrap up --yes --output json INVENTORY` with the bench's phases and kbootstrap's own code for everything else.
 
 Only the requirements are left out, because a bench host cannot be a node (no systemd, one machine-id for all hosts).
 
@@ -30,5 +30,5 @@ if __name__ == "__main__":
     run.up = functools.partial(execute, "apply")
     run.plan = functools.partial(execute, "plan")
     path, *verbs = sys.argv[1:]
-    sys.argv = ["kbootstrap", *(verbs or ["up", "--yes"]), path]
+    sys.argv = ["kbootstrap", *(verbs or ["up", "--yes", "--output", "json"]), path]
     cli.main()

@@ -390,6 +390,30 @@ def test_json_lines_of_up_are_those_of_one_run(a_run: Path, monkeypatch: pytest.
     assert [json.loads(line)["type"] for line in dry.stdout.splitlines()] == ["run", "result"]
 
 
+def test_up_without_a_question_shows_the_totals_of_the_plan(a_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def say(*options: str) -> str:
+        done = CliRunner().invoke(cli, ["up", str(a_run), "--yes", *options], standalone_mode=False)
+        assert done.return_value == 0, done.output
+        return done.stdout
+
+    said = say("-o", "lines").splitlines()
+    assert said[:2] == ["Plan for test: 2 hosts", "Plan: 1 to change, 0 already right."]
+    assert sum("a word to people" in line for line in said) == 1
+    assert "Plan:" in say()
+    assert "Plan" not in say("-o", "json")
+
+    def right(*_arguments: object, **_options: object) -> RunEnded:
+        return RunEnded(2.0, "ok", 0, 1.0, {"ok": 5}, {"cp1": HostSummary({"ok": 5})})
+
+    def changes(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("there is nothing to change")
+
+    monkeypatch.setattr("kbootstrap.run.plan", right)
+    monkeypatch.setattr("kbootstrap.run.up", changes)
+    done = CliRunner().invoke(cli, ["up", str(a_run), "--yes"], standalone_mode=False)
+    assert (done.return_value, done.stderr.splitlines()[-1:]) == (0, ["Nothing to do."])
+
+
 @pytest.mark.parametrize("output", ["json", "lines", "auto"])
 @pytest.mark.parametrize("verb", ["up", "reset"])
 def test_nobody_to_ask_is_known_before_anything_connects(

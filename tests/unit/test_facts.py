@@ -108,7 +108,8 @@ def test_the_family_of_an_os(os_id: str, os_like: tuple[str, ...], family: str) 
 
 
 @pytest.mark.parametrize(
-    ("said", "selinux"), [("selinux=0", "permissive"), ("selinux=1", "enforcing"), ("", ""), ("selinux=x", "")]
+    ("said", "selinux"),
+    [("selinux=0", "permissive"), ("selinux=1", "enforcing"), ("selinux=off", "off"), ("", ""), ("selinux=x", "")],
 )
 def test_selinux(said: str, selinux: str) -> None:
     assert parse([*LEAST, said, "complete=1"]).selinux == selinux

@@ -323,8 +323,23 @@ def test_a_flood_of_lines_costs_no_memory_and_ends() -> None:
     ]
 
 
+def test_a_warning_of_a_check_that_runs_again_is_said_once() -> None:
+    said = [
+        "begin swap",
+        "warning odd",
+        "apply swap",
+        "verify swap",
+        "warning odd",
+        "warning other",
+        "end swap changed",
+    ]
+    ok, _, events, _ = play([report(text) for text in [*said, "begin time", "end time ok"]])
+    assert ok
+    assert [event.text for event in events if isinstance(event, Notice)] == ["odd", "other"]
+
+
 def test_a_flood_of_warnings_ends() -> None:
-    ok, _, events, _ = play([report("begin swap"), *[report("warning x")] * 200])
+    ok, _, events, _ = play([report("begin swap"), *[report(f"warning x{number}") for number in range(200)]])
     assert not ok
     assert sum(isinstance(event, Notice) for event in events) == 30
 

@@ -247,6 +247,23 @@ def test_an_error_names_its_requirement_and_the_inventory_makes_it_a_warning(
     assert all(f"(a warning only: preflight.warn has {name})" in f.text for f in mild)
 
 
+@pytest.mark.parametrize(
+    ("state", "mode", "levels"),
+    [
+        ("off", "enforcing", ["error"]),
+        ("off", "permissive", []),
+        ("permissive", "enforcing", []),
+        ("", "enforcing", []),
+    ],
+)
+def test_enforcing_needs_selinux_in_the_kernel(tmp_path: Path, state: str, mode: str, levels: list[str]) -> None:
+    found = check(inventory(tmp_path, selinux=mode), w1={"selinux": state})
+    assert [f.level for f in found] == levels
+    assert all("grubby --update-kernel ALL --remove-args selinux" in f.hint for f in found)
+    warns = inventory(tmp_path, lambda data: data.update(preflight={"warn": ["selinux"]}), selinux=mode)
+    assert [f.level for f in check(warns, w1={"selinux": state})] == ["warning" for _level in levels]
+
+
 def test_an_unknown_distribution_is_refused_with_what_it_says_of_itself(tmp_path: Path) -> None:
     found = check(inventory(tmp_path), w1={"os": OsRelease("amzn", "2", ("rhel",)), "os_name": "Amazon Linux 2"})
     assert [(f.host, f.level) for f in found] == [("w1", "error")]

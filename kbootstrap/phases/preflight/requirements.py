@@ -130,6 +130,16 @@ def _cgroup(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]
     yield Finding(host.name, "error" if missing else "warning", text, hint, "cgroup-v1")
 
 
+def _selinux(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
+    if inventory.cluster.selinux == "enforcing" and facts.selinux == "off":
+        hint = (
+            "Set SELINUX=permissive in /etc/selinux/config, remove selinux=0 from the kernel's command line"
+            " (grubby --update-kernel ALL --remove-args selinux), run fixfiles -F onboot, reboot, then run the same"
+            " command again. Or set cluster.selinux: permissive. [selinux-off]"
+        )
+        yield error(host, "SELinux is off in the kernel, so it cannot be enforcing", hint, name="selinux")
+
+
 def _size(inventory: Inventory, host: Host, facts: Facts) -> Iterator[Finding]:
     if host.is_control_plane and facts.cpus < CONTROL_PLANE_CPUS:
         level: Literal["error", "warning"] = "warning" if _ignored(inventory, "NumCPU") else "error"
@@ -245,6 +255,7 @@ _PER_HOST: tuple[Callable[[Inventory, Host, Facts], Iterator[Finding]], ...] = (
     _system,
     _apt_policy,
     _cgroup,
+    _selinux,
     _size,
     _address,
     _routes,

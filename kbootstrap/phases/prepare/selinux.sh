@@ -40,11 +40,8 @@ check() {
     present || return 0
     found=0
     now=$(enforcing)
-    if [ "$MODE" = enforcing ] && [ -z "$now" ]; then
-        requirement_failed "SELinux is off in this host's kernel, so it cannot be enforcing"
-        kb_report hint "Set SELINUX=permissive in /etc/selinux/config, remove selinux=0 from the kernel's command line (grubby --update-kernel ALL --remove-args selinux), run fixfiles -F onboot, reboot, then run the same command again. Or set cluster.selinux: permissive. [selinux-off]"
-        return 0
-    fi
+    # preflight has said so. Enforcing in the file would label the whole disk at a boot with SELinux.
+    [ "$MODE:$now" != enforcing: ] || return 0
     if package_missing; then
         echo "+ $PACKAGE"
         found=1
