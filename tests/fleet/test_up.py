@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
+import os
 import re
 import secrets
 import shutil
@@ -219,7 +221,6 @@ def test_no_secret_of_a_run_is_left_anywhere(lab: MakeLab) -> None:
         for form in (secret, base64.b64encode(secret.encode()).decode(), quote(secret)[1:-1]):
             assert form not in "".join(said)
             assert form not in "\n".join(watch.processes)
-    assert watch.samples > 10, watch.samples
     assert any("/run/kbootstrap/r-" in process for process in watch.processes)
     assert_nowhere(fleet, *known)
     journals = "".join(path.read_text() for path in journal_files(fleet))
@@ -232,10 +233,6 @@ class Watch:
     and keys lie in the root-only directory of the run on the first master.
     """
 
-    # A simulated host's own /proc is a stand-in; the real one shows the processes of all hosts of the lab.
-    LOOK = (
-        "for p in /.machine/proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; tr '\\0' ' ' <$p/environ; echo; done 2>/dev/null"
-    )
     BORN = "cat /run/kbootstrap/r-*/join /run/kbootstrap/r-*/certificate-key 2>/dev/null"
 
     def __init__(self, fleet: Fleet) -> None:
@@ -245,7 +242,6 @@ class Watch:
         looks = (self._look_at_processes, self._look_for_secrets)
         self._threads = [threading.Thread(target=self._repeat, args=(look,)) for look in looks]
         self.processes: set[str] = set()
-        self.samples = 0
         self.born: set[str] = set()
 
     def _repeat(self, look: Callable[[], None]) -> None:
@@ -253,8 +249,14 @@ class Watch:
             look()
 
     def _look_at_processes(self) -> None:
-        self.processes |= set(self._fleet.run("cp1", self.LOOK).stdout.splitlines())
-        self.samples += 1
+        """The processes of hosts are in this machine's /proc, in namespaces of their own. A look takes milliseconds."""
+        operators = os.readlink("/proc/self/ns/pid")
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.readlink(process / "ns/pid") == operators:
+                    continue
+                said = (process / "cmdline").read_bytes() + b"\0" + (process / "environ").read_bytes()
+                self.processes.add(said.decode("utf-8", "surrogateescape").replace("\0", " "))
 
     def _look_for_secrets(self) -> None:
         born = self._fleet.run("cp1", self.BORN).stdout

@@ -52,7 +52,7 @@ class Machine:
         elif source.exists():
             shutil.copy(source, self.root / "etc" / name)
 
-    def run(self, script: str, *arguments: str) -> str:
+    def run(self, script: str, *arguments: str, timeout: float = 300) -> str:
         mounts = "".join(f"mount --bind {self.root}/{path} /{path}\n" for path in BOUND)
         inside = f'set -e\n{mounts}exec "$@"'
         done = subprocess.run(
@@ -60,7 +60,7 @@ class Machine:
             input=script,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=timeout,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SUDO_USER": "victim"},
             check=False,
         )
@@ -209,5 +209,5 @@ wait
 echo "$rounds rounds"
 """
     (tmp_path / "home/swaps").write_text(SWAPS)
-    assert f"{ROUNDS} rounds" in machine.run(script)
+    assert f"{ROUNDS} rounds" in machine.run(script, timeout=240 + 2 * ROUNDS)
     machine.nothing_of_root_has_changed()
