@@ -1,7 +1,8 @@
-"""runs: commands that read the journals of earlier runs. They connect to no host."""
+"""runs and report: commands that read the journals of earlier runs. They connect to no host."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -62,4 +63,32 @@ def tell_problems(recorded: Recorded) -> None:
         click.echo(f"The journal of {recorded.run_id} is not whole: {problem}", err=True)
 
 
-COMMANDS = (runs,)
+@click.command()
+@click.argument("name", metavar="[RUN]", required=False, default="last", shell_complete=completion.runs)
+@click.option(
+    "--html",
+    "path",
+    required=True,
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="Write the page to this new file, or over an earlier report (mode 0600); - is standard output.",
+)
+def report(name: str, path: Path) -> None:
+    """Write the report of a run: one HTML page that needs nothing else.
+
+    It has a timeline of every host and step, who waited for whom, the critical path, the differences, the warnings, and
+    the failures with their output. RUN is as for `kbootstrap runs`; without it, the newest run.
+    """
+    from kbootstrap.run.history import find_run
+    from kbootstrap.ui.report import report_html, save_report
+
+    recorded = find_run(name)
+    page = report_html(recorded)
+    if str(path) == "-":
+        click.echo(page, nl=False)
+    else:
+        save_report(page, path)
+        click.echo(f"wrote {path}", err=True)
+    tell_problems(recorded)
+
+
+COMMANDS = (runs, report)

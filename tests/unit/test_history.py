@@ -7,66 +7,19 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from support.journals import EVENTS, record
 
 from kbootstrap.cli import cli
-from kbootstrap.errors import Failure, InventoryError
-from kbootstrap.events import (
-    Connection,
-    Event,
-    HostSummary,
-    HostWaits,
-    NetworkTested,
-    Notice,
-    PathSegment,
-    PhaseEnded,
-    PhaseStarted,
-    RunEnded,
-    RunStarted,
-    StepEnded,
-    StepOutput,
-    StepRunning,
-    StepStarted,
-)
+from kbootstrap.errors import InventoryError
 from kbootstrap.run.history import all_runs, find_run
 from kbootstrap.run.journal import Journal
 from kbootstrap.ui.lines import LinesView
-
-FAILURE = Failure("it failed", "kubeadm join", 1, ("one", "two"), "Look there. [join-failed]")
-EVENTS: tuple[Event, ...] = (
-    RunStarted(1000.0, "20260101T000000-aaaaaa", "up", "apply", "demo", ("cp1", "w1"), "/x", "a.yaml", ("1", "2"), "K"),
-    HostWaits(1000.5, "w1", "join", "cp1", "init"),
-    PhaseStarted(1001.0, "cp1", "init", (("init", "Start the control plane"),)),
-    StepStarted(1001.0, "cp1", "init", "init", "Start the control plane"),
-    StepOutput(1002.0, "cp1", "init", "init", "a line"),
-    StepRunning(1002.0, "cp1", "init", "init", 1.0, "a line"),
-    StepEnded(1003.0, "cp1", "init", "init", "Start the control plane", "changed", 2.0, ("+ new",)),
-    PhaseEnded(1003.0, "cp1", "init", True, 2.0),
-    Notice(1003.0, "warning", "the clock is late", "w1"),
-    StepEnded(1004.0, "w1", "join", "join", "Join the cluster", "failed", 1.0, (), FAILURE),
-    NetworkTested(1004.0, "cp1", (Connection("pod", "cp1", "w1", "ok"),)),
-    RunEnded(
-        1005.0,
-        "failed",
-        1,
-        5.0,
-        {"changed": 1, "failed": 1},
-        {"cp1": HostSummary({"changed": 1}), "w1": HostSummary({"failed": 1}, "join", "join", FAILURE)},
-        (PathSegment("init", "cp1", 2.0),),
-    ),
-)
 
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     return tmp_path / "kbootstrap/runs"
-
-
-def record(root: Path, run_id: str, events: tuple[Event, ...] = EVENTS) -> Path:
-    with Journal(run_id, root) as journal:
-        for event in events:
-            journal.handle(event)
-    return journal.path
 
 
 def called(*arguments: str) -> Result:
