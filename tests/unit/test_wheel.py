@@ -92,7 +92,7 @@ def test_without_the_lab_its_command_says_how_to_get_it(arguments: list[str]) ->
 
 def test_without_the_lab_help_lists_it_as_not_installed() -> None:
     assert re.search(
-        r"^  lab +Run local hosts .*Not installed: pip install\s+kbootstrap-lab", without_lab("-h", code=0), re.M
+        r"^  lab +Run local hosts .*Not installed: pip\s+install\s+kbootstrap-lab", without_lab("-h", code=0), re.M
     )
     assert "pip install kbootstrap-lab" in without_lab("lab", "--help", code=0)
 
