@@ -23,6 +23,8 @@ from kbootstrap.text import counted
 
 LAST = "last"
 """The name of the newest run."""
+MAX_NUMBER = 2**35
+"""No time and no count in a journal is as large; NaN is not smaller than it."""
 _UNFINISHED = {
     "unfinished": "it has no end: the run was killed, or is still running",
     "not-begun": "it has no event: the run ended before it began",
@@ -161,6 +163,8 @@ class _Reader:
             return self._redactor.clean(value)
         if isinstance(value, dict):
             return {self._clean(key): self._clean(item) for key, item in value.items()}
+        if isinstance(value, (int, float)) and not abs(value) < MAX_NUMBER:
+            raise ValueError("a number is out of range")
         return [self._clean(item) for item in value] if isinstance(value, list) else value
 
 

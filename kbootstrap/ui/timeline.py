@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from kbootstrap.errors import Failure
 from kbootstrap.events import (
@@ -70,6 +71,17 @@ class Timeline:
             if step.failure is not None and step.host not in found:
                 found[step.host] = HostSummary({}, step.phase, step.step, step.failure)
         return found
+
+
+SomeSpan = TypeVar("SomeSpan", bound=Span)
+
+
+def by_host(spans: Iterable[SomeSpan]) -> dict[str, list[SomeSpan]]:
+    """The spans of every host, in their order."""
+    found: dict[str, list[SomeSpan]] = {}
+    for span in spans:
+        found.setdefault(span.host, []).append(span)
+    return found
 
 
 def timeline(events: Sequence[Event]) -> Timeline:

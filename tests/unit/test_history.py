@@ -108,13 +108,14 @@ def test_the_journal_of_another_version_is_shown_as_far_as_it_is_known(runs: Pat
     started = {**json.loads(lines[0]), "new": 1}
     old = {key: value for key, value in started.items() if key not in ("addresses", "software")}
     strange = [{"event": "Teleported", "time": 1}, {"event": "StepEnded", "host": "w1"}, [1], {"event": {}}, "x"]
+    strange += [{**started, "time": 1e300}, {**started, "time": float("nan")}]
     path.write_text("\n".join([json.dumps(old), *map(json.dumps, strange), "{", "\xff", *lines[1:]]) + "\n")
     found = find_run()
     assert found.events[1:] == EVENTS[1:]
     assert found.started is not None
     assert found.started.addresses == ()
     assert found.problems == (
-        "6 lines cannot be read (the first: line 3)",
+        "8 lines cannot be read (the first: line 3)",
         "it has events that this version of kbootstrap does not know: Teleported",
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kbootstrap.ui.report.markup import Html, joined, tag
 from kbootstrap.ui.summary import duration
-from kbootstrap.ui.timeline import Span, StepSpan, Timeline, Wait
+from kbootstrap.ui.timeline import Span, StepSpan, Timeline, Wait, by_host
 
 STATES = {
     "ok": "was right",
@@ -46,8 +46,11 @@ def timeline_chart(spans: Timeline, critical: frozenset[tuple[str, str]]) -> Ite
     present = {step.state for step in spans.steps}
     yield tag("div", *(joined(state_word(state), " ") for state in STATES if state in present), class_="legend")
     yield tag("div", tag("div", class_="wide"), tag("div", *_ticks(spans.seconds), class_="track"), class_="lane axis")
+    phases, waits, steps = by_host(spans.phases), by_host(spans.waits), by_host(spans.steps)
     for host in spans.hosts:
-        parts = (*_phases(host, spans, critical), *_waits(host, spans), *_steps(host, spans))
+        parts = [_phase(span, spans.seconds, (span.phase, host) in critical) for span in phases.get(host, ())]
+        parts += [_wait(wait, spans.seconds) for wait in waits.get(host, ())]
+        parts += [_step(step, spans.seconds) for step in steps.get(host, ()) if step.state != "skipped"]
         yield tag("div", tag("div", host), tag("div", *parts, class_="track"), class_="lane")
 
 
@@ -63,32 +66,22 @@ def _box(span: Span, whole: float, kind: str, label: str, tip: str) -> Html:
     return tag("i", label, class_=kind, title=tip, style=f"left:{left:.2f}%;width:{width:.2f}%")
 
 
-def _phases(host: str, spans: Timeline, critical: frozenset[tuple[str, str]]) -> Iterator[Html]:
-    for span in spans.phases:
-        if span.host == host:
-            kind = "phase critical" if (span.phase, host) in critical else "phase"
-            yield _box(span, spans.seconds, kind, span.phase, f"{host} {span.phase}: {duration(span.seconds)}")
+def _phase(span: Span, whole: float, critical: bool) -> Html:
+    kind = "phase critical" if critical else "phase"
+    return _box(span, whole, kind, span.phase, f"{span.host} {span.phase}: {duration(span.seconds)}")
 
 
-def _waits(host: str, spans: Timeline) -> Iterator[Html]:
-    for wait in spans.waits:
-        if wait.host == host:
-            label = f"waits for {wait.for_host}"
-            yield _box(wait, spans.seconds, "wait", label, f"{wait_text(wait)}: {duration(wait.seconds)}")
+def _wait(wait: Wait, whole: float) -> Html:
+    return _box(wait, whole, "wait", f"waits for {wait.for_host}", f"{wait_text(wait)}: {duration(wait.seconds)}")
 
 
 def wait_text(wait: Wait) -> str:
     return f"{wait.host} {wait.phase} waits for {wait.for_phase} of {wait.for_host}"
 
 
-def _steps(host: str, spans: Timeline) -> Iterator[Html]:
-    for step in spans.steps:
-        if step.host == host and step.state != "skipped":
-            yield _box(step, spans.seconds, f"step {step.state}", "", step_tip(step))
-
-
-def step_tip(step: StepSpan) -> str:
-    return f"{step.phase}.{step.step} {STATES.get(step.state, step.state)}, {duration(step.seconds)}: {step.title}"
+def _step(step: StepSpan, whole: float) -> Html:
+    tip = f"{step.phase}.{step.step} {STATES.get(step.state, step.state)}, {duration(step.seconds)}: {step.title}"
+    return _box(step, whole, f"step {step.state}", "", tip)
 
 
 def _ticks(whole: float) -> Iterator[Html]:

@@ -14,7 +14,7 @@ from kbootstrap.ui.connections import connection_lines
 from kbootstrap.ui.report.charts import STATES, bar, state_word, wait_text
 from kbootstrap.ui.report.markup import Html, joined, tag
 from kbootstrap.ui.summary import Failed, duration, grouped
-from kbootstrap.ui.timeline import Span, StepSpan, Timeline
+from kbootstrap.ui.timeline import Span, StepSpan, Timeline, by_host
 
 if TYPE_CHECKING:
     from kbootstrap.run.history import Recorded
@@ -121,8 +121,9 @@ def hosts(run: Recorded, spans: Timeline) -> Iterator[Html]:
     yield tag("h2", "Hosts and steps")
     yield tag("p", "Times are from the start of the run. The journal also has the output of every step: ", class_="dim")
     yield tag("p", tag("code", str(run.path)))
+    every = by_host(spans.steps)
     for host in spans.hosts:
-        steps = [step for step in spans.steps if step.host == host]
+        steps = every.get(host, [])
         head = tag("summary", host, " ", tag("span", _about(addresses.get(host, ""), steps), class_="dim"))
         unfolded = {"open": "open"} if len(spans.hosts) <= OPEN_HOSTS else {}
         yield tag("details", head, _steps_table(steps, spans.seconds), **unfolded)
