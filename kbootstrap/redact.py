@@ -19,6 +19,25 @@ _BARE_CERTIFICATE_KEY = re.compile(rf"^(\s*)[0-9a-f]{{{_KEY_DIGITS}}}(\s*)$", re
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)", re.DOTALL)
 _PEM_EDGE = re.compile(r"-----(BEGIN|END) [A-Z ]*PRIVATE KEY-----")
 _KUBECONFIG_KEY = re.compile(r"(client-key-data|token)(\"?:)\s*\S+")
+_CREDENTIALS = (
+    # JSON web tokens; then the base64 of a PEM file.
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), MASK),
+    (re.compile(r"\bLS0tLS1CRUdJT[A-Za-z0-9+/=]+"), MASK),
+    (re.compile(r"(\b(?:bearer|basic)\s+)[\w+/.~=-]+", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(r"(\w://[^\s/:@]*:)[^\s/@]+@"), rf"\1{MASK}@"),
+    (
+        re.compile(
+            r"((?:pass(?:word|wd|phrase)?|secret|token|api[-_]?key|credentials?)[\w-]*[\"']?\s*[:=]\s*)"
+            r"(?:\"[^\"]*\"|'[^']*'|[^\s,;\"']+)",
+            re.IGNORECASE,
+        ),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"(--?[\w-]*(?:password|token|secret)[\w-]*\s+)[^\s-]\S*", re.IGNORECASE), rf"\1{MASK}"),
+    # The lines of a key without its first line. What is hexadecimal is the id of an image or a container.
+    (re.compile(r"(?<![\w+/])(?=[a-z0-9+/]*[A-Z])(?=[A-Z0-9+/]*[a-z])[A-Za-z0-9+/]{60,}={0,2}"), MASK),
+)
+"""What looks like a credential in a log that is not kbootstrap's. Each pattern also masks some words that are none."""
 _SHORTEST_FRAGMENT = 6
 """Shorter parts of a secret's base64 are not masked, because masking them would hide ordinary words."""
 
@@ -66,6 +85,13 @@ class Redactor:
         inside a secret hides the secret.
         """
         return self.mask(printable(self.mask(text)))
+
+
+def mask_credentials(text: str) -> str:
+    """The text without what looks like a credential of anybody: for logs that leave the operator's machine."""
+    for pattern, instead in _CREDENTIALS:
+        text = pattern.sub(instead, text)
+    return text
 
 
 def _forms(text: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from kbootstrap import __version__
-from kbootstrap.cli import explain, inventories, plugins, runs, streams, verbs
+from kbootstrap.cli import explain, history, inventories, plugins, runs, streams, support, verbs
 from kbootstrap.errors import KbootstrapError
 from kbootstrap.plain_file import make_private
 from kbootstrap.redact import Redactor
@@ -37,7 +37,7 @@ def cli(context: click.Context) -> None:
     context.ensure_object(Redactor)
 
 
-for module in (verbs, explain, inventories):
+for module in (verbs, history, support, explain, inventories):
     for command in module.COMMANDS:
         cli.add_command(command)
 

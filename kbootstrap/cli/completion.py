@@ -1,4 +1,4 @@
-"""What the shell completes: hosts of the inventory, phases, steps and topics. A mistake anywhere completes nothing."""
+"""What the shell completes: hosts of the inventory, phases, steps, topics, runs. A mistake completes nothing."""
 
 from __future__ import annotations
 
@@ -39,6 +39,17 @@ def phases(_context: click.Context, _parameter: click.Parameter, incomplete: str
     from kbootstrap.phases.catalogue import catalogue
 
     return _matching((phase.name for phase, _ in catalogue()["up"]), incomplete)
+
+
+def runs(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The ids of the runs that have a journal, newest first."""
+    from kbootstrap.run.journal import runs_folder
+
+    try:
+        names = sorted((folder.name for folder in runs_folder().iterdir()), reverse=True)
+    except OSError:
+        return []
+    return _matching(["last", *names], incomplete)
 
 
 def names_to_explain(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:

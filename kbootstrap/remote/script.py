@@ -121,6 +121,11 @@ def facts_script() -> str:
     return shell_file("shell/facts.sh")
 
 
+def support_script() -> str:
+    """The script that prints a host's versions, logs and pods; it needs no runner."""
+    return shell_file("shell/support.sh")
+
+
 def _step(call_name: str, step: Step, following: Step | None) -> str:
     call = [call_name, quote(step.id), str(step.retries), str(int(step.wait_only))]
     call += [quote(following.id)] if following else []

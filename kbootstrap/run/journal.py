@@ -21,12 +21,26 @@ from kbootstrap.state_home import state_home
 KEPT = 50
 
 
+def runs_folder() -> Path:
+    """The folder with a folder for every run."""
+    return state_home() / "runs"
+
+
+def journal_of(folder: Path) -> Path:
+    """The journal in the folder of a run."""
+    return folder / "events.jsonl"
+
+
 class Journal:
-    """A view that writes every event of a run. Secrets in the events are already masked."""
+    """A view that writes every event of a run. Secrets in the events are already masked.
+
+    A run that ended before its first event leaves no journal.
+    """
 
     def __init__(self, run_id: str, root: Path | None = None) -> None:
-        self._folder = (root or state_home() / "runs") / run_id
-        self.path = self._folder / "events.jsonl"
+        self._folder = (root or runs_folder()) / run_id
+        self.path = journal_of(self._folder)
+        self._begun = False
         self._file: TextIO | None = None
 
     def __enter__(self) -> Journal:
@@ -47,12 +61,15 @@ class Journal:
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
+            if not self._begun:
+                shutil.rmtree(self._folder, ignore_errors=True)
             self._file = None
 
     def handle(self, event: Event) -> None:
         """Write the event. Raises OSError once, when it cannot; after that the journal ignores every event."""
         if self._file is None:
             return
+        self._begun = True
         line = {"event": type(event).__name__, **self._plain(event)}
         try:
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -1,4 +1,4 @@
-"""Runs `kbootstrap up --yes --output json INVENTORY` with the bench's phases and kbootstrap's own code for everything else.
+"""Runs `kbootstrap up --yes -o json INVENTORY` with the bench's phases and kbootstrap's own code for everything else.
 
 Only the requirements are left out, because a bench host cannot be a node (no systemd, one machine-id for all hosts).
 

@@ -42,8 +42,8 @@ def test_a_journal_that_was_cut_off_can_be_read(tmp_path: Path) -> None:
 
 def test_old_journals_go(tmp_path: Path) -> None:
     for number in range(KEPT + 5):
-        with Journal(f"run-{number:03d}", tmp_path):
-            pass
+        with Journal(f"run-{number:03d}", tmp_path) as journal:
+            journal.handle(Notice(1.0, "info", "x"))
     kept = sorted(path.name for path in tmp_path.iterdir())
     assert len(kept) == KEPT
     assert kept[-1] == f"run-{KEPT + 4:03d}"

@@ -45,7 +45,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 def test_the_wheel_holds_the_product_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     package = ROOT / "kbootstrap"
-    files = [path for path in package.rglob("*") if path.suffix in (".py", ".sh", ".md") or path.name == "py.typed"]
+    files = [
+        path for path in package.rglob("*") if path.suffix in (".py", ".sh", ".md", ".html") or path.name == "py.typed"
+    ]
     assert held == {str(path.relative_to(ROOT)) for path in files}
     assert "kbootstrap/py.typed" in held
     assert any(name.endswith(".sh") for name in held)
@@ -90,7 +92,7 @@ def test_without_the_lab_its_command_says_how_to_get_it(arguments: list[str]) ->
 
 def test_without_the_lab_help_lists_it_as_not_installed() -> None:
     assert re.search(
-        r"^  lab +Run local hosts .*Not installed: pip install\s+kbootstrap-lab", without_lab("-h", code=0), re.M
+        r"^  lab +Run local hosts .*Not installed: pip\s+install\s+kbootstrap-lab", without_lab("-h", code=0), re.M
     )
     assert "pip install kbootstrap-lab" in without_lab("lab", "--help", code=0)
 
