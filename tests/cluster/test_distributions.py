@@ -29,7 +29,7 @@ curl --silent --max-time 5 --http2-prior-knowledge --unix-socket /run/containerd
 
 
 def test_centos_8_as_it_is_found_with_el_10(lab: MakeLab) -> None:
-    """Dead repositories are named, replaced and put back; a purge leaves nothing but the cache of the test's kubectl."""
+    """Dead repositories are named, replaced and put back; a purge leaves nothing."""
     fleet = lab(1, 1, distributions=("centos8", "rocky10"))
     changes = (*RUNTIME_STATE, *PACKAGE_STATE, "/home/kb/.kube")
     before, others = fleet.snapshot(*changes), not_files(fleet)
