@@ -28,8 +28,6 @@ from support.labs import MakeLab
 from kbootstrap.secret import Secret
 
 SUDO_PASSWORD = "correct horse battery"
-KEPT_FOLDERS = ("/etc/cni", "/etc/cni/net.d", "/etc/cni/net.d/.kubernetes-cni-keep")
-"""What the deb kubernetes-cni keeps while it is installed."""
 
 
 def test_four_fresh_hosts(lab: MakeLab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,9 +200,7 @@ def everything_is_as_before(fleet: Fleet, plain: set[Entry], others: dict[str, t
     planned = fleet.events("reset", "--dry-run")
     done = fleet.events("reset", "--yes")
     assert planned.those("change") == done.those("changed"), planned.those("change") ^ done.those("changed")
-    kept = {entry for entry in put_back(fleet) if entry[1] in KEPT_FOLDERS}
-    assert {host for host, _, _ in kept} <= {"cp1"}, "only a deb has a file in its folder"
-    assert sorted(put_back(fleet) ^ plain ^ kept) == []
+    assert sorted(put_back(fleet) ^ plain) == []
     for host, (units, state) in not_files(fleet).items():
         assert (units - {"kubelet.service disabled"}, state) == others[host]
     assert fleet.events("reset", "--yes").result["changed"] == 0

@@ -88,7 +88,7 @@ def test_containerd_2(lab: MakeLab) -> None:
         assert fleet.up("--only", phase).result["changed"] == 0
     for host in fleet.hosts:
         assert fleet.text(host, "containerd --version").split()[2].startswith(NEWEST_CONTAINERD)
-        assert fleet.text(host, "sed -n 1p /etc/containerd/config.toml") == "version = 3"
+        assert fleet.text(host, "sed -n 1p /etc/containerd/config.toml") == "version = 3\n"
         running = fleet.text(host, "containerd config dump")
         assert "sandbox = 'registry.k8s.io/pause:3.10.1'" in running
         assert "SystemdCgroup = true" in running
