@@ -145,7 +145,7 @@ def test_the_inventory_for_china(lab: MakeLab) -> None:
     done = fleet.up()
     assert {step for _, _, step in done.those("changed")} >= {"package-sources", "mirrors"}
     assert ready_nodes(fleet) == {"master1", "worker1"}
-    images = fleet.text("cp1", "crictl images")
+    images = fleet.text("cp1", "ctr -n k8s.io images ls -q")
     assert "registry.aliyuncs.com/google_containers/kube-apiserver" in images
     assert "ghcr.m.daocloud.io/flannel-io/flannel" in images
     assert fleet.up().result["changed"] == 0
