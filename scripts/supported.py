@@ -13,7 +13,14 @@ from kbootstrap.phases.preflight.requirements import findings
 from kbootstrap.remote.facts import Facts
 from kbootstrap_lab.simulated.distributions import DISTRIBUTIONS, Distribution
 
-TRIED = {"debian12": "1.20, in the container lab"}
+_LOOKS_LIKE = "1.20, in the container lab, on a Debian root that looks like it"
+TRIED = {
+    "centos7": _LOOKS_LIKE,
+    "centos8": _LOOKS_LIKE,
+    "centos9": _LOOKS_LIKE,
+    "debian12": "1.20, in the container lab",
+    "rocky10": _LOOKS_LIKE,
+}
 """The distributions on which real kubeadm was run, and with what."""
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.driver import Fleet
-from support.host_state import Entry, not_files, put_back
+from support.host_state import RUNTIME_STATE, Entry, not_files, put_back
 from support.kubectl import (
     assert_healthy,
     deploy_probe,
@@ -28,17 +28,6 @@ from support.labs import MakeLab
 from kbootstrap.secret import Secret
 
 SUDO_PASSWORD = "correct horse battery"
-RUNTIME_STATE = (
-    "/run",
-    "/var/log",
-    "/var/lib/systemd",
-    "/var/lib/sudo",
-    "/var/lib/chrony",
-    "/var/tmp",
-    "/var/cache",
-    "/root/.rpmdb/rpmdb.sqlite-shm",
-)
-"""What a host that just runs changes by itself, what sudo and sshd write about a visitor, and rpm about a question."""
 
 
 def test_four_fresh_hosts(lab: MakeLab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +37,9 @@ def test_four_fresh_hosts(lab: MakeLab, capsys: pytest.CaptureFixture[str], monk
     address = fleet.lab.hosts[0].address
     fleet.change_inventory(
         lambda text: text.replace(
+            "  runtime:\n",
+            "  runtime:\n    version: 1.6.20\n",
+        ).replace(
             "cluster:\n",
             "cluster:\n"
             "  image_repository: packages.lab/google_containers\n"
@@ -167,8 +159,8 @@ def scopes(fleet: Fleet, host: str) -> set[str]:
 
 
 def test_mixed_interrupted_grown_and_reset(lab: MakeLab) -> None:
-    """A Debian control plane and EL workers: kbootstrap is killed during init and join; a node is added; then reset."""
-    fleet = lab(1, 3, distributions=("debian12", "centos9", "centos7", "centos9"))
+    """A Debian control plane and EL workers, two with dead repositories: killed in init and join, grown, reset."""
+    fleet = lab(1, 3, distributions=("debian12", "centos8", "centos7", "centos9"))
     plain, others = put_back(fleet), not_files(fleet)
     whole = fleet.inventory.read_text()
     without_w3 = "".join(line for line in whole.splitlines(keepends=True) if "name: w3" not in line)

@@ -16,6 +16,12 @@ FINAL = [
     ("el", "Problem: conflicting requests", "Remove the package that conflicts"),
     ("el", "All matches were filtered out by exclude filtering for argument: kubelet", "versionlock"),
     ("el", "Error: Cannot prepare internal mirrorlist: No URLs in mirrorlist", "cluster.os_repository"),
+    ("el", "Could not resolve host: mirrorlist.centos.org; Unknown error", "the phase prepare replaces them"),
+    (
+        "el",
+        "Couldn't resolve host name for http://mirrorlist.centos.org/?release=8&arch=x86_64",
+        "cluster.os_repository",
+    ),
     ("el", "This system is not registered with an entitlement server.", "subscription-manager register"),
     ("el", "Error: There are no enabled repositories in /etc/yum.repos.d", "subscription-manager register"),
     ("el", "error: rpmdb open failed", "rpm --rebuilddb"),
@@ -48,7 +54,7 @@ def test_a_final_error_has_a_hint_of_its_own(shell: str, tmp_path: Path, family:
 
 
 NAMES = [
-    ("Could not resolve host: mirrorlist.centos.org; Unknown error", "mirrorlist.centos.org"),
+    ("Could not resolve host: mirrorlist.example; Unknown error", "mirrorlist.example"),
     ("Curl error (6): Couldn't resolve host name for http://a.example/x/repodata/repomd.xml [...]", "a.example"),
     ("Failed to fetch http://a.example/x  Temporary failure resolving 'a.example'", "a.example"),
     ("W: Failed to fetch http://a.example/x  Could not resolve 'a.example'", "a.example"),

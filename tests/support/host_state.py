@@ -6,6 +6,19 @@ from support.driver import Fleet
 
 Entry = tuple[str, str, str]
 """Host, path, and what it is."""
+RUNTIME_STATE = (
+    "/run",
+    "/var/log",
+    "/var/lib/systemd",
+    "/var/lib/sudo",
+    "/var/lib/chrony",
+    "/var/tmp",
+    "/var/cache",
+    "/root/.rpmdb/rpmdb.sqlite-shm",
+)
+"""What a host that just runs changes by itself, what sudo and sshd write about a visitor, and rpm about a question."""
+PACKAGE_STATE = ("/root/.rpmdb", "/var/lib/rpm", "/var/lib/dnf")
+"""What package managers keep of packages that are gone."""
 PUT_BACK = (
     "/etc/fstab",
     "/etc/hosts",

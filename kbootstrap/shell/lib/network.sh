@@ -46,6 +46,12 @@ kb_listen() {
 
 # kb_judge PATTERN - end the step where the error is final; else return the command's exit status.
 kb_judge() {
+    case $(kb_unresolved <"$KB_DIR/output") in
+        # It ended in July 2024: neither another try nor another DNS server would help.
+        mirrorlist.centos.org)
+            fail "a repository of this host asks mirrorlist.centos.org, a server that has ended" "$(kb_final_hint 'No URLs in mirrorlist')"
+            ;;
+    esac
     if ! grep -Eq "$kb_network" "$KB_DIR/output"; then
         kb_error=$(grep -E "$1" "$KB_DIR/output" | head -n 1)
         if [ -n "$kb_error" ]; then
@@ -65,7 +71,7 @@ kb_final_hint() {
         *exclude* | *'held broken'*)
             echo "A setting of the host keeps the package back: exclude= in /etc/dnf/dnf.conf or /etc/yum.conf, versionlock (dnf versionlock list), or apt-mark showhold. [package-held]"
             ;;
-        *'No URLs in mirrorlist'*) echo "The vendor's servers for this release are gone: set cluster.os_repository, or correct the file in /etc/yum.repos.d. [package-repository]" ;;
+        *'No URLs in mirrorlist'*) echo "The vendor's servers for this release are gone: the phase prepare replaces them (cluster.os_repository), or correct the file in /etc/yum.repos.d. [package-repository]" ;;
         *'not registered'* | *'no enabled repo'*) echo "Register the host (subscription-manager register), or add a repository with the packages of its OS. [package-repository]" ;;
         *ertificate*) echo "Is there a proxy that opens TLS? Add its CA to the host's trusted certificates. Also check the host's clock. [tls-proxy]" ;;
         *'not valid yet'*) echo "The host's clock is behind: set it (chronyc makestep, or date -s). [clock]" ;;

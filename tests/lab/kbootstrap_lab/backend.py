@@ -23,7 +23,7 @@ BACKENDS = {
 }
 """The package of each backend. It is imported when it is used."""
 
-DISTRIBUTIONS = ("centos9", "centos7", "debian12")
+DISTRIBUTIONS = ("centos9", "centos7", "centos8", "rocky8", "rocky10", "debian12", "debian13")
 """What the hosts of a backend can look like; virtual machines are debian12 only."""
 
 FAULTS = ("cut", "slow", "stop", "kill", "heal", "reboot", "disk-full", "clock-skew")

@@ -21,7 +21,7 @@ from typing import Any
 
 from kbootstrap.secret import Secret
 from kbootstrap_lab.backend import Say, quiet, refuse
-from kbootstrap_lab.containers import artifacts
+from kbootstrap_lab.containers import artifacts, distributions
 from kbootstrap_lab.containers.machine import TMPFS, VOLUMES, host_options, missing, start_docker
 from kbootstrap_lab.errors import LabError, no_such_host, no_such_lab
 from kbootstrap_lab.state import create_state_dir, remove_state_dir, state_dir
@@ -33,6 +33,11 @@ SERVER = "packages.lab"
 START_SECONDS = 90
 """Longest wait for a host to boot, and for its sshd, in seconds."""
 _FETCH = "curl --fail --silent --show-error --max-time 20"
+_EL_KEY = "/etc/pki/rpm-gpg/RPM-GPG-KEY-lab"
+_LAB_BASE = (
+    f"printf '[lab-base]\\nname=the lab OS\\nbaseurl=http://{SERVER}/os/el\\ngpgcheck=1\\ngpgkey=file://{_EL_KEY}\\n' "
+    ">/etc/yum.repos.d/lab-base.repo"
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ def up(
         else distributions or (distribution,) * (control_planes + workers)
     )
     images, served = artifacts.prepare(chosen, say, image)
+    say(f"containerd.io in the lab's repositories: {', '.join(artifacts.containerd_versions(served))}")
     directory = create_state_dir(name, "containers")
     try:
         return _start(
@@ -394,15 +400,17 @@ def _set_up(lab: Lab, host: LabHost, key: str, password: Secret | None, sudo_pas
 
 
 def os_repository(distribution: str) -> str:
-    """Shell commands that configure the lab's OS repository on a host. A user's image has repositories of its own."""
+    """Shell commands that configure the lab's OS repository on a host. A user's image has repositories of its own.
+
+    CentOS 7 and 8 keep the dead repositories that they are found with: kbootstrap replaces them (`os_repository`).
+    """
     if distribution == "image":
         return ":"
-    if distribution.startswith("centos"):
-        return (
-            f"{_FETCH} http://{SERVER}/os/key -o /etc/pki/rpm-gpg/RPM-GPG-KEY-lab; "
-            f"printf '[lab-base]\\nname=the lab OS\\nbaseurl=http://{SERVER}/os/el\\ngpgcheck=1\\n"
-            "gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-lab\\n' >/etc/yum.repos.d/lab-base.repo"
-        )
+    found = distributions.known(distribution)
+    if found.dead_sources:
+        return "; ".join(f"{_FETCH} http://{SERVER}/os/key -o {key}" for key in found.signing_keys)
+    if found.family == "el":
+        return f"{_FETCH} http://{SERVER}/os/key -o {_EL_KEY}; {_LAB_BASE}"
     return (
         f"{_FETCH} http://{SERVER}/os/key -o /etc/apt/lab.asc; "
         f"echo 'deb [signed-by=/etc/apt/lab.asc] http://{SERVER}/os/debian ./' >/etc/apt/sources.list.d/lab.list; "

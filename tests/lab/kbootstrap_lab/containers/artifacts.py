@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from kbootstrap_lab.backend import Say
+from kbootstrap_lab.containers import distributions
 from kbootstrap_lab.containers.machine import start_docker
 from kbootstrap_lab.errors import LabError
 
@@ -27,7 +28,10 @@ FILES = Path(__file__).parent / "files"
 KUBERNETES = "1.20.2"
 RESTAMPED = "1.20.3"
 """The second version is the first one's code with another version text, for upgrade tests."""
-SUITE, OLD_SUITE = "bookworm", "bullseye"
+SUITE, OLD_SUITE = distributions.DEFAULT_SUITE, "bullseye"
+CONTAINERD = {"1.7.24": "trixie", "2.1.9": "sid"}
+"""Versions of containerd besides the builder's own, and the suite of Debian that each comes from."""
+DEBIAN, KEYRING = "http://deb.debian.org/debian", "/usr/share/keyrings/debian-archive-keyring.gpg"
 REGISTRY = "registry.k8s.io"
 FLANNEL_REGISTRY = "ghcr.io/flannel-io"
 
@@ -223,24 +227,31 @@ def _has_image(tag: str) -> bool:
     return subprocess.run(["docker", "image", "inspect", tag], capture_output=True, check=False).returncode == 0
 
 
-def plain_image(say: Say) -> str:
+def plain_image(say: Say, suite: str = SUITE) -> str:
     """The unchanged base image of the hosts. The package server runs on it."""
-    return root_image("node-root", SUITE, NODE_PACKAGES, say)
+    return root_image("node-root", suite, NODE_PACKAGES, say)
 
 
 def node_image(distribution: str, say: Say) -> str:
-    """The image of a host of a distribution."""
-    root = plain_image(say)
-    names = ("node-entrypoint", "node-setup", "node.Dockerfile", f"os-release.{distribution}")
-    tag = f"kbootstrap-lab/{distribution}:{hashed(root, distribution, *(FILES / name for name in names))}"
-    with only_one(f"image-{distribution}"):
-        if not _has_image(tag):
-            say(f"building the image of {distribution}")
-            run(
-                "docker", "build", "--quiet", "--tag", tag, "--file", FILES / "node.Dockerfile",
-                "--build-arg", f"ROOT={root}", "--build-arg", f"DISTRIBUTION={distribution}", FILES,
-                env={"DOCKER_BUILDKIT": "0"},
-            )  # fmt: skip
+    """The image of a host of a distribution. Raises LabError for one that container hosts cannot look like."""
+    found = distributions.known(distribution)
+    root = plain_image(say, found.suite)
+    names = ("node-entrypoint", "node-setup", "node.Dockerfile")
+    with tempfile.TemporaryDirectory(prefix="kbootstrap-lab-", dir=cache()) as work:
+        context = Path(work)
+        found.write_files(context)
+        for name in names:
+            shutil.copy(FILES / name, context)
+        tag = f"kbootstrap-lab/{distribution}:{hashed(root, found.family, found.release, context)}"
+        with only_one(f"image-{distribution}"):
+            if not _has_image(tag):
+                say(f"building the image of {distribution}")
+                run(
+                    "docker", "build", "--quiet", "--tag", tag, "--file", context / "node.Dockerfile",
+                    "--build-arg", f"ROOT={root}", "--build-arg", f"FAMILY={found.family}",
+                    "--build-arg", f"RELEASE={found.release}", context,
+                    env={"DOCKER_BUILDKIT": "0"},
+                )  # fmt: skip
     return tag
 
 
@@ -281,20 +292,66 @@ def _make_key(target: Path, builder: str) -> None:
     run("docker", "run", "--rm", "--network", "none", "--volume", f"{target}:/out", builder, "sh", "-c", script)
 
 
+def containerd(version: str, suite: str, say: Say) -> Path:
+    """The programs of Debian's package containerd in this version. An empty folder where the suite has moved on."""
+    return folder(
+        "containerd", hashed(version, suite), lambda target: _fetch_containerd(target, version, suite, say), say
+    )
+
+
+def _fetch_containerd(target: Path, version: str, suite: str, say: Say) -> None:
+    """apt with folders of its own: one package is fetched, and no root is made for it."""
+    with tempfile.TemporaryDirectory(prefix="kbootstrap-lab-", dir=cache()) as work:
+        place = Path(work)
+        for name in ("parts", "state/lists/partial", "cache/archives/partial"):
+            (place / name).mkdir(parents=True)
+        source = f"deb [signed-by={KEYRING}] {DEBIAN} {suite} main\n"
+        (place / "sources.list").write_text(source, encoding="ascii")
+        # Sid's index is valid for a week only, and a mirror may be older.
+        settings = {
+            "Dir::Etc::sourcelist": place / "sources.list", "Dir::Etc::sourceparts": place / "parts",
+            "Dir::Etc::preferencesparts": place / "parts", "Dir::Etc::preferences": place / "none",
+            "Dir::State": place / "state", "Dir::State::status": "/dev/null", "Dir::Cache": place / "cache",
+            "APT::Architecture": "amd64", "APT::Sandbox::User": "root", "Acquire::Check-Valid-Until": "false",
+        }  # fmt: skip
+        apt = ["apt-get", "--quiet", *(f"--option={name}={value}" for name, value in settings.items())]
+        run(*apt, "--error-on=any", "update")
+        try:
+            run(*apt, "download", f"containerd={version}*", cwd=place)
+        except LabError as error:
+            if "was not found" not in error.message:
+                raise
+            say(f"Debian {suite} has no containerd {version} any more: the lab goes without it")
+            return
+        (deb,) = place.glob("containerd_*.deb")
+        run("dpkg-deb", "--extract", deb, target)
+
+
 def server_root(say: Say) -> Path:
     """Everything the package server serves: repositories laid out as upstream's, one archive per container image."""
     binaries, key, builder = kubernetes(say), signing_key(say), builder_image(say)
+    runtimes = {version: containerd(version, suite, say) for version, suite in CONTAINERD.items()}
     packages = folder(
         "packages",
-        hashed(binaries.name, key.name, builder, *(FILES / name for name in PACKAGE_FILES)),
-        lambda target: _build_packages(target, binaries, key, builder),
+        hashed(
+            binaries.name, key.name, builder, *(path.name for path in runtimes.values()),
+            *(FILES / name for name in PACKAGE_FILES),
+        ),
+        lambda target: _build_packages(target, binaries, runtimes, key, builder),
         say,
-    )
+    )  # fmt: skip
     images = container_images(binaries, builder, say)
     return folder("server", hashed(packages.name, images.name), lambda target: _join(target, packages, images), say)
 
 
-def _build_packages(target: Path, binaries: Path, key: Path, builder: str) -> None:
+def containerd_versions(served: Path) -> list[str]:
+    """The versions of containerd.io that a package server has, the oldest first."""
+    packages = (served / "linux" / "debian" / "pool").glob("containerd.io_*.deb")
+    versions = [path.name.split("_")[1].partition("-")[0] for path in packages]
+    return sorted(versions, key=lambda version: [int(part) for part in version.split(".")])
+
+
+def _build_packages(target: Path, binaries: Path, runtimes: Mapping[str, Path], key: Path, builder: str) -> None:
     with tempfile.TemporaryDirectory(prefix="kbootstrap-lab-", dir=cache()) as work:
         inputs = Path(work)
         for name in PACKAGE_FILES:
@@ -302,6 +359,9 @@ def _build_packages(target: Path, binaries: Path, key: Path, builder: str) -> No
         shutil.copytree(key, inputs / "gpg")
         for version in (KUBERNETES, RESTAMPED):
             shutil.copytree(binaries / version, inputs / version, copy_function=os.link)
+        for version, programs in runtimes.items():
+            if any(programs.iterdir()):
+                shutil.copytree(programs, inputs / "containerd" / version, copy_function=os.link)
         run(
             "docker", "run", "--rm", "--network", "none", "--volume", f"{inputs}:/in:ro", "--volume", f"{target}:/out",
             builder, "/in/build-packages", KUBERNETES, RESTAMPED,

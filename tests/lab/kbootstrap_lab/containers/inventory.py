@@ -41,6 +41,8 @@ def cluster_lines(name: str, time_server: str, ignored: tuple[str, ...]) -> list
         "  # The lab has a package server of its own, laid out as pkgs.k8s.io and download.docker.com are.",
         f"  package_repository: http://{SERVER}",
         f"  package_key: {key}",
+        "  # CentOS 7 and 8 begin with repositories that are gone. The lab's server has what vault.centos.org has.",
+        f"  os_repository: http://{SERVER}/centos-vault",
         "  runtime:",
         f"    package_repository: http://{SERVER}",
         f"    package_key: {key}",

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from kbootstrap_lab import distributions
 from kbootstrap_lab.simulated import catalogue
 from kbootstrap_lab.simulated.spec import Spec
 
@@ -58,10 +57,9 @@ class Distribution:
         return {"x86_64": "amd64", "aarch64": "arm64"}.get(self.machine, self.machine)
 
 
-def _read(path: Path) -> Distribution:
-    data = tomllib.loads(path.read_text(encoding="utf-8"))
+def _read(name: str) -> Distribution:
+    data = distributions.read(name)
     os_release = data.pop("os_release")
-    family = "debian" if data["base"] == "debian12" else "el"
     defaults = {
         "releasever": os_release["VERSION_ID"].partition(".")[0],
         "sh": "bash",
@@ -71,17 +69,17 @@ def _read(path: Path) -> Distribution:
         "kernel_version": "#1 SMP PREEMPT_DYNAMIC Fri Aug 1 12:00:00 UTC 2025",
     }
     return Distribution(
-        name=path.stem,
-        family=family,
+        name=name,
+        family=distributions.family(data),
         pretty_name=os_release["PRETTY_NAME"],
-        os_release="".join(f'{key}="{value}"\n' for key, value in os_release.items()),
+        os_release=distributions.os_release(os_release),
         servers=tuple(data.pop("servers")),
         kernel=data.pop("kernel").format(machine=_MACHINE),
         **{**defaults, **data},
     )
 
 
-DISTRIBUTIONS = {path.stem: _read(path) for path in sorted(Path(__file__).with_name("distros").glob("*.toml"))}
+DISTRIBUTIONS = {name: _read(name) for name in distributions.FILES}
 """Every distribution, one file each."""
 
 
