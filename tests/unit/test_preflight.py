@@ -334,3 +334,16 @@ def test_nodes_test_the_ports_of_nodes_not_the_operators(tmp_path: Path, listeni
     facts = {"cp1": EL9, "w1": replace(EL9, listening=frozenset(listening))}
     reach = next(step for step in PREFLIGHT.steps(Context(made, facts), made.host("cp1")) if step.id == "reach")
     assert reach.params["PEERS"] == said
+
+
+def test_a_registry_is_tried_at_all_addresses_that_the_runtime_asks(tmp_path: Path) -> None:
+    mirrors = {"ghcr.io": ["https://m1.example/", "http://m2.example/path"]}
+    runtime = {"mirrors": mirrors, "insecure_registries": ["r.lan:5000"]}
+    made = inventory(tmp_path, image_repository="r.lan:5000/k8s", runtime=runtime)
+    facts = {host.name: EL9 for host in made.hosts}
+    reach = next(step for step in PREFLIGHT.steps(Context(made, facts), made.host("cp1")) if step.id == "reach")
+    assert reach.params["REGISTRIES"].splitlines() == [
+        "ghcr.io https://m1.example/v2/ http://m2.example/path/v2/ https://ghcr.io/v2/",
+        "r.lan:5000 https://r.lan:5000/v2/ http://r.lan:5000/v2/",
+    ]
+    assert reach.params["INSECURE"] == "r.lan:5000"

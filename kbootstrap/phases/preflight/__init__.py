@@ -36,7 +36,8 @@ def _reach(context: Context, host: Host) -> Step:
         params={
             "NEEDED": " ".join(url for command, url in urls.items() if command not in facts.commands),
             "URLS": " ".join(url for command, url in urls.items() if command in facts.commands),
-            "REGISTRIES": " ".join(_registries(cluster)),
+            "REGISTRIES": "\n".join(_registries(cluster)),
+            "INSECURE": " ".join(cluster.runtime.insecure_registries),
             "PEERS": " ".join(addresses),
             "NAME": _name(context.inventory),
             "WARN": _warn(context),
@@ -121,16 +122,22 @@ def _name(inventory: Inventory) -> str:
 
 
 def _registries(cluster: Cluster) -> list[str]:
-    """The API URL of every registry in use, or of its first mirror in the inventory."""
-    urls = []
-    for repository in (cluster.image_repository, cluster.network.image_repository or DEFAULT_REPOSITORY):
-        registry = repository.partition("/")[0]
-        mirrors = cluster.runtime.mirrors.get(registry, ())
-        if mirrors:
-            urls.append(f"{mirrors[0]}/v2/")
-        elif registry not in cluster.runtime.insecure_registries:
-            urls.append(f"https://{'registry-1.docker.io' if registry == 'docker.io' else registry}/v2/")
-    return sorted(set(urls))
+    """For every registry in use a line: its name, then the addresses that containerd asks one after the other.
+
+    These are the mirrors and the registry itself; an insecure one without verified TLS, then without TLS.
+    """
+    used = {
+        repository.partition("/")[0]
+        for repository in (cluster.image_repository, cluster.network.image_repository or DEFAULT_REPOSITORY)
+    }
+    lines = []
+    for registry in sorted(used):
+        urls = [mirror.rstrip("/") for mirror in cluster.runtime.mirrors.get(registry, ())]
+        urls.append(f"https://{'registry-1.docker.io' if registry == 'docker.io' else registry}")
+        if registry in cluster.runtime.insecure_registries:
+            urls.append(f"http://{registry}")
+        lines.append(" ".join([registry, *(f"{url}/v2/" for url in urls)]))
+    return lines
 
 
 PHASE = Phase(

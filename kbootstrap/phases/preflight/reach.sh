@@ -2,7 +2,8 @@
 # Tries to reach the sources of packages and images, and other hosts, all at once. This host fails here, before anything is
 # changed, where a package source that this run needs cannot be reached or the control plane's name does not resolve. The rest
 # is only a warning: a peer's SSH port may be closed on purpose, and images may be there already.
-# Params: WARN, NEEDED, URLS (to fetch), REGISTRIES (any answer will do), PEERS ("address:port ..."), NAME (of the control plane)
+# Params: WARN, NEEDED, URLS (to fetch), REGISTRIES ("registry url..." per line: any answer of one url will do), INSECURE
+# (registries whose TLS is not verified), PEERS ("address:port ..."), NAME (of the control plane)
 
 fetch() { curl -sSL --connect-timeout 5 --max-time 15 -o /dev/null "$@" 2>&1; }
 
@@ -15,7 +16,23 @@ try_url() {
 
 try_registry() {
     have curl || return 0
-    fetch "$1" >/dev/null || echo "warning cannot reach the registry $1"
+    name=$1
+    shift
+    for url; do
+        if try_api "$url"; then
+            return 0
+        fi
+    done
+    echo "warning cannot reach the registry $name (tried: $*)"
+}
+
+# try_api URL - does a registry or mirror answer?
+try_api() {
+    host=${1#*://}
+    case " $INSECURE " in
+        *" ${host%%/*} "*) fetch -k "$1" >/dev/null ;;
+        *) fetch "$1" >/dev/null ;;
+    esac
 }
 
 try_peer() { reaches "$1" || echo "warning cannot reach $1 (TCP)"; }
@@ -29,9 +46,12 @@ troubles() {
     for url in $URLS; do
         try_url warning "$url" &
     done
-    for registry in $REGISTRIES; do
-        try_registry "$registry" &
-    done
+    while read -r registry; do
+        # shellcheck disable=SC2086 # a name and its urls
+        try_registry $registry &
+    done <<LINES
+$REGISTRIES
+LINES
     for peer in $PEERS; do
         try_peer "$peer" &
     done
