@@ -342,7 +342,7 @@ def test_a_registry_is_tried_at_all_addresses_that_the_runtime_asks(tmp_path: Pa
     made = inventory(tmp_path, image_repository="r.lan:5000/k8s", runtime=runtime)
     facts = {host.name: EL9 for host in made.hosts}
     reach = next(step for step in PREFLIGHT.steps(Context(made, facts), made.host("cp1")) if step.id == "reach")
-    assert reach.params["REGISTRIES"].splitlines() == [
+    assert str(reach.params["REGISTRIES"]).splitlines() == [
         "ghcr.io https://m1.example/v2/ http://m2.example/path/v2/ https://ghcr.io/v2/",
         "r.lan:5000 https://r.lan:5000/v2/ http://r.lan:5000/v2/",
     ]
