@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kbootstrap.errors import KbootstrapError
+from kbootstrap.topics import topic_of
 
 
 class LabError(KbootstrapError):
-    """A lab cannot be made, found or removed."""
+    """A lab cannot be made, found or removed. A hint ends with a topic: ``[lab]``, unless it names another one."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, f"{hint} [lab]" if hint and not topic_of(hint) else hint)
 
 
 def no_such_lab(name: str) -> LabError:
