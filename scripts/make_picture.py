@@ -21,7 +21,8 @@ from kbootstrap.events import Event, Notice, RunEnded, RunStarted
 from kbootstrap.inventory import load
 from kbootstrap.ui import Style
 from kbootstrap.ui.live import Board
-from kbootstrap.ui.summary import summary_lines
+from kbootstrap.ui.plan import PlanView
+from kbootstrap.ui.summary import summary_lines, what_of
 from kbootstrap_lab import simulated
 
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "up.svg"
@@ -42,12 +43,17 @@ def screen(inventory: Path, home: str) -> Console:
     board = Board(console)
     console.print(f"$ kbootstrap up {INVENTORY} --yes", style="bold")
 
+    loaded = load(inventory)
+    planned = Terminal()
+    run.plan(loaded, view=PlanView(planned, loaded, short=True).handle)
+    console.print(Text.from_ansi(planned.getvalue()))
     started: list[RunStarted] = []
 
     def handle(event: Event) -> None:
         board.handle(event)
         if isinstance(event, RunStarted):
             started.append(replace(event, inventory=INVENTORY))
+            console.print(f"{event.command} of {event.cluster}: {what_of(event)}", style="bold")
         elif isinstance(event, Notice):
             console.print(event.text.replace(home, "~/.local/state"))
         elif isinstance(event, RunEnded):
@@ -55,7 +61,7 @@ def screen(inventory: Path, home: str) -> Console:
             for line in summary_lines(Style(Terminal()), started[0], event):
                 console.print(Text.from_ansi(line))
 
-    if run.up(load(inventory), view=handle).exit_code:
+    if run.up(loaded, view=handle).exit_code:
         raise SystemExit("the run failed, so no picture was made")
     console.print(f"\n$ kbootstrap status {INVENTORY}", style="bold")
     console.print(CliRunner().invoke(cli, ["status", str(inventory)]).stdout, end="")
