@@ -81,7 +81,8 @@ class PhaseRun:
         self._mode: Mode = "plan"
         self._retries = 0
         self._items = 0
-        self._warnings: set[str] = set()
+        self._warnings = 0
+        self._said: set[str] = set()
         self._room = MAX_SHOWN
 
     def work(self, session: Session, mode: Mode, post: Post) -> bool:
@@ -212,11 +213,12 @@ class PhaseRun:
     def _on_warning(self, args: tuple[str, ...], post: Post) -> None:
         """A check runs again after a change. What it has said already is not said twice."""
         text = " ".join(args)
-        if text in self._warnings:
-            return
-        self._warnings.add(text)
-        if len(self._warnings) > MAX_WARNINGS:
+        self._warnings += 1
+        if self._warnings > MAX_WARNINGS:
             raise self._protocol_error(f"sent more than {MAX_WARNINGS} warnings")
+        if text in self._said:
+            return
+        self._said.add(text)
         post(Notice(time.time(), "warning", text, self._host))
 
     def _on_requirement_failed(self, args: tuple[str, ...], post: Post) -> None:

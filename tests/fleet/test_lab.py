@@ -16,12 +16,10 @@ from pathlib import Path
 import paramiko
 import pytest
 from support.driver import Fleet
-from support.labs import MakeLab
+from support.labs import DISTRIBUTIONS, MakeLab
 
 from kbootstrap.secret import Secret
 from kbootstrap_lab import LabError, names, simulated, state_dir
-
-DISTRIBUTIONS = ("centos9", "centos7", "debian12")
 
 
 def login(fleet: Fleet, host: str, **how: object) -> paramiko.SSHClient:

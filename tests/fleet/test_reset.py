@@ -16,9 +16,7 @@ import pytest
 import yaml
 from support.breakpoints import until
 from support.driver import Events, Fleet
-from support.labs import MakeLab, Snapshots
-
-from kbootstrap_lab.backend import DISTRIBUTIONS
+from support.labs import DISTRIBUTIONS, MakeLab, Snapshots
 
 RUNTIME_STATE = ("/run", "/var/log", "/home/kb/.cache")
 LAB = ("/var/lib/sim",)

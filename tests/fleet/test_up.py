@@ -22,13 +22,13 @@ import pytest
 import yaml
 from support.breakpoints import until
 from support.driver import Events, Fleet
-from support.labs import MakeLab
+from support.labs import DISTRIBUTIONS, MakeLab
 
 from kbootstrap.remote.script import quote
 from kbootstrap.secret import Secret
 from kbootstrap.versions import NEWEST, OLDEST, Minor, show
 from kbootstrap_lab import simulated
-from kbootstrap_lab.backend import DISTRIBUTIONS, ca_sha256
+from kbootstrap_lab.backend import ca_sha256
 
 BORN_IN_THE_RUN = {"resolve", "certificate-key", "delete-join-token", "nodes", "pods", "packet", "time-sync", "cri"}
 """Steps whose check needs something an earlier step of the same run makes, or that wait for it."""

@@ -23,6 +23,8 @@ import pytest
 from kbootstrap_lab import names, simulated
 from support.driver import Events, Fleet
 
+DISTRIBUTIONS = ("centos9", "centos7", "debian12")
+"""Simulated hosts with dnf, with yum, and with apt. What depends on the package manager is tried on each."""
 _numbers = itertools.count(1)
 
 
