@@ -52,7 +52,9 @@ def test_centos_8_as_it_is_found_with_el_10(lab: MakeLab) -> None:
     assert fleet.up().result["changed"] == 0
 
     fleet.events("reset", "--yes", "--purge")
-    assert sorted(fleet.snapshot(*changes) ^ before) == []
+    # A volume of the lab is mounted there: it is emptied, and keeps containerd's mode.
+    left = [each for each in sorted(fleet.snapshot(*changes) ^ before) if each[1] != "/var/lib/containerd"]
+    assert left == []
     assert not_files(fleet) == others
     assert fleet.events("reset", "--yes", "--purge").result["changed"] == 0
 
