@@ -19,6 +19,8 @@ TRIED = {
     "centos8": _LOOKS_LIKE,
     "centos9": _LOOKS_LIKE,
     "debian12": "1.20, in the container lab",
+    "debian13": "1.20, in the container lab",
+    "rocky8": _LOOKS_LIKE,
     "rocky10": _LOOKS_LIKE,
 }
 """The distributions on which real kubeadm was run, and with what."""
