@@ -32,9 +32,10 @@ def runs(name: str | None, output: str, verbose: bool) -> None:
     its journal goes. The newest 50 runs are kept.
     """
     import json
+    import sys
 
     from kbootstrap.run.history import all_runs, find_run
-    from kbootstrap.ui import choose_view
+    from kbootstrap.ui import Style, choose_view
     from kbootstrap.ui.history import run_object, runs_lines
 
     if name is None:
@@ -43,7 +44,8 @@ def runs(name: str | None, output: str, verbose: bool) -> None:
         if output == "json":
             click.echo(json.dumps({"runs": [run_object(run) for run in found]}, ensure_ascii=False))
         elif begun:
-            click.echo("\n".join(runs_lines(begun)))
+            for line in runs_lines(begun):
+                click.echo("\n".join(Style(sys.stdout).hanging("", line, indent=4)))
         if output != "json" and len(begun) < len(found):
             left_out = counted(len(found) - len(begun), "run")
             click.echo(f"{left_out} that ended before the first step: not listed.", err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from kbootstrap.errors import Failure
@@ -135,6 +135,9 @@ def _waits(events: Iterable[Event], zero: float, last: float) -> Iterator[Wait]:
 
     for event in events:
         if isinstance(event, HostWaits):
+            known = open_waits.get(event.host)
+            if known is not None and replace(known, time=event.time) == event:
+                continue
             yield from closed(event.host, event.time)
             open_waits[event.host] = event
         elif isinstance(event, (PhaseStarted, StepStarted, StepEnded, PhaseEnded)):

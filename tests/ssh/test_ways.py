@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 import socket
@@ -555,7 +556,8 @@ def test_nothing_of_paramiko_reaches_the_terminal(server: Server, tmp_path: Path
     with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as (port, _said):
         inventory_host(tmp_path, server, address="127.0.0.1", port=port)
         command = [sys.executable, "-m", "kbootstrap", "check", str(tmp_path / "inventory.yaml")]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert ended.returncode == 4
     assert "SSH failed" in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr

@@ -44,6 +44,14 @@ def test_the_list_has_the_newest_run_first(runs: Path) -> None:
     assert oldest.endswith("up       demo     cp1 w1  failed (1)  5.0 s")
 
 
+def test_a_small_terminal_gets_no_torn_words(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(runs, "20260101T000000-aaaaaa")
+    monkeypatch.setattr("kbootstrap.ui.columns", lambda _stream: 60)
+    lines = called().stdout.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert [line[:5] for line in lines] == ["RUN  ", "    C", "20260", "    d"]
+
+
 def test_the_list_as_json(runs: Path) -> None:
     path = record(runs, "20260101T000000-aaaaaa")
     (found,) = json.loads(called("-o", "json").stdout)["runs"]

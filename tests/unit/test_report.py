@@ -141,6 +141,7 @@ def test_waits_end_with_the_phase_that_waited() -> None:
         EVENTS[0],
         HostWaits(1001.0, "w1", "join", "cp1", "images"),
         HostWaits(1003.0, "w1", "join", "cp1", "init"),
+        HostWaits(1003.5, "w1", "join", "cp1", "init"),
         StepStarted(1004.0, "w1", "verify", "x", "x"),
         PhaseStarted(1006.0, "w1", "join", ()),
         HostWaits(1007.0, "cp1", "labels", "w1", "join"),
